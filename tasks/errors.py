@@ -1,0 +1,140 @@
+"""The tree of errors. Code decides by type, never by message.
+
+    SlipwayError
+    ├── InvalidInput             the caller gave something that cannot work; nothing was changed
+    │   ├── InvalidData          a data file: shape, dtype, NaN, labels, cut off
+    │   ├── InvalidModel         a factory, a model object, a signature
+    │   ├── InvalidName          a model, fleet or bucket name
+    │   ├── InvalidSavedModel    a folder that is no SavedModel
+    │   └── InvalidSettings      a setting, a missing file or program
+    ├── NotServable              a SavedModel that TensorFlow Serving could not serve
+    │   └── ForbiddenOps         its graph holds operations that touch files or run code
+    ├── NotFound                 a version, model or record that does not exist
+    ├── StoreError               object storage
+    │   ├── StoreUnreachable     no answer, or an answer that a retry may mend
+    │   ├── StoreRefused         wrong credentials, no bucket, no permission
+    │   ├── StoreUnsuitable      it ignores create-if-absent
+    │   └── Corrupt              bytes that are not what the manifest, or a record's own form, says
+    │       └── SignatureInvalid a version that is unsigned, or signed by another key
+    ├── ServingError             a model server
+    │   ├── ServingUnreachable   no answer
+    │   ├── ServingRefused       it answered with an error of its own
+    │   └── LoadFailed           a version ended in END; carries the server's own message
+    ├── DeadlineExceeded         something took longer than it may; says what was awaited
+    ├── GateFailed               the model is not good enough to be published
+    ├── ValidationFailed         the live server's answers are not the trained model's
+    ├── RolloutFailed            the version was taken back; says what serves now
+    │   └── RolloutConflict      another rollout of this model is under way
+    └── StackError               the local stack: a taken port, a program that ended
+        └── PortTaken
+
+Each message says what was wrong, with which value, what was expected, and what to do next.
+"""
+
+
+class SlipwayError(Exception):
+    """Root of all errors that Slipway raises on purpose."""
+
+
+class InvalidInput(SlipwayError):
+    """The caller gave something that cannot work; nothing was changed."""
+
+
+class InvalidData(InvalidInput):
+    """A data file whose content cannot be trained on."""
+
+
+class InvalidModel(InvalidInput):
+    """A factory, model object or signature that cannot be used."""
+
+
+class InvalidName(InvalidInput):
+    """A model, fleet or bucket name that could not be served or stored."""
+
+
+class InvalidSavedModel(InvalidInput):
+    """A folder that is no SavedModel."""
+
+
+class InvalidSettings(InvalidInput):
+    """A setting with an impossible value, or something it points at that is missing."""
+
+
+class NotServable(SlipwayError):
+    """A SavedModel that TensorFlow Serving could not serve."""
+
+
+class ForbiddenOps(NotServable):
+    """A SavedModel whose graph holds operations that touch files or run code."""
+
+
+class NotFound(SlipwayError):
+    """A version, model or record that does not exist."""
+
+
+class StoreError(SlipwayError):
+    """Object storage did not do what was asked."""
+
+
+class StoreUnreachable(StoreError):
+    """Object storage gave no answer, or one that a retry may mend."""
+
+
+class StoreRefused(StoreError):
+    """Object storage refused: wrong credentials, no bucket, no permission."""
+
+
+class StoreUnsuitable(StoreError):
+    """Object storage lacks what Slipway rests on: create-if-absent."""
+
+
+class Corrupt(StoreError):
+    """Stored bytes are not what they should be."""
+
+
+class SignatureInvalid(Corrupt):
+    """A version that is unsigned, or signed by a key that is not trusted."""
+
+
+class ServingError(SlipwayError):
+    """A model server did not do what was asked."""
+
+
+class ServingUnreachable(ServingError):
+    """A model server gave no answer."""
+
+
+class ServingRefused(ServingError):
+    """A model server answered with an error of its own."""
+
+
+class LoadFailed(ServingError):
+    """A version ended in END instead of becoming AVAILABLE."""
+
+
+class DeadlineExceeded(SlipwayError):
+    """Something took longer than it may."""
+
+
+class GateFailed(SlipwayError):
+    """A trained model is not good enough to be published."""
+
+
+class ValidationFailed(SlipwayError):
+    """The live server's answers are not those of the trained model."""
+
+
+class RolloutFailed(SlipwayError):
+    """A version was taken back."""
+
+
+class RolloutConflict(RolloutFailed):
+    """Another rollout of the same model is under way."""
+
+
+class StackError(SlipwayError):
+    """The local stack could not be started, stopped or asked."""
+
+
+class PortTaken(StackError):
+    """A port that the stack needs is in use by another program."""

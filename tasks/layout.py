@@ -1,0 +1,114 @@
+"""Where things lie in object storage: every key is made here and nowhere else."""
+
+import re
+
+from tasks.errors import InvalidName
+
+# A name stands in a URL path (TensorFlow Serving's `/v1/models/([^/:]+)`), in a folder name and in a key.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+CANDIDATE_SUFFIX = "-candidate"
+
+
+def model_name(name: str) -> str:
+    """`name`, if TensorFlow Serving could serve a model by it in a URL.
+
+    Raises:
+        InvalidName: it could not, or it is kept for candidates.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidName(
+            f"Model name {name!r} cannot be served in a URL: use 1 to 63 letters, digits, '_', '-' or '.', "
+            "beginning with a letter or digit."
+        )
+    if name.endswith(CANDIDATE_SUFFIX):
+        raise InvalidName(
+            f"Model name {name!r} ends in {CANDIDATE_SUFFIX!r}, which is kept for versions on trial: choose another."
+        )
+    return name
+
+
+def fleet_name(name: str) -> str:
+    """`name`, if it can stand in a key.
+
+    Raises:
+        InvalidName: it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidName(f"Fleet name {name!r} cannot stand in a key: use 1 to 63 letters, digits, '_', '-' or '.'.")
+    return name
+
+
+def versions_prefix(model: str) -> str:
+    """Prefix of a model's versions, as it stands a TensorFlow Serving base path."""
+    return f"models/{model}/"
+
+
+def version_prefix(model: str, version: int) -> str:
+    """Prefix of one version's files."""
+    return f"models/{model}/{version}/"
+
+
+def claims_prefix(model: str) -> str:
+    """Prefix of the claims on a model's version numbers."""
+    return f"models/{model}/claims/"
+
+
+def claim_key(model: str, version: int) -> str:
+    """The claim on a version number."""
+    return f"{claims_prefix(model)}{version}.json"
+
+
+def manifests_prefix(model: str) -> str:
+    """Prefix of a model's manifests."""
+    return f"models/{model}/manifests/"
+
+
+def manifest_key(model: str, version: int) -> str:
+    """A version's manifest, its commit mark."""
+    return f"{manifests_prefix(model)}{version}.json"
+
+
+def verdict_key(model: str, version: int) -> str:
+    """A version's verdict."""
+    return f"models/{model}/verdicts/{version}.json"
+
+
+def configs_prefix(fleet: str) -> str:
+    """Prefix of a fleet's configs; keys sort as their numbers do."""
+    return f"fleets/{fleet}/configs/"
+
+
+def config_key(fleet: str, number: int) -> str:
+    """Desired state `number` of a fleet."""
+    return f"{configs_prefix(fleet)}{number:06d}.config"
+
+
+def rollouts_prefix(fleet: str) -> str:
+    """Prefix of a fleet's rollouts under way."""
+    return f"fleets/{fleet}/rollouts/"
+
+
+def rollout_key(fleet: str, model: str) -> str:
+    """The rollout of a model that is under way in a fleet."""
+    return f"{rollouts_prefix(fleet)}{model}.json"
+
+
+def replicas_prefix(fleet: str) -> str:
+    """Prefix of a fleet's replica reports."""
+    return f"fleets/{fleet}/replicas/"
+
+
+def replica_key(fleet: str, replica: str) -> str:
+    """A replica's last word."""
+    return f"{replicas_prefix(fleet)}{replica}.json"
+
+
+def dataset_key(name: str, sha256: str) -> str:
+    """A dataset under its own hash."""
+    return f"datasets/{name}/{sha256}.npz"
+
+
+def number_in(key: str) -> int | None:
+    """The number that a claim's, manifest's, verdict's or config's key ends in, or None for a stranger's file."""
+    match = re.fullmatch(r"(?:.*/)?(\d+)\.(?:json|config)", key)
+    return int(match[1]) if match else None

@@ -1,0 +1,163 @@
+"""The records that Slipway keeps: frozen dataclasses with their JSON form."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal, Self
+
+from pydantic import TypeAdapter, ValidationError
+
+from tasks.errors import Corrupt
+
+
+def now() -> datetime:
+    """The present moment in UTC, to the second: what records and people need."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+@dataclass(frozen=True)
+class Record:
+    """Base of all records: to and from JSON."""
+
+    def to_json(self) -> bytes:
+        """This record as indented JSON, UTF-8."""
+        return TypeAdapter(type(self)).dump_json(self, indent=1) + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes, source: str) -> Self:
+        """The record in `data`, which came from `source` (named in the error).
+
+        Raises:
+            Corrupt: not JSON, or not a record of this kind.
+        """
+        try:
+            return TypeAdapter(cls).validate_json(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the whole"
+            raise Corrupt(
+                f"{source} is no {cls.__name__.lower()} that this release of Slipway can read: {where}: {first['msg']}. "
+                "It was cut off, written by something else, or by a newer release."
+            ) from None
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of a version."""
+
+    path: str  # relative to the version's folder, with forward slashes
+    size: int  # bytes
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor of a signature: TensorFlow dtype name; shape with None for a free dimension, None for unknown rank."""
+
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+
+@dataclass(frozen=True)
+class SignatureSpec:
+    """What a signature takes and gives."""
+
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+
+
+@dataclass(frozen=True)
+class DatasetRef(Record):
+    """A dataset that is kept in the store under its own hash."""
+
+    name: str
+    sha256: str
+    key: str
+    split_seed: int
+
+
+@dataclass(frozen=True)
+class Claim(Record):
+    """A version number that is taken."""
+
+    model: str
+    version: int
+    run: str
+    claimed: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True)
+class Training(Record):
+    """How a version came to be. A version made elsewhere has only its metrics, which may be empty."""
+
+    factory: str | None = None  # package.module:name
+    seed: int | None = None
+    epochs: int | None = None
+    code_version: str | None = None
+    dataset: DatasetRef | None = None
+    mlflow_run: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest(Record):
+    """The commit mark of a version: a version without one does not exist."""
+
+    model: str
+    version: int
+    content_id: str  # sha256 over the files that decide the answers
+    files: tuple[FileEntry, ...]
+    signatures: Mapping[str, SignatureSpec]
+    golden: str | None  # path of the golden examples among the files
+    training: Training
+    created: datetime = field(default_factory=now)
+    signature: str | None = None  # the bundle that signs the files, as model-signing writes it
+
+
+@dataclass(frozen=True)
+class Verdict(Record):
+    """What rollouts decided about a version."""
+
+    model: str
+    version: int
+    state: Literal["accepted", "rejected", "retired"]
+    reason: str
+    run: str
+    time: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True)
+class VersionState:
+    """What a model server says of one version; states and codes as in `GetModelStatus`."""
+
+    version: int
+    state: str  # START, LOADING, AVAILABLE, UNLOADING or END
+    code: str = "OK"
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class ReplicaReport(Record):
+    """A replica's last word."""
+
+    replica: str
+    rest_url: str
+    grpc_address: str
+    config: int  # number of the newest fleet config that it has reached, 0 for none
+    models: Mapping[str, tuple[VersionState, ...]]
+    error: str | None = None
+    error_config: int | None = None  # number of the config that could not be reached
+    time: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True)
+class RolloutRecord(Record):
+    """A rollout under way, from which anyone can restore what was before it."""
+
+    model: str
+    version: int
+    run: str
+    phase: str
+    previous_config: int  # 0: the fleet served nothing
+    deadline: datetime
+    started: datetime = field(default_factory=now)

@@ -1,0 +1,105 @@
+"""Every setting of Slipway, read from the environment in this one place (prefix `SLIPWAY_`)."""
+
+import functools
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tasks.errors import InvalidSettings
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """One machine's or one pod's view of the world; every field is an environment variable `SLIPWAY_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="SLIPWAY_", frozen=True, extra="forbid")
+
+    home: Path = Field(Path(".slipway"), description="Folder of the local stack's data, logs and credentials.")
+    host: str = Field("127.0.0.1", description="Address that every local server binds to.")
+
+    bucket: str = Field("slipway", description="Bucket that holds models, fleets and datasets.")
+    s3_endpoint: str | None = Field(
+        None, description="URL of the object store; the local stack's own store where unset; `aws` for AWS's own."
+    )
+    s3_region: str = Field("us-east-1", description="Region that requests to the object store are signed for.")
+    s3_access_key: str | None = Field(
+        None, description="Access key; where unset, the local stack's, or for another store boto3's own search."
+    )
+    s3_secret_key: SecretStr | None = Field(None, description="Secret of the access key.")
+
+    prefect_port: Port = Field(4200, description="Prefect server and UI.")
+    mlflow_port: Port = Field(5000, description="MLflow server and UI.")
+    store_port: Port = Field(18333, description="Object store, S3 protocol.")
+    store_master_port: Port = Field(19333, description="Object store, its master; its gRPC is 10000 above.")
+    store_volume_port: Port = Field(18080, description="Object store, its volumes; its gRPC is 10000 above.")
+    store_filer_port: Port = Field(18888, description="Object store, its filer; its gRPC is 10000 above.")
+    grpc_port: Port = Field(8500, description="Model server, gRPC.")
+    rest_port: Port = Field(8501, description="Model server, REST.")
+    agent_port: Port = Field(8502, description="Replica agent, health and metrics.")
+
+    prefect_url: str | None = Field(None, description="Prefect API; the local stack's where unset.")
+    mlflow_url: str | None = Field(None, description="MLflow server; the local stack's where unset.")
+
+    model_server: str = Field(
+        "auto",
+        description="`auto` (tensorflow_model_server on the PATH, else embedded), `embedded`, or a path to a binary.",
+    )
+    fleet: str = Field("default", description="Fleet that releases go to.")
+    replica: str = Field("r1", description="Name of this replica in its fleet.")
+    models_dir: Path | None = Field(
+        None, description="Folder that this replica's model server reads; under home if unset."
+    )
+
+    load_deadline: Seconds = Field(120.0, description="Longest time for every replica to reach a config, seconds.")
+    call_deadline: Seconds = Field(10.0, description="Longest time for one call to a server, seconds.")
+    poll_interval: Seconds = Field(1.0, description="Time between two looks at the store for a new config, seconds.")
+
+    @property
+    def store_url(self) -> str | None:
+        """URL of the object store, or None for AWS's own."""
+        if self.s3_endpoint is None:
+            return f"http://{self.host}:{self.store_port}"
+        return None if self.s3_endpoint == "aws" else self.s3_endpoint
+
+    @property
+    def prefect_api(self) -> str:
+        """URL of the Prefect API."""
+        return self.prefect_url or f"http://{self.host}:{self.prefect_port}/api"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """URL of the MLflow server."""
+        return self.mlflow_url or f"http://{self.host}:{self.mlflow_port}"
+
+    @property
+    def credentials_file(self) -> Path:
+        """Where the local stack keeps its store's credentials (mode 0600)."""
+        return self.home / "store" / "s3.json"
+
+    @property
+    def replica_models(self) -> Path:
+        """Folder that this replica's model server reads, absolute: TensorFlow Serving refuses relative base paths."""
+        return (self.models_dir or self.home / "replicas" / self.replica / "models").absolute()
+
+
+@functools.cache
+def settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        InvalidSettings: a variable has a value that its field does not take.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"SLIPWAY_{'_'.join(str(part) for part in e['loc']).upper()}={e['input']!r}: {e['msg']}"
+            for e in error.errors()
+        )
+        raise InvalidSettings(
+            f"The environment holds a setting that cannot be used: {wrong}. Correct or unset it."
+        ) from None
