@@ -1,1 +1,1 @@
-"""What the steps of a delivery do: plain functions and small classes, with their task wrappers at the foot of a module."""
+"""What the steps of a delivery do: plain functions and small classes; at a module's foot, their task wrappers."""

@@ -36,7 +36,7 @@ class Record:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the whole"
             raise Corrupt(
-                f"{source} is no {cls.__name__.lower()} that this release of Slipway can read: {where}: {first['msg']}. "
+                f"{source} is no {cls.__name__.lower()} that this Slipway can read: {where}: {first['msg']}. "
                 "It was cut off, written by something else, or by a newer release."
             ) from None
 
