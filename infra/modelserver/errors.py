@@ -1,0 +1,94 @@
+"""How the model server says no.
+
+ServingError carries one of the canonical codes and the text that TensorFlow Serving would answer; everything that a
+client can cause is raised as one.
+"""
+
+from enum import IntEnum
+
+import grpc
+
+
+class Code(IntEnum):
+    """The canonical status codes (google.rpc.Code), numbered as on the wire."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+    @property
+    def http_status(self) -> int:
+        """The HTTP status that TensorFlow Serving's REST API answers for this code (http_server.cc)."""
+        return _HTTP[self]
+
+    @property
+    def grpc_status(self) -> grpc.StatusCode:
+        """The gRPC status of the same name."""
+        return _GRPC[self]
+
+
+_HTTP = {
+    Code.OK: 200,
+    Code.CANCELLED: 499,
+    Code.UNKNOWN: 500,
+    Code.INVALID_ARGUMENT: 400,
+    Code.DEADLINE_EXCEEDED: 504,
+    Code.NOT_FOUND: 404,
+    Code.ALREADY_EXISTS: 409,
+    Code.PERMISSION_DENIED: 403,
+    Code.RESOURCE_EXHAUSTED: 429,
+    Code.FAILED_PRECONDITION: 400,
+    Code.ABORTED: 409,
+    Code.OUT_OF_RANGE: 400,
+    Code.UNIMPLEMENTED: 501,
+    Code.INTERNAL: 500,
+    Code.UNAVAILABLE: 503,
+    Code.DATA_LOSS: 500,
+    Code.UNAUTHENTICATED: 401,
+}
+_GRPC = {code: grpc.StatusCode[code.name] for code in Code}
+
+
+class ServingError(Exception):
+    """A refusal or failure with TensorFlow Serving's code and text."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.code.name}: {self.message}"
+
+
+def invalid_argument(message: str) -> ServingError:
+    """An error of code INVALID_ARGUMENT."""
+    return ServingError(Code.INVALID_ARGUMENT, message)
+
+
+def not_found(message: str) -> ServingError:
+    """An error of code NOT_FOUND."""
+    return ServingError(Code.NOT_FOUND, message)
+
+
+def failed_precondition(message: str) -> ServingError:
+    """An error of code FAILED_PRECONDITION."""
+    return ServingError(Code.FAILED_PRECONDITION, message)
+
+
+class StartupError(Exception):
+    """The server can't start: a wrong flag, a wrong file, a taken port, a model that did not load."""
