@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tasks.errors import InvalidSettings
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+StorePort = Annotated[int, Field(ge=1, le=55535)]  # its gRPC port lies 10000 above
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -33,10 +34,11 @@ class Settings(BaseSettings):
 
     prefect_port: Port = Field(4200, description="Prefect server and UI.")
     mlflow_port: Port = Field(5000, description="MLflow server and UI.")
-    store_port: Port = Field(18333, description="Object store, S3 protocol.")
-    store_master_port: Port = Field(19333, description="Object store, its master; its gRPC is 10000 above.")
-    store_volume_port: Port = Field(18080, description="Object store, its volumes; its gRPC is 10000 above.")
-    store_filer_port: Port = Field(18888, description="Object store, its filer; its gRPC is 10000 above.")
+    store_port: StorePort = Field(18333, description="Object store, S3 protocol; its gRPC is 10000 above.")
+    store_master_port: StorePort = Field(19333, description="Object store, its master; its gRPC is 10000 above.")
+    store_volume_port: StorePort = Field(18080, description="Object store, its volumes; its gRPC is 10000 above.")
+    store_filer_port: StorePort = Field(18888, description="Object store, its filer; its gRPC is 10000 above.")
+    store_admin_port: StorePort = Field(23646, description="Object store, upkeep; its gRPC is 10000 above.")
     grpc_port: Port = Field(8500, description="Model server, gRPC.")
     rest_port: Port = Field(8501, description="Model server, REST.")
     agent_port: Port = Field(8502, description="Replica agent, health and metrics.")
@@ -84,6 +86,11 @@ class Settings(BaseSettings):
     def replica_models(self) -> Path:
         """Folder that this replica's model server reads, absolute: TensorFlow Serving refuses relative base paths."""
         return (self.models_dir or self.home / "replicas" / self.replica / "models").absolute()
+
+    @property
+    def replica_config(self) -> Path:
+        """The config that this replica's model server starts from; the agent keeps it as the fleet's newest."""
+        return self.replica_models / "models.config"
 
 
 @functools.cache

@@ -1,0 +1,58 @@
+"""Signs of life of the stack's servers. Each answers within two seconds and raises nothing."""
+
+import contextlib
+import http.client
+import json
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+_SECONDS = 2.0
+
+
+def answers(url: str, any_status: bool = False) -> bool:
+    """Whether a GET of `url` is answered with 200, or with any status at all."""
+    status = _request("GET", url)[0]
+    return status == 200 or (any_status and status != 0)
+
+
+def open(host: str, port: int) -> bool:  # noqa: A001
+    """Whether something listens on `port`."""
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=_SECONDS):
+        return True
+    return False
+
+
+def worker_online(api: str, pool: str, name: str) -> bool:
+    """Whether Prefect has heard of the worker lately."""
+    found = post_json(f"{api}/work_pools/{pool}/workers/filter", {})
+    return any(worker["name"] == name and worker["status"] == "ONLINE" for worker in found or [])
+
+
+def post_json(url: str, body: object) -> Any:
+    """The JSON that a POST of `body` is answered with, or None where it is not answered with 200."""
+    status, data = _request("POST", url, json.dumps(body), {"Content-Type": "application/json"})
+    return json.loads(data) if status == 200 else None
+
+
+def get_json(url: str) -> Any:
+    """The JSON that a GET is answered with, or None where it is not answered with 200."""
+    status, data = _request("GET", url)
+    return json.loads(data) if status == 200 else None
+
+
+def _request(
+    method: str, url: str, body: str | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, bytes]:
+    """Status (0: no answer) and body."""
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=_SECONDS)
+    try:
+        connection.request(method, parts.path or "/", body, headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException):
+        return 0, b""
+    finally:
+        connection.close()

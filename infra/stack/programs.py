@@ -1,0 +1,272 @@
+"""What the local stack runs: for each program its command, environment, ports and the sign that it is ready."""
+
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from infra.stack import probes
+from infra.stack.credentials import profile_file
+from tasks.errors import InvalidSettings
+from tasks.settings import Settings
+
+WORK_POOL = "slipway"
+MONITORING = Path(__file__).with_name("monitoring.config")
+MLFLOW_ARTIFACTS = "mlflow"  # prefix in the bucket
+
+
+@dataclass(frozen=True)
+class PortUse:
+    """A port that a program listens on, and the setting that moves it."""
+
+    port: int
+    setting: str
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program of the stack."""
+
+    name: str
+    command: tuple[str, ...]
+    address: str  # what a person or a client opens
+    ready: Callable[[], bool]  # answers at once, raises nothing
+    environment: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[PortUse, ...] = ()
+    steady_seconds: int = 10  # it ended too soon if it did before this: the supervisor then waits longer each time
+    stop_seconds: int = 10  # from the request to stop until it is killed
+    after: tuple[str, ...] = ()  # programs that must be ready before it is started
+
+
+def programs(settings: Settings) -> tuple[Program, ...]:
+    """The stack that `settings` ask for: what a setting places elsewhere is left out.
+
+    Raises:
+        InvalidSettings: a program is missing, or a port cannot be used.
+    """
+    wanted = [
+        store(settings) if settings.s3_endpoint is None else None,
+        prefect_server(settings) if settings.prefect_url is None else None,
+        mlflow_server(settings) if settings.mlflow_url is None else None,
+        model_server(settings),
+        agent(settings),
+        worker(settings),
+    ]
+    found = tuple(program for program in wanted if program is not None)
+    names = {program.name for program in found}
+    return tuple(_without_absent(program, names) for program in found)
+
+
+def _without_absent(program: Program, names: set[str]) -> Program:
+    from dataclasses import replace
+
+    return replace(program, after=tuple(name for name in program.after if name in names))
+
+
+def store(settings: Settings) -> Program:
+    """The object store: SeaweedFS with all its parts in one process."""
+    host, home = settings.host, settings.home.absolute() / "store"
+    ports = {
+        "s3": PortUse(settings.store_port, "SLIPWAY_STORE_PORT"),
+        "master": PortUse(settings.store_master_port, "SLIPWAY_STORE_MASTER_PORT"),
+        "volume": PortUse(settings.store_volume_port, "SLIPWAY_STORE_VOLUME_PORT"),
+        "filer": PortUse(settings.store_filer_port, "SLIPWAY_STORE_FILER_PORT"),
+        "admin": PortUse(settings.store_admin_port, "SLIPWAY_STORE_ADMIN_PORT"),
+    }
+    return Program(
+        name="store",
+        command=(
+            executable("weed"),
+            "-logtostderr=true",
+            "mini",
+            f"-dir={home}",
+            # Every flag is given at every start: weed remembers those of the last start and would fill in what is missing.
+            f"-ip={'127.0.0.1' if host == '0.0.0.0' else host}",  # noqa: S104
+            f"-ip.bind={host}",
+            *(f"-{part}.port={use.port}" for part, use in ports.items()),
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            f"-s3.config={settings.credentials_file.absolute()}",
+            "-s3.autoCreateBucket=false",
+            "-master.telemetry=false",
+            "-admin.ui=false",
+            "-webdav=false",
+        ),
+        address=f"http://{host}:{settings.store_port}",
+        ready=lambda: probes.answers(f"http://{host}:{settings.store_port}/healthz"),
+        environment={"GOMEMLIMIT": "256MiB"},  # without it: near 1 GB
+        ports=tuple(PortUse(use.port + offset, use.setting) for use in ports.values() for offset in (0, GRPC_OFFSET)),
+        stop_seconds=20,
+    )
+
+
+GRPC_OFFSET = 10_000  # the store's gRPC ports lie this far above the others, by its own convention
+
+
+def prefect_server(settings: Settings) -> Program:
+    """Prefect's API, UI and scheduler, on SQLite."""
+    home, url = settings.home.absolute() / "prefect", f"http://{settings.host}:{settings.prefect_port}"
+    return Program(
+        name="prefect",
+        command=(
+            *(sys.executable, "-m", "prefect", "server", "start"),
+            *("--host", settings.host, "--port", str(settings.prefect_port)),
+        ),
+        address=url,
+        ready=lambda: probes.answers(f"{url}/api/health"),
+        environment={
+            "PREFECT_HOME": str(home),
+            "PREFECT_API_URL": f"{url}/api",
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        },
+        ports=(PortUse(settings.prefect_port, "SLIPWAY_PREFECT_PORT"),),
+        steady_seconds=30,
+    )
+
+
+def mlflow_server(settings: Settings) -> Program:
+    """MLflow's tracking server and UI: SQLite for what is asked, the object store for what is large."""
+    home, url = settings.home.absolute() / "mlflow", f"http://{settings.host}:{settings.mlflow_port}"
+    environment = {
+        # Its job runner starts eight consumers of 230 MB each, for features that Slipway does not use.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    if settings.store_url is not None:
+        environment["MLFLOW_S3_ENDPOINT_URL"] = settings.store_url
+    if settings.s3_endpoint is None:
+        environment |= {
+            "AWS_SHARED_CREDENTIALS_FILE": str(profile_file(settings)),
+            "AWS_DEFAULT_REGION": settings.s3_region,
+        }
+    return Program(
+        name="mlflow",
+        command=(
+            *(sys.executable, "-m", "mlflow", "server"),
+            *("--host", settings.host, "--port", str(settings.mlflow_port), "--workers", "1"),
+            *("--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}"),
+            *("--artifacts-destination", f"s3://{settings.bucket}/{MLFLOW_ARTIFACTS}"),
+        ),
+        address=url,
+        ready=lambda: probes.answers(f"{url}/health"),
+        environment=environment,
+        ports=(PortUse(settings.mlflow_port, "SLIPWAY_MLFLOW_PORT"),),
+        steady_seconds=30,
+    )
+
+
+def model_server(settings: Settings) -> Program:
+    """The model server of this machine's replica: the same flags whichever binary it is."""
+    host, rest, grpc = settings.host, settings.rest_port, settings.grpc_port
+    return Program(
+        name="model-server",
+        command=(
+            *model_server_command(settings),
+            f"--port={grpc}",
+            f"--rest_api_port={rest}",
+            f"--model_config_file={settings.replica_config}",
+            "--file_system_poll_wait_seconds=1",
+            # Without it a server that finds labels in its config at start exits (tensorflow/serving#1608).
+            "--allow_version_labels_for_unavailable_models=true",
+            f"--monitoring_config_file={MONITORING}",
+        ),
+        address=f"http://{host}:{rest}",
+        ready=lambda: (
+            probes.answers(f"http://{host}:{rest}/v1/models/any", any_status=True) and probes.open(host, grpc)
+        ),
+        environment={"TF_CPP_MIN_LOG_LEVEL": "1"},
+        ports=(PortUse(grpc, "SLIPWAY_GRPC_PORT"), PortUse(rest, "SLIPWAY_REST_PORT")),
+        steady_seconds=30,
+    )
+
+
+def model_server_command(settings: Settings) -> tuple[str, ...]:
+    """The model server that `settings.model_server` chooses, without flags.
+
+    Raises:
+        InvalidSettings: it names a binary that is not there, or cannot be run.
+    """
+    choice = settings.model_server
+    if choice == "auto":
+        found = shutil.which("tensorflow_model_server")
+        return (found,) if found else EMBEDDED
+    if choice == "embedded":
+        return EMBEDDED
+    found = shutil.which(Path(choice).expanduser())
+    if found is None:
+        raise InvalidSettings(
+            f"SLIPWAY_MODEL_SERVER={choice!r} is no program that can be run: give the path of a "
+            "tensorflow_model_server, or `embedded`, or `auto`."
+        )
+    return (str(Path(found).absolute()),)
+
+
+EMBEDDED = (sys.executable, "-m", "infra.modelserver")
+
+
+def agent(settings: Settings) -> Program:
+    """The agent of this machine's replica."""
+    url = f"http://{settings.host}:{settings.agent_port}"
+    return Program(
+        name="agent",
+        command=(sys.executable, "-m", "infra.agent"),
+        address=url,
+        ready=lambda: probes.answers(f"{url}/healthz"),
+        environment=settings_environment(settings),
+        ports=(PortUse(settings.agent_port, "SLIPWAY_AGENT_PORT"),),
+        after=("store",),
+    )
+
+
+def worker(settings: Settings) -> Program:
+    """The Prefect worker that runs flows as processes of this machine; it makes its work pool if there is none."""
+    return Program(
+        name="worker",
+        command=(
+            *(sys.executable, "-m", "prefect", "worker", "start"),
+            *("--pool", WORK_POOL, "--type", "process", "--name", settings.replica),
+        ),
+        address=settings.prefect_api.removesuffix("/api"),
+        ready=lambda: probes.worker_online(settings.prefect_api, WORK_POOL, settings.replica),
+        environment=flow_environment(settings),
+        steady_seconds=20,
+        stop_seconds=30,  # a run that is under way takes back what it began
+        after=("prefect",),
+    )
+
+
+def flow_environment(settings: Settings) -> dict[str, str]:
+    """What a process that runs flows finds in its environment."""
+    return settings_environment(settings) | {
+        "PREFECT_HOME": str(settings.home.absolute() / "prefect"),
+        "PREFECT_API_URL": settings.prefect_api,
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "tasks,flows",
+        "MLFLOW_TRACKING_URI": settings.mlflow_uri,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+    }
+
+
+def settings_environment(settings: Settings) -> dict[str, str]:
+    """`settings` as environment variables for a process that may run elsewhere; secrets are not among them."""
+    given = {
+        f"SLIPWAY_{name.upper()}": str(getattr(settings, name))
+        for name in sorted(settings.model_fields_set)
+        if getattr(settings, name) is not None and name != "s3_secret_key"
+    }
+    return given | {"SLIPWAY_HOME": str(settings.home.absolute())}
+
+
+def executable(name: str) -> str:
+    """The path of a program that was installed with Slipway.
+
+    Raises:
+        InvalidSettings: it is not there.
+    """
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise InvalidSettings(f"The program {name!r} is not installed: run `make demo`, which installs what is needed.")
+    return found

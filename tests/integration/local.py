@@ -1,0 +1,84 @@
+"""Real servers for tests, on free ports and in folders of their own."""
+
+import os
+import random
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from infra.stack.credentials import ensure_credentials
+from infra.stack.programs import GRPC_OFFSET, store
+from tasks.settings import Settings
+
+STORE_PORTS = ("store_port", "store_master_port", "store_volume_port", "store_filer_port", "store_admin_port")
+OTHER_PORTS = ("prefect_port", "mlflow_port", "grpc_port", "rest_port", "agent_port")
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
+    """Wait until `condition` holds; fail, naming `what`, if it does not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def free_ports(names: tuple[str, ...]) -> dict[str, int]:
+    """A free port for each of `names`; the one 10000 above is free too, and neither is one that the kernel hands out."""
+    found: dict[str, int] = {}
+    while len(found) < len(names):
+        port = random.randint(10_000, 22_000)
+        if port not in found.values() and _free(port) and _free(port + GRPC_OFFSET):
+            found[names[len(found)]] = port
+    return found
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+class LocalStore:
+    """A real SeaweedFS, with the command and credentials of the local stack."""
+
+    def __init__(self, home: Path) -> None:
+        self.settings = Settings(home=home, **free_ports(STORE_PORTS))  # type: ignore[arg-type]
+        self.log = home / "store.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        ensure_credentials(self.settings)
+        program = store(self.settings)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                program.command, env=os.environ | program.environment, stdout=log, stderr=subprocess.STDOUT
+            )
+        try:
+            until(lambda: self._ended() or program.ready(), "the store answers")
+            assert not self._ended(), self.log.read_text()[-2000:]
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        """Ask it to end; what it holds stays on the disk for the next start."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(20)
+            self._process = None
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+    def _ended(self) -> bool:
+        return self._process is None or self._process.poll() is not None
