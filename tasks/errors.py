@@ -105,7 +105,11 @@ class ServingUnreachable(ServingError):
 
 
 class ServingRefused(ServingError):
-    """A model server answered with an error of its own."""
+    """A model server answered with an error of its own; `code` is its gRPC code's name, or the HTTP status."""
+
+    def __init__(self, message: str, code: str = "UNKNOWN") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class LoadFailed(ServingError):

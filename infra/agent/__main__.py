@@ -1,0 +1,50 @@
+"""Run the agent of one replica: `python -m infra.agent`, set up by SLIPWAY_ variables."""
+
+import logging
+import signal
+import sys
+import threading
+
+from tasks.errors import SlipwayError
+
+
+def main() -> int:
+    """Converge this replica until SIGTERM; the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        _run(stop)
+    except SlipwayError as error:
+        print(f"slipway-agent: {error}", file=sys.stderr)  # noqa: T201 - a start-up error is for whoever started it
+        return 1
+    return 0
+
+
+def _run(stop: threading.Event) -> None:
+    from infra.agent import health
+    from infra.agent.agent import Agent
+    from tasks.converge import Replica
+    from tasks.serving import ModelServer
+    from tasks.settings import settings
+    from tasks.store import Store
+
+    mine = settings()
+    server = ModelServer(f"{mine.host}:{mine.grpc_port}", f"http://{mine.host}:{mine.rest_port}", mine.call_deadline)
+    config_file = mine.replica_models.parent / "models.config"
+    replica = Replica(Store.connect(mine), server, mine.replica_models, config_file)
+    agent = Agent(mine, replica)
+    listener = health.serve(agent, mine.host, mine.agent_port)
+    logging.getLogger(__name__).info(
+        "fleet %s, replica %s, models in %s", mine.fleet, mine.replica, mine.replica_models
+    )
+    try:
+        agent.run(stop)
+    finally:
+        listener.shutdown()
+        server.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
