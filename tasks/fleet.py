@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from google.protobuf import text_format
-from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
 from tasks import layout
 from tasks.errors import Corrupt
+from tasks.protos import ModelConfig, ModelServerConfig
 from tasks.records import ReplicaReport, now
 from tasks.store import Store
 

@@ -8,6 +8,9 @@ from typing import Literal, Self
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.errors import Corrupt
+from tasks.processes import ProcessRef
+
+VerdictState = Literal["accepted", "rejected", "retired"]
 
 
 def now() -> datetime:
@@ -120,7 +123,7 @@ class Verdict(Record):
 
     model: str
     version: int
-    state: Literal["accepted", "rejected", "retired"]
+    state: VerdictState
     reason: str
     run: str
     time: datetime = field(default_factory=now)
@@ -157,7 +160,7 @@ class RolloutRecord(Record):
     model: str
     version: int
     run: str
-    phase: str
+    process: ProcessRef
     previous_config: int  # 0: the fleet served nothing
     deadline: datetime
     started: datetime = field(default_factory=now)

@@ -1,0 +1,43 @@
+"""Which process wrote a record, and whether it still lives."""
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ProcessRef:
+    """A process on a machine; the start time tells it from a later one with the same number."""
+
+    host: str
+    pid: int
+    started: int  # clock ticks after the machine's boot
+    boot: str  # identity of the machine's boot
+
+
+def this_process() -> ProcessRef:
+    """The process that asks."""
+    return ProcessRef(socket.gethostname(), os.getpid(), _started(os.getpid()) or 0, _boot())
+
+
+def is_gone(process: ProcessRef) -> bool:
+    """Whether the process is known to have ended; False where it runs on another machine, which cannot be looked at."""
+    if process.host != socket.gethostname():
+        return False
+    return process.boot != _boot() or _started(process.pid) != process.started
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _started(pid: int) -> int | None:
+    """Start time of a process (field 22 of /proc/PID/stat), None where it has ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    # The second field is the command in brackets, which may itself hold blanks and brackets.
+    state, *rest = stat.rpartition(")")[2].split()
+    return None if state == "Z" else int(rest[18])

@@ -1,0 +1,48 @@
+"""How a plain function becomes a Prefect task: never cached, tried again after transport errors and nothing else."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+
+from tasks.errors import ServingUnreachable, StoreUnreachable
+from tasks.settings import settings
+from tasks.store import Store
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def step(name: str, function: Callable[P, R]) -> Task[P, R]:
+    """`function` as a task that shows as `name` in the Prefect UI."""
+    return task(
+        name=name,
+        cache_policy=NO_CACHE,
+        retries=3,
+        retry_delay_seconds=[1, 2, 4],
+        retry_condition_fn=_is_transport_error,
+    )(function)
+
+
+def with_store(function: Callable[Concatenate[Store, P], R]) -> Callable[P, R]:
+    """`function` with the settings' store as its first argument: between tasks go names, never a client."""
+
+    @functools.wraps(function)
+    def connected(*args: P.args, **kwargs: P.kwargs) -> R:
+        return function(Store.connect(settings()), *args, **kwargs)
+
+    # Prefect binds and shows the parameters by this signature, so the store must not stand in it.
+    whole = inspect.signature(function)
+    mine = list(whole.parameters.values())[1:]
+    connected.__signature__ = whole.replace(parameters=mine)  # type: ignore[attr-defined]
+    return connected
+
+
+async def _is_transport_error(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
+    """Whether trying again may help: a server gave no answer. A wrong model stays wrong."""
+    result = await state.aresult(raise_on_failure=False)
+    return isinstance(result, StoreUnreachable | ServingUnreachable)

@@ -1,0 +1,245 @@
+"""Asking live servers whether they answer as trained: every replica, every signature, over REST and gRPC."""
+
+import logging
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from tasks import golden, layout
+from tasks.data import HeldOut
+from tasks.errors import Corrupt, ServingError, SlipwayError, ValidationFailed
+from tasks.golden import GoldenExample
+from tasks.records import Manifest, Record, ReplicaReport, SignatureSpec
+from tasks.serving import Answer, ModelServer, Target
+from tasks.store import Store
+
+log = logging.getLogger(__name__)
+
+Array = np.ndarray[Any, Any]
+
+TOLERANCE = 1e-5  # of values, absolute and relative
+# A digit on the edge between two classes may fall to the other side through a rounding error of another machine.
+ACCURACY_TOLERANCE = 0.005
+_BATCH = 200  # held-out examples in one question
+
+
+@dataclass(frozen=True)
+class Check(Record):
+    """One thing that was asked of one replica."""
+
+    replica: str
+    protocol: Literal["REST", "gRPC"]
+    signature: str
+    examples: int
+    wrong: str | None  # what differs, None where nothing does
+    seconds: float  # median time of an answer
+
+
+@dataclass(frozen=True)
+class Accuracy(Record):
+    """Share of held-out examples that one replica answers right."""
+
+    replica: str
+    signature: str
+    examples: int
+    live: float
+    trained: float | None  # what the manifest says, None where it says nothing
+
+    @property
+    def wrong(self) -> str | None:
+        """Why this is not good enough, None where it is."""
+        if self.trained is None or self.live >= self.trained - ACCURACY_TOLERANCE:
+            return None
+        return f"held-out accuracy {self.live:.4f} through the live server, {self.trained:.4f} when trained"
+
+
+@dataclass(frozen=True)
+class ValidationReport(Record):
+    """What live servers answered for one version."""
+
+    model: str
+    version: int
+    served_as: str
+    checks: tuple[Check, ...]
+    accuracies: tuple[Accuracy, ...]
+
+    @property
+    def failures(self) -> list[str]:
+        """Everything that was wrong, in words."""
+        answers = [
+            f"replica {c.replica}, {c.protocol}, signature {c.signature!r}: {c.wrong}" for c in self.checks if c.wrong
+        ]
+        return answers + [f"replica {a.replica}: {a.wrong}" for a in self.accuracies if a.wrong]
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was asked and every answer was right."""
+        return bool(self.checks) and not self.failures
+
+    def summary(self) -> str:
+        """One line for a terminal."""
+        replicas = len({c.replica for c in self.checks})
+        accuracy = f", held-out accuracy {min(a.live for a in self.accuracies):.4f}" if self.accuracies else ""
+        verdict = "all right" if self.passed else f"{len(self.failures)} wrong"
+        return f"{len(self.checks)} checks on {replicas} replica{'s' * (replicas != 1)}: {verdict}{accuracy}"
+
+    def require_passed(self) -> None:
+        """Do nothing where all was right.
+
+        Raises:
+            ValidationFailed: says the first thing that was wrong, and how many more there are.
+        """
+        if self.passed:
+            return
+        wrong = self.failures or ["nothing was asked: the fleet has no replica, or the version has no golden examples"]
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise ValidationFailed(f"{self.model} version {self.version}, served as {self.served_as}: {wrong[0]}{more}")
+
+
+def validate_version(
+    manifest: Manifest,
+    examples: Sequence[GoldenExample],
+    held_out: HeldOut | None,
+    replicas: Sequence[ReplicaReport],
+    served_as: str,
+    *,
+    deadline: float,
+) -> ValidationReport:
+    """Ask each replica for `served_as` and compare with what `manifest`'s version answered when it was trained.
+
+    An answer that is wrong, or an error in its place, is a finding in the report and not an exception.
+
+    Args:
+        held_out: x `[N, …]` and y `[N]` that training never saw, or None.
+        deadline: longest time for one answer, seconds.
+    """
+    checks: list[Check] = []
+    accuracies: list[Accuracy] = []
+    question = _accuracy_question(manifest.signatures, held_out)
+    for replica in replicas:
+        with ModelServer(replica.grpc_address, replica.rest_url, deadline) as server:
+            target = Target(served_as, manifest.version)
+            for name, spec in sorted(manifest.signatures.items()):
+                mine = [e for e in examples if e.signature == name]
+                if not mine:
+                    continue
+                ask_rest = _asker(server.predict_rest, target, name, spec)
+                checks.append(_check(replica.replica, "REST", name, mine, ask_rest, manifest.version))
+                ask_grpc = _asker(server.predict_grpc, Target(served_as), name)
+                checks.append(_check(replica.replica, "gRPC", name, mine, ask_grpc, manifest.version))
+            if question is not None and held_out is not None:
+                accuracies.append(_accuracy(server, target, replica.replica, question, held_out, manifest))
+    return ValidationReport(manifest.model, manifest.version, served_as, tuple(checks), tuple(accuracies))
+
+
+def golden_examples(store: Store, manifest: Manifest) -> list[GoldenExample]:
+    """The golden examples that were stored with the version, verified; none where it was published without.
+
+    Raises:
+        Corrupt: they are not what was published.
+    """
+    entry = next((f for f in manifest.files if f.path == manifest.golden), None)
+    if entry is None:
+        return []
+    with tempfile.TemporaryDirectory(prefix="slipway-golden-") as folder:
+        path = Path(folder) / "golden"
+        key = layout.version_prefix(manifest.model, manifest.version) + entry.path
+        if store.download(key, path) != (entry.size, entry.sha256):
+            raise Corrupt(f"{store.uri(key)} is not what was published: the version cannot be validated with it.")
+        return golden.read_golden(path)
+
+
+@dataclass(frozen=True)
+class AccuracyQuestion:
+    """How to ask a model for the class of an example."""
+
+    signature: str
+    input: str
+    output: str
+    probabilities: bool  # the output is [N, classes] floats, else [N] class numbers
+
+
+def accuracy_question(
+    signatures: Mapping[str, SignatureSpec], example_shape: tuple[int, ...]
+) -> AccuracyQuestion | None:
+    """Which signature takes one input of `[N, *example_shape]` floats and gives classes, None where none does.
+
+    An output named `class` of whole numbers comes before one of `[N, classes]` floats.
+    """
+    found = []
+    for name, spec in sorted(signatures.items()):
+        if len(spec.inputs) != 1:
+            continue
+        ((input_name, takes),) = spec.inputs.items()
+        if takes.dtype != "float32" or takes.shape is None or tuple(takes.shape[1:]) != example_shape:
+            continue
+        for output_name, gives in sorted(spec.outputs.items()):
+            rank = None if gives.shape is None else len(gives.shape)
+            if output_name == "class" and gives.dtype.startswith("int") and rank == 1:
+                found.append((0, AccuracyQuestion(name, input_name, output_name, probabilities=False)))
+            elif gives.dtype.startswith("float") and rank == 2:
+                found.append((1, AccuracyQuestion(name, input_name, output_name, probabilities=True)))
+    return min(found, key=lambda f: f[0])[1] if found else None
+
+
+def _accuracy_question(signatures: Mapping[str, SignatureSpec], held_out: HeldOut | None) -> AccuracyQuestion | None:
+    return None if held_out is None else accuracy_question(signatures, held_out.x.shape[1:])
+
+
+def _asker(
+    predict: Callable[..., Answer], target: Target, signature: str, *spec: SignatureSpec
+) -> Callable[[Mapping[str, Array]], Answer]:
+    return lambda inputs: predict(target, signature, inputs, *spec)
+
+
+def _check(
+    replica: str,
+    protocol: Literal["REST", "gRPC"],
+    signature: str,
+    examples: Sequence[GoldenExample],
+    ask: Callable[[Mapping[str, Array]], Answer],
+    version: int,
+) -> Check:
+    wrong, times, asked = None, [], 0
+    for example in examples:
+        asked += len(next(iter(example.inputs.values())))
+        try:
+            answer = ask(example.inputs)
+        except (ServingError, SlipwayError) as error:
+            wrong = str(error)
+            break
+        times.append(answer.seconds)
+        if answer.version not in (None, version):
+            wrong = f"version {answer.version} answered, not {version}"
+            break
+        differences = golden.compare(example.outputs, answer.outputs, TOLERANCE)
+        if differences:
+            wrong = differences[0]
+            break
+    return Check(replica, protocol, signature, asked, wrong, statistics.median(times) if times else 0.0)
+
+
+def _accuracy(
+    server: ModelServer,
+    target: Target,
+    replica: str,
+    question: AccuracyQuestion,
+    held_out: HeldOut,
+    manifest: Manifest,
+) -> Accuracy:
+    right = 0
+    try:
+        for start in range(0, len(held_out.y), _BATCH):
+            x = held_out.x[start : start + _BATCH]
+            answer = server.predict_grpc(target, question.signature, {question.input: x}).outputs[question.output]
+            classes = answer.argmax(axis=-1) if question.probabilities else answer
+            right += int((classes == held_out.y[start : start + _BATCH]).sum())
+    except SlipwayError as error:
+        log.warning("replica %s stopped answering held-out examples: %s", replica, error)
+    trained = manifest.training.metrics.get("accuracy")
+    return Accuracy(replica, question.signature, len(held_out.y), right / len(held_out.y), trained)

@@ -1,0 +1,103 @@
+"""What a replica is asked for on its way from one config to the next."""
+
+import pytest
+from google.protobuf import text_format
+
+from tasks import converge
+from tasks.errors import LoadFailed
+from tasks.protos import ModelServerConfig
+from tasks.records import VersionState
+
+
+def config(**models: str) -> ModelServerConfig:
+    """`MLP="1 2 stable=1"` serves versions 1 and 2 and labels 1 stable."""
+    made = ModelServerConfig()
+    for name, words in models.items():
+        found = made.model_config_list.config.add(name=name, base_path=f"/models/{name}", model_platform="tensorflow")
+        for word in words.split():
+            label, _, version = word.rpartition("=")
+            if label:
+                found.version_labels[label] = int(version)
+            else:
+                found.model_version_policy.specific.versions.append(int(version))
+    return made
+
+
+def states(**models: dict[int, str]) -> converge.States:
+    return {
+        name: tuple(VersionState(v, *state.split(":")) for v, state in versions.items())
+        for name, versions in models.items()
+    }
+
+
+def test_without_labels_the_wanted_config_is_asked_for_at_once() -> None:
+    wanted = config(MLP="7")
+    assert converge.transition(config(MLP="6"), wanted, states(MLP={6: "AVAILABLE"})) == wanted
+
+
+def test_a_new_label_waits_until_its_version_is_available() -> None:
+    running, wanted = config(MLP="6 stable=6"), config(MLP="6 7 stable=6 canary=7")
+    first = converge.transition(running, wanted, states(MLP={6: "AVAILABLE"}))
+    assert first == config(MLP="6 7 stable=6")
+    later = converge.transition(first, wanted, states(MLP={7: "AVAILABLE", 6: "AVAILABLE"}))
+    assert later == wanted
+
+
+def test_a_label_that_moves_to_a_version_still_loading_stays_with_the_old_one_which_stays_loaded() -> None:
+    first = converge.transition(config(MLP="6 stable=6"), config(MLP="7 stable=7"), states(MLP={6: "AVAILABLE"}))
+    assert first == config(MLP="7 6 stable=6")
+
+
+def test_a_label_whose_old_version_is_gone_too_is_left_out_for_now() -> None:
+    first = converge.transition(config(MLP="6 stable=6"), config(MLP="7 stable=7"), states(MLP={6: "END"}))
+    assert first == config(MLP="7")
+
+
+def test_missing_names_each_version_that_is_not_available() -> None:
+    wanted = config(MLP="6 7", Other="1")
+    told = converge.missing(wanted, states(MLP={6: "AVAILABLE", 7: "LOADING"}))
+    assert told == ["MLP version 7 being AVAILABLE", "Other version 1 being AVAILABLE"]
+
+
+def test_a_policy_without_numbers_wants_any_version() -> None:
+    wanted = config(Theirs="")
+    assert converge.missing(wanted, states(Theirs={3: "END"})) == ["Theirs having a version AVAILABLE"]
+    assert converge.missing(wanted, states(Theirs={3: "AVAILABLE"})) == []
+
+
+def test_surplus_names_what_is_still_loaded_and_not_wanted() -> None:
+    told = converge.surplus(
+        config(MLP="7", Theirs=""),
+        states(MLP={7: "AVAILABLE", 6: "UNLOADING"}, Theirs={1: "AVAILABLE"}, Gone={2: "AVAILABLE"}),
+    )
+    assert told == ["MLP version 6 being unloaded", "Gone version 2 being unloaded"]
+
+
+def test_a_version_that_ended_with_an_error_fails_with_the_servers_own_words() -> None:
+    told = states(MLP={7: "END:NOT_FOUND:no variables", 6: "AVAILABLE"})
+    with pytest.raises(LoadFailed, match=r"MLP version 7 did not load \(state END: NOT_FOUND: no variables\)"):
+        converge.raise_failed(config(MLP="7"), told, {})
+
+
+@pytest.mark.parametrize(
+    ("asked", "stale"),
+    [
+        ("6", False),  # nobody asks for 7
+        ("7", True),  # the error stood there before the reload
+    ],
+)
+def test_an_error_that_is_not_news_or_not_wanted_is_passed_over(asked: str, stale: bool) -> None:
+    told = states(MLP={7: "END:NOT_FOUND:no variables"})
+    converge.raise_failed(config(MLP=asked), told, told if stale else {})
+
+
+def test_a_version_that_was_unloaded_is_no_failure() -> None:
+    converge.raise_failed(config(MLP="7"), states(MLP={7: "END:OK"}), {})
+
+
+def test_the_config_file_is_replaced_whole(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "replica" / "models.config"
+    for wanted in (config(MLP="6 stable=6"), config(MLP="7"), ModelServerConfig()):
+        converge.write_config(path, wanted)
+        assert text_format.Parse(path.read_text(), ModelServerConfig()).model_config_list == wanted.model_config_list
+        assert [p.name for p in path.parent.iterdir()] == ["models.config"]
