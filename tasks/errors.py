@@ -20,6 +20,8 @@
     │   ├── ServingUnreachable   no answer
     │   ├── ServingRefused       it answered with an error of its own
     │   └── LoadFailed           a version ended in END; carries the server's own message
+    ├── TrackingError            experiment tracking (MLflow) refused, or was asked for what it does not have
+    │   └── TrackingUnreachable  no answer, or an answer that a retry may mend
     ├── DeadlineExceeded         something took longer than it may; says what was awaited
     ├── GateFailed               the model is not good enough to be published
     ├── ValidationFailed         the live server's answers are not the trained model's
@@ -114,6 +116,14 @@ class ServingRefused(ServingError):
 
 class LoadFailed(ServingError):
     """A version ended in END instead of becoming AVAILABLE."""
+
+
+class TrackingError(SlipwayError):
+    """Experiment tracking did not do what was asked."""
+
+
+class TrackingUnreachable(TrackingError):
+    """Experiment tracking gave no answer, or one that a retry may mend."""
 
 
 class DeadlineExceeded(SlipwayError):
