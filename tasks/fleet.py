@@ -9,7 +9,8 @@ from google.protobuf import text_format
 from tasks import layout
 from tasks.errors import Corrupt
 from tasks.protos import ModelConfig, ModelServerConfig
-from tasks.records import ReplicaReport, now
+from tasks.records import now
+from tasks.settings import Settings
 from tasks.store import Store
 
 log = logging.getLogger(__name__)
@@ -34,17 +35,70 @@ class FleetConfig:
         return list(found.model_version_policy.specific.versions) if found else []
 
 
-def serving_entry(
-    store: Store, model: str, versions: list[int], *, name: str | None = None, labels: Mapping[str, int] | None = None
-) -> ModelConfig:
-    """The entry that serves these versions of `model`, under `name` if given."""
-    found = ModelConfig(
-        name=name or model, base_path=store.uri(layout.versions_prefix(model)).rstrip("/"), model_platform=PLATFORM
-    )
-    found.model_version_policy.specific.versions.extend(versions)
-    for label, number in (labels or {}).items():
-        found.version_labels[label] = number
-    return found
+class Fleet:
+    """A fleet of replicas: the store that holds its state, its name, and how long its replicas may take."""
+
+    def __init__(self, store: Store, name: str, deadline: float) -> None:
+        """`deadline`: longest time for the replicas to reach a config, seconds.
+
+        Raises:
+            InvalidName: the name cannot stand in a key.
+        """
+        self.store = store
+        self.name = layout.fleet_name(name)
+        self.deadline = deadline
+
+    @classmethod
+    def connect(cls, settings: Settings, name: str | None = None) -> "Fleet":
+        """The fleet `name`, or the settings' own."""
+        return cls(Store.connect(settings), name or settings.fleet, settings.load_deadline)
+
+    def newest(self, known: int = 0) -> FleetConfig:
+        """The newest desired state. One request where nothing is newer than `known`, and two where something is."""
+        return self.newer(known) or self.read(known)
+
+    def newer(self, known: int) -> FleetConfig | None:
+        """The newest desired state, if it is newer than number `known`. One request where it is not."""
+        keys = self.store.keys(layout.configs_prefix(self.name), after=layout.config_key(self.name, known))
+        numbers = [n for n in map(layout.number_in, keys) if n is not None]
+        return self.read(max(numbers)) if numbers else None
+
+    def read(self, number: int) -> FleetConfig:
+        """Desired state `number`.
+
+        Raises:
+            NotFound: it was never written.
+            Corrupt: it is no ModelServerConfig.
+        """
+        if number == 0:
+            return FleetConfig(0, with_entries(ModelServerConfig(), {}))
+        key = layout.config_key(self.name, number)
+        return FleetConfig(number, parse(self.store.get(key).decode("utf-8", "replace"), self.store.uri(key)))
+
+    def change(self, entries: Mapping[str, ModelConfig | None], note: str) -> FleetConfig:
+        """Write the next desired state: the newest one with these entries put in place (None: left out).
+
+        Another writer may be first; then its state is read and merged into, as often as it takes. Where the newest
+        state says all this already, nothing is written.
+        """
+        current = self.newest()
+        while True:
+            merged = with_entries(current.models, entries)
+            if merged == current.models:
+                return current
+            number = current.number + 1
+            data = render(merged, f"{now().isoformat()} {note}")
+            if self.store.create(layout.config_key(self.name, number), data):
+                log.info("fleet %s: config %d written: %s", self.name, number, note)
+                return FleetConfig(number, merged)
+            current = self.newest(current.number)
+
+    def entry(self, model: str, versions: list[int], name: str | None = None) -> ModelConfig:
+        """An entry that serves these versions of `model`, under `name` if given."""
+        base_path = self.store.uri(layout.versions_prefix(model)).rstrip("/")
+        made = ModelConfig(name=name or model, base_path=base_path, model_platform=PLATFORM)
+        made.model_version_policy.specific.versions.extend(versions)
+        return made
 
 
 def with_entries(config: ModelServerConfig, entries: Mapping[str, ModelConfig | None]) -> ModelServerConfig:
@@ -57,29 +111,6 @@ def with_entries(config: ModelServerConfig, entries: Mapping[str, ModelConfig | 
     merged.model_config_list.config.extend(new for new in waiting.values() if new is not None)
     merged.model_config_list.SetInParent()
     return merged
-
-
-def newest(store: Store, fleet: str, known: int = 0) -> FleetConfig:
-    """The newest desired state of `fleet`. One request where nothing is newer than `known`."""
-    return _newest_after(store, fleet, known) or read(store, fleet, known)
-
-
-def newer(store: Store, fleet: str, known: int) -> FleetConfig | None:
-    """The newest desired state, if it is newer than number `known`. One request where it is not."""
-    return _newest_after(store, fleet, known)
-
-
-def read(store: Store, fleet: str, number: int) -> FleetConfig:
-    """Desired state `number` of `fleet`.
-
-    Raises:
-        NotFound: it was never written.
-        Corrupt: it is no ModelServerConfig.
-    """
-    if number == 0:
-        return FleetConfig(0, with_entries(ModelServerConfig(), {}))
-    key = layout.config_key(fleet, number)
-    return FleetConfig(number, parse(store.get(key).decode("utf-8", "replace"), store.uri(key)))
 
 
 def parse(text: str, source: str) -> ModelServerConfig:
@@ -100,37 +131,3 @@ def parse(text: str, source: str) -> ModelServerConfig:
 def render(config: ModelServerConfig, note: str) -> bytes:
     """`config` in its text form, under a comment that says who wrote it and why."""
     return f"# {' '.join(note.split())}\n{text_format.MessageToString(config)}".encode()
-
-
-def change(store: Store, fleet: str, entries: Mapping[str, ModelConfig | None], note: str) -> FleetConfig:
-    """Write the next desired state: the newest one with these entries put in place (None: left out).
-
-    Another writer may be first; then its state is read and merged into, as often as it takes. Where the newest state
-    says all this already, nothing is written.
-    """
-    current = newest(store, layout.fleet_name(fleet))
-    while True:
-        merged = with_entries(current.models, entries)
-        if merged == current.models:
-            return current
-        number = current.number + 1
-        if store.create(layout.config_key(fleet, number), render(merged, f"{now().isoformat()} {note}")):
-            log.info("fleet %s: config %d written: %s", fleet, number, note)
-            return FleetConfig(number, merged)
-        current = newest(store, fleet, current.number)
-
-
-def replicas(store: Store, fleet: str) -> list[ReplicaReport]:
-    """The last words of the fleet's replicas, sorted by name."""
-    reports = []
-    for key in store.keys(layout.replicas_prefix(fleet)):
-        data = store.find(key)
-        if data is not None:
-            reports.append(ReplicaReport.from_json(data, store.uri(key)))
-    return reports
-
-
-def _newest_after(store: Store, fleet: str, known: int) -> FleetConfig | None:
-    keys = store.keys(layout.configs_prefix(fleet), after=layout.config_key(fleet, known))
-    numbers = [n for n in map(layout.number_in, keys) if n is not None]
-    return read(store, fleet, max(numbers)) if numbers else None

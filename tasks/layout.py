@@ -27,6 +27,11 @@ def model_name(name: str) -> str:
     return name
 
 
+def candidate_name(model: str) -> str:
+    """The name that a version of `model` on trial is served under."""
+    return model + CANDIDATE_SUFFIX
+
+
 def fleet_name(name: str) -> str:
     """`name`, if it can stand in a key.
 

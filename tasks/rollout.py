@@ -1,159 +1,152 @@
 """Moving a fleet from one version of a model to another, and back: the steps, each safe to do twice."""
 
 import logging
-import time
-from collections.abc import Sequence
 from datetime import timedelta
 
-from tasks import fleet, layout, versions
-from tasks.errors import DeadlineExceeded, NotFound, RolloutConflict, RolloutFailed
-from tasks.fleet import FleetConfig, serving_entry
-from tasks.layout import CANDIDATE_SUFFIX
+from tasks import layout, replicas, versions
+from tasks.errors import LoadFailed, NotFound, RolloutConflict, RolloutFailed, SlipwayError, ValidationFailed
+from tasks.fleet import Fleet, FleetConfig
+from tasks.layout import candidate_name
 from tasks.processes import is_gone, this_process
-from tasks.records import ReplicaReport, RolloutRecord, Verdict, VerdictState, now
-from tasks.store import Store
+from tasks.records import RolloutRecord, Verdict, VerdictState, now
+from tasks.step import step, with_fleet
 
 log = logging.getLogger(__name__)
 
-# A replica reports every five seconds; one that has been silent for this long is not waited for.
-LEASE = timedelta(seconds=30)
-_POLL = 0.2  # seconds between two looks at the replicas' reports
 
-
-def begin(store: Store, fleet_name: str, model: str, version: int, run: str, deadline: float) -> RolloutRecord:
+def begin_rollout(fleet: Fleet, model: str, version: int, run: str) -> RolloutRecord:
     """Take the model's place in the fleet for this run, so that whoever finds it dead can restore what was before.
-
-    Args:
-        deadline: seconds after which anyone may take the rollout for dead.
 
     Raises:
         NotFound: there is no such version.
         RolloutConflict: another rollout of this model is under way.
     """
-    versions.manifest(store, model, version)
+    versions.manifest(fleet.store, model, version)
     record = RolloutRecord(
         model=model,
         version=version,
         run=run,
         process=this_process(),
-        previous_config=fleet.newest(store, fleet_name).number,
-        deadline=now() + timedelta(seconds=deadline),
+        previous_config=fleet.newest().number,
+        # Two configs to reach, twice validated, and the way back.
+        deadline=now() + timedelta(seconds=5 * fleet.deadline),
     )
-    if not store.create(layout.rollout_key(fleet_name, model), record.to_json()):
-        other = under_way(store, fleet_name, model)
-        told = f"version {other.version} by run {other.run}, since {other.started:%H:%M:%S}" if other else "just ended"
+    if not fleet.store.create(layout.rollout_key(fleet.name, model), record.to_json()):
+        other = rollout_under_way(fleet, model)
+        told = (
+            f"version {other.version} by run {other.run}, since {other.started:%H:%M:%S} UTC" if other else "just ended"
+        )
         raise RolloutConflict(
-            f"Fleet {fleet_name!r}: another rollout of {model} is under way ({told}). Wait for it to end; if its run "
-            f"is dead, `slipway reconcile` takes it back, at the latest after its deadline."
+            f"Fleet {fleet.name!r}: another rollout of {model} is under way ({told}). Wait for it to end and try again."
         )
     return record
 
 
-def end(store: Store, fleet_name: str, record: RolloutRecord) -> None:
+def end_rollout(fleet: Fleet, record: RolloutRecord) -> None:
     """Give the model's place in the fleet free again."""
-    found = under_way(store, fleet_name, record.model)
+    found = rollout_under_way(fleet, record.model)
     if found is not None and found.run == record.run:
-        store.delete(layout.rollout_key(fleet_name, record.model))
+        fleet.store.delete(layout.rollout_key(fleet.name, record.model))
 
 
-def under_way(store: Store, fleet_name: str, model: str) -> RolloutRecord | None:
+def rollout_under_way(fleet: Fleet, model: str) -> RolloutRecord | None:
     """The rollout of `model` that has not ended, None where there is none."""
-    key = layout.rollout_key(fleet_name, model)
-    data = store.find(key)
-    return RolloutRecord.from_json(data, store.uri(key)) if data is not None else None
+    key = layout.rollout_key(fleet.name, model)
+    data = fleet.store.find(key)
+    return RolloutRecord.from_json(data, fleet.store.uri(key)) if data is not None else None
 
 
-def dead_rollouts(store: Store, fleet_name: str) -> list[RolloutRecord]:
+def dead_rollouts(fleet: Fleet) -> list[RolloutRecord]:
     """Rollouts whose run is gone or whose deadline has passed."""
-    found = []
-    for key in store.keys(layout.rollouts_prefix(fleet_name)):
-        data = store.find(key)
-        record = RolloutRecord.from_json(data, store.uri(key)) if data is not None else None
-        if record is not None and (now() > record.deadline or is_gone(record.process)):
-            found.append(record)
-    return found
+    names = [
+        key.rpartition("/")[2].removesuffix(".json") for key in fleet.store.keys(layout.rollouts_prefix(fleet.name))
+    ]
+    records = [rollout_under_way(fleet, name) for name in names]
+    return [r for r in records if r is not None and (now() > r.deadline or is_gone(r.process))]
 
 
-def serve_candidate(store: Store, fleet_name: str, record: RolloutRecord) -> FleetConfig:
+def serve_candidate(fleet: Fleet, record: RolloutRecord) -> FleetConfig:
     """Ask the fleet for the version under the candidate's name, beside what it serves."""
     name = candidate_name(record.model)
-    entry = serving_entry(store, record.model, [record.version], name=name)
-    return fleet.change(store, fleet_name, {name: entry}, f"{record.run} {name}: try {record.version}")
+    entries = {name: fleet.entry(record.model, [record.version], name)}
+    return fleet.change(entries, f"{record.run} {name}: try {record.version}")
 
 
-def switch(store: Store, fleet_name: str, record: RolloutRecord) -> FleetConfig:
+def switch_to_version(fleet: Fleet, record: RolloutRecord) -> FleetConfig:
     """Ask the fleet for the version under the model's own name; the candidate leaves."""
-    entries = {
-        record.model: serving_entry(store, record.model, [record.version]),
-        candidate_name(record.model): None,
-    }
-    return fleet.change(store, fleet_name, entries, f"{record.run} {record.model}: serve {record.version}")
+    entries = {record.model: fleet.entry(record.model, [record.version]), candidate_name(record.model): None}
+    return fleet.change(entries, f"{record.run} {record.model}: serve {record.version}")
 
 
-def restore(store: Store, fleet_name: str, record: RolloutRecord) -> FleetConfig:
+def restore_previous(fleet: Fleet, record: RolloutRecord) -> FleetConfig:
     """Ask the fleet for what it served of this model before the rollout; other models' entries stay as they are now."""
-    before = fleet.read(store, fleet_name, record.previous_config).entry(record.model)
+    before = fleet.read(record.previous_config).entry(record.model)
     entries = {record.model: before, candidate_name(record.model): None}
-    return fleet.change(store, fleet_name, entries, f"{record.run} {record.model}: back from {record.version}")
+    return fleet.change(entries, f"{record.run} {record.model}: back from {record.version}")
 
 
-def accept(store: Store, record: RolloutRecord) -> None:
+def accept_version(fleet: Fleet, record: RolloutRecord) -> None:
     """Write that the version was accepted."""
-    decide(store, record, "accepted", "its live answers are those of the trained model")
+    _decide(fleet, record, "accepted", "its live answers are those of the trained model")
 
 
-def reject(store: Store, record: RolloutRecord, reason: str) -> None:
-    """Write that the version was taken back, and why."""
-    decide(store, record, "rejected", reason)
-
-
-def decide(store: Store, record: RolloutRecord, state: VerdictState, reason: str) -> None:
-    """Write a version's verdict."""
+def _decide(fleet: Fleet, record: RolloutRecord, state: VerdictState, reason: str) -> None:
     verdict = Verdict(model=record.model, version=record.version, state=state, reason=reason, run=record.run)
-    versions.decide(store, verdict)
+    versions.decide(fleet.store, verdict)
     log.info("%s version %d %s: %s", record.model, record.version, state, reason)
 
 
-def await_fleet(store: Store, fleet_name: str, config: FleetConfig, deadline: float) -> list[ReplicaReport]:
-    """Wait until every live replica has reached `config`, and return their reports.
+def take_back_version(fleet: Fleet, record: RolloutRecord, cause: BaseException) -> RolloutFailed:
+    """Restore what the fleet served before, prove it on every replica, and say so in an error.
 
-    Raises:
-        RolloutFailed: a replica could not reach it; carries that replica's own words.
-        DeadlineExceeded: not all did within `deadline` seconds, or none is alive.
+    The version is rejected where it is at fault, and not where a deadline passed, a server was away or someone stopped
+    the run. Where the fleet did not get back, the rollout's record stays, and `reconcile` goes on from it.
     """
-    limit = time.monotonic() + deadline
-    while True:
-        live = live_replicas(store, fleet_name)
-        behind = [r for r in live if r.config < config.number]
-        if live and not behind:
-            return live
-        failed = next((r for r in behind if r.error_config is not None and r.error_config >= config.number), None)
-        if failed is not None:
-            raise RolloutFailed(f"Fleet {fleet_name!r}: replica {failed.replica}: {failed.error}")
-        if time.monotonic() > limit:
-            raise DeadlineExceeded(_too_late(fleet_name, config, behind, deadline))
-        time.sleep(_POLL)
+    trial = f"{record.model} version {record.version}"
+    reason = str(cause) or f"The run was stopped ({type(cause).__name__})."
+    try:
+        if isinstance(cause, ValidationFailed | LoadFailed | RolloutFailed):
+            _decide(fleet, record, "rejected", reason)
+        config = restore_previous(fleet, record)
+        replicas.await_config(fleet, config)
+        end_rollout(fleet, record)
+    except SlipwayError as error:
+        return RolloutFailed(
+            f"{trial} failed: {reason} Going back failed too: {error} Run `slipway reconcile` once that is mended."
+        )
+    return RolloutFailed(f"{trial} was taken back: {reason} {_said(config, record.model)}")
 
 
-def live_replicas(store: Store, fleet_name: str) -> list[ReplicaReport]:
-    """Reports of the replicas whose lease has not run out."""
-    return [r for r in fleet.replicas(store, fleet_name) if now() - r.time <= LEASE]
+def recover_rollout(fleet: Fleet, record: RolloutRecord) -> str:
+    """Finish or undo the rollout of a run that is dead; what was done, in one sentence.
+
+    An accepted version stays: its verdict is written after it was proven. Anything less is undone.
+    """
+    verdict = versions.verdict(fleet.store, record.model, record.version)
+    trial = f"{record.model} version {record.version}, which the dead run {record.run} was rolling out,"
+    if verdict is not None and verdict.state == "accepted" and verdict.run == record.run:
+        end_rollout(fleet, record)
+        return f"{trial} had been accepted: finished."
+    config = restore_previous(fleet, record)
+    replicas.await_config(fleet, config)
+    end_rollout(fleet, record)
+    return f"{trial} was taken back. {_said(config, record.model)}"
 
 
-def served_version(store: Store, fleet_name: str, model: str) -> int | None:
+def served_version(fleet: Fleet, model: str) -> int | None:
     """The version of `model` that the fleet is asked to serve, None where it serves none."""
-    return max(fleet.newest(store, fleet_name).versions(model), default=None)
+    return max(fleet.newest().versions(model), default=None)
 
 
-def previous_accepted(store: Store, fleet_name: str, model: str) -> int:
+def previous_accepted(fleet: Fleet, model: str) -> int:
     """The version that a rollback goes to: the newest below the served one that a rollout accepted.
 
     Raises:
         NotFound: there is none.
     """
-    served = served_version(store, fleet_name, model)
-    for number in reversed(versions.published(store, model)):
-        verdict = versions.verdict(store, model, number)
+    served = served_version(fleet, model)
+    for number in reversed(versions.published(fleet.store, model)):
+        verdict = versions.verdict(fleet.store, model, number)
         if (served is None or number < served) and verdict is not None and verdict.state != "rejected":
             return number
     raise NotFound(
@@ -162,55 +155,18 @@ def previous_accepted(store: Store, fleet_name: str, model: str) -> int:
     )
 
 
-def candidate_name(model: str) -> str:
-    """The name that a version on trial is served under."""
-    return model + CANDIDATE_SUFFIX
+def _said(config: FleetConfig, model: str) -> str:
+    serving = max(config.versions(model), default=None)
+    return f"Version {serving} serves as before." if serving else f"No version of {model} is served, as before."
 
 
-def _too_late(fleet_name: str, config: FleetConfig, behind: Sequence[ReplicaReport], deadline: float) -> str:
-    if not behind:
-        return (
-            f"Fleet {fleet_name!r} has no live replica: none has reported in the last {LEASE.seconds} s. "
-            "Start one with its agent (`make up` on one machine)."
-        )
-    told = "; ".join(f"{r.replica} is at config {r.config}" + (f" ({r.error})" if r.error else "") for r in behind)
-    return (
-        f"Fleet {fleet_name!r} did not reach config {config.number} within {deadline:g} s: {told}. Logs: `make logs`."
-    )
-
-
-def take_back(store: Store, fleet_name: str, record: RolloutRecord, reason: str, deadline: float) -> int | None:
-    """Restore what the fleet served before, prove it on every replica, and reject the version.
-
-    Returns:
-        The version that serves now, None where the model is served no more.
-
-    Raises:
-        RolloutFailed, DeadlineExceeded: the fleet did not get back; the rollout's record stays for `reconcile`.
-    """
-    reject(store, record, reason)
-    config = restore(store, fleet_name, record)
-    await_fleet(store, fleet_name, config, deadline)
-    end(store, fleet_name, record)
-    return max(config.versions(record.model), default=None)
-
-
-def recover(store: Store, fleet_name: str, record: RolloutRecord, deadline: float) -> str:
-    """Finish or undo the rollout of a run that is dead; what was done, in one sentence.
-
-    An accepted version stays: its verdict is written after it was proven. Anything less is undone.
-    """
-    verdict = versions.verdict(store, record.model, record.version)
-    if verdict is not None and verdict.state == "accepted" and verdict.run == record.run:
-        end(store, fleet_name, record)
-        return f"{record.model} version {record.version} was accepted by run {record.run}, which died: finished."
-    config = restore(store, fleet_name, record)
-    await_fleet(store, fleet_name, config, deadline)
-    end(store, fleet_name, record)
-    serving = max(config.versions(record.model), default=None)
-    return f"{record.model} version {record.version} was on trial by run {record.run}, which died: {said(serving)}."
-
-
-def said(serving: int | None) -> str:
-    """Which version serves, in words."""
-    return f"version {serving} serves as before" if serving else "the model is not served, as before"
+begin = step("begin rollout", with_fleet(begin_rollout))
+try_candidate = step("serve as candidate", with_fleet(serve_candidate))
+switch = step("switch", with_fleet(switch_to_version))
+await_fleet = step("await every replica", with_fleet(replicas.await_config))
+accept = step("accept", with_fleet(accept_version))
+end = step("end rollout", with_fleet(end_rollout))
+take_back = step("take back", with_fleet(take_back_version))
+find_dead = step("find dead rollouts", with_fleet(dead_rollouts))
+recover = step("recover", with_fleet(recover_rollout))
+find_previous = step("find previous version", with_fleet(previous_accepted))

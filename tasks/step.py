@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
 from tasks.errors import ServingUnreachable, StoreUnreachable
+from tasks.fleet import Fleet
 from tasks.settings import settings
 from tasks.store import Store
 
@@ -26,6 +27,16 @@ def step(name: str, function: Callable[P, R]) -> Task[P, R]:
         retry_delay_seconds=[1, 2, 4],
         retry_condition_fn=_is_transport_error,
     )(function)
+
+
+def with_fleet(function: Callable[Concatenate[Fleet, P], R]) -> Callable[Concatenate[str, P], R]:
+    """`function` with a fleet's name as its first argument, in the place of the fleet."""
+
+    @functools.wraps(function)
+    def connected(fleet: str, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return function(Fleet.connect(settings(), fleet), *args, **kwargs)
+
+    return connected
 
 
 def with_store(function: Callable[Concatenate[Store, P], R]) -> Callable[P, R]:

@@ -10,12 +10,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tasks import golden, layout
-from tasks.data import HeldOut
+from tasks import golden, layout, replicas, versions
+from tasks.data import HeldOut, load_held_out
 from tasks.errors import Corrupt, ServingError, SlipwayError, ValidationFailed
+from tasks.fleet import Fleet
 from tasks.golden import GoldenExample
 from tasks.records import Manifest, Record, ReplicaReport, SignatureSpec
 from tasks.serving import Answer, ModelServer, Target
+from tasks.settings import settings
+from tasks.step import step, with_fleet
 from tasks.store import Store
 
 log = logging.getLogger(__name__)
@@ -105,7 +108,7 @@ def validate_version(
     manifest: Manifest,
     examples: Sequence[GoldenExample],
     held_out: HeldOut | None,
-    replicas: Sequence[ReplicaReport],
+    asked: Sequence[ReplicaReport],
     served_as: str,
     *,
     deadline: float,
@@ -121,7 +124,7 @@ def validate_version(
     checks: list[Check] = []
     accuracies: list[Accuracy] = []
     question = _accuracy_question(manifest.signatures, held_out)
-    for replica in replicas:
+    for replica in asked:
         with ModelServer(replica.grpc_address, replica.rest_url, deadline) as server:
             target = Target(served_as, manifest.version)
             for name, spec in sorted(manifest.signatures.items()):
@@ -135,6 +138,25 @@ def validate_version(
             if question is not None and held_out is not None:
                 accuracies.append(_accuracy(server, target, replica.replica, question, held_out, manifest))
     return ValidationReport(manifest.model, manifest.version, served_as, tuple(checks), tuple(accuracies))
+
+
+def validate_fleet(fleet: Fleet, model: str, version: int, served_as: str) -> ValidationReport:
+    """Ask every live replica of the fleet for `served_as`, and compare with what `model`'s `version` was trained to say.
+
+    Raises:
+        NotFound, Corrupt: the version, or what it was trained to say, is not in the store.
+    """
+    manifest = versions.manifest(fleet.store, model, version)
+    report = validate_version(
+        manifest,
+        golden_examples(fleet.store, manifest),
+        held_out_examples(fleet.store, manifest),
+        replicas.live(fleet),
+        served_as,
+        deadline=settings().call_deadline,
+    )
+    log.info("%s version %d as %s: %s", model, version, served_as, report.summary())
+    return report
 
 
 def golden_examples(store: Store, manifest: Manifest) -> list[GoldenExample]:
@@ -152,6 +174,17 @@ def golden_examples(store: Store, manifest: Manifest) -> list[GoldenExample]:
         if store.download(key, path) != (entry.size, entry.sha256):
             raise Corrupt(f"{store.uri(key)} is not what was published: the version cannot be validated with it.")
         return golden.read_golden(path)
+
+
+def held_out_examples(store: Store, manifest: Manifest) -> HeldOut | None:
+    """The examples that training never saw, None for a version that was made elsewhere."""
+    dataset = manifest.training.dataset
+    if dataset is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="slipway-data-") as folder:
+        path = Path(folder) / "held-out.npz"
+        store.download(dataset.held_out, path)
+        return load_held_out(path)
 
 
 @dataclass(frozen=True)
@@ -243,3 +276,6 @@ def _accuracy(
         log.warning("replica %s stopped answering held-out examples: %s", replica, error)
     trained = manifest.training.metrics.get("accuracy")
     return Accuracy(replica, question.signature, len(held_out.y), right / len(held_out.y), trained)
+
+
+validate = step("validate", with_fleet(validate_fleet))

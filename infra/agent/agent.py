@@ -5,11 +5,12 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from tasks import fleet, layout
+from tasks import layout
 from tasks.converge import Replica, States
 from tasks.errors import ServingUnreachable, SlipwayError, StoreUnreachable
 from tasks.fetch import clear_leftovers
-from tasks.fleet import FleetConfig
+from tasks.fleet import Fleet, FleetConfig
+from tasks.protos import ModelServerConfig
 from tasks.records import ReplicaReport
 from tasks.settings import Settings
 
@@ -41,9 +42,9 @@ class Agent:
     def __init__(self, settings: Settings, replica: Replica) -> None:
         self.settings = settings
         self.replica = replica
-        self.store = replica.store
+        self.fleet = Fleet(replica.store, settings.fleet, settings.load_deadline)
         self.health = Health()
-        self._config: FleetConfig | None = None  # the newest known
+        self._config = FleetConfig(0, ModelServerConfig())  # the newest known
         self._reported = 0.0
         self._pause = settings.poll_interval
 
@@ -83,9 +84,7 @@ class Agent:
         return True
 
     def _newest(self) -> FleetConfig:
-        known = self._config
-        found = fleet.newer(self.store, self.settings.fleet, known.number if known else 0)
-        self._config = found or known or fleet.read(self.store, self.settings.fleet, 0)
+        self._config = self.fleet.newer(self._config.number) or self._config
         self.health.newest = self._config.number
         return self._config
 
@@ -99,7 +98,9 @@ class Agent:
 
     def _try_report(self) -> None:
         try:
-            self.store.put(layout.replica_key(self.settings.fleet, self.settings.replica), self._report().to_json())
+            self.fleet.store.put(
+                layout.replica_key(self.settings.fleet, self.settings.replica), self._report().to_json()
+            )
             self._reported = time.monotonic()
         except SlipwayError as error:
             log.warning("the report did not get through: %s", error)

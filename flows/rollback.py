@@ -1,0 +1,22 @@
+"""Going back to an earlier version, validated like any rollout."""
+
+from prefect import flow
+
+from flows.rollout import rollout
+from tasks.rollout import find_previous
+
+
+@flow(name="rollback", flow_run_name="{model} back")
+def rollback(model: str, to: int | None = None, fleet: str = "default") -> int:
+    """Have `fleet` serve an earlier version of `model`; its number.
+
+    Args:
+        to: the version to go back to; the newest accepted one below the served one if not given.
+
+    Raises:
+        NotFound: there is no such version, or none to go back to.
+        RolloutFailed: the earlier version was taken back; says why, and what serves now.
+    """
+    version = to if to is not None else find_previous(fleet, model)
+    rollout(model, version, fleet)
+    return version
