@@ -1,13 +1,24 @@
 """One loaded model version: its signatures, and running them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.modelserver import dtypes, runtime
+from infra.modelserver.errors import Code, ServingError, invalid_argument
+from infra.modelserver.protos import get_model_metadata_pb2, meta_graph_pb2
+
 Array = NDArray[Any]
+
+PREDICT_METHOD = "tensorflow/serving/predict"
+CLASSIFY_METHOD = "tensorflow/serving/classify"
+REGRESS_METHOD = "tensorflow/serving/regress"
+DEFAULT_SIGNATURE = "serving_default"
+_METHODS = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +37,141 @@ class TensorInfo:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """One entry of the SavedModel's signature map; aliases of inputs and outputs in alphabetical order."""
+    """One entry of the SavedModel's signature map; aliases of inputs and outputs in alphabetical order.
+
+    defaults are serialized TensorProtos for inputs that a request may leave out.
+    """
 
     name: str
     method_name: str
     inputs: Mapping[str, TensorInfo]
     outputs: Mapping[str, TensorInfo]
+    defaults: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How SavedModels are loaded: tags of the meta graph, a serialized ConfigProto, whether method names are checked."""
+
+    tags: tuple[str, ...] = ("serve",)
+    session_config: bytes = b""
+    check_method_names: bool = True
+
+
+class Runner(Protocol):
+    """What runs a call: the session itself, or a batcher before it."""
+
+    def run(self, call: runtime.Call, tensors: Sequence[int], timeout: float | None) -> list[int]:
+        """Run with input tensors that stay the caller's; the outputs become the caller's."""
+
+
+def _tensor_info(proto: Any) -> TensorInfo:
+    shape = None if proto.tensor_shape.unknown_rank else tuple(dim.size for dim in proto.tensor_shape.dim)
+    return TensorInfo(proto.name, dtypes.numpy_dtype(proto.dtype), proto.dtype, shape)
+
+
+def signature_from_proto(name: str, proto: Any) -> Signature:
+    """A Signature from a SignatureDef."""
+    return Signature(
+        name,
+        proto.method_name,
+        {alias: _tensor_info(info) for alias, info in sorted(proto.inputs.items())},
+        {alias: _tensor_info(info) for alias, info in sorted(proto.outputs.items())},
+        {alias: value.SerializeToString() for alias, value in sorted(proto.defaults.items())},
+    )
 
 
 class Servable:
-    """A model version in memory. Thread-safe."""
+    """A model version in memory. Thread-safe but for close, which must come last."""
 
-    name: str
-    version: int
-    signatures: Mapping[str, Signature]
-    signature_map_proto: Any  # tensorflow.serving.SignatureDefMap
+    def __init__(self, name: str, version: int, path: str, options: LoadOptions) -> None:
+        """Load the SavedModel at path. Raises ServingError with TensorFlow's code and text."""
+        self.name, self.version, self.path = name, version, path
+        self.check_method_names = options.check_method_names
+        self._session = runtime.Session(path, options.tags, options.session_config)
+        self.runner: Runner = self._session
+        meta_graph = meta_graph_pb2.MetaGraphDef.FromString(self._session.meta_graph)
+        self._session.meta_graph = b""
+        self.signature_map_proto = get_model_metadata_pb2.SignatureDefMap()
+        for key, proto in meta_graph.signature_def.items():
+            self.signature_map_proto.signature_def[key].CopyFrom(proto)
+        self.signatures: Mapping[str, Signature] = {
+            key: signature_from_proto(key, proto) for key, proto in meta_graph.signature_def.items()
+        }
+        self._call = lru_cache(maxsize=1024)(self._resolve)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._session.close()
+
+    def _resolve(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> runtime.Call:
+        def endpoint(name: str, complaint: str) -> tuple[int, int]:
+            found = self._session.endpoint(name)
+            if found is None:
+                raise ServingError(Code.NOT_FOUND, complaint)
+            return found
+
+        return runtime.Call(
+            [endpoint(name, f"FeedInputs: unable to find feed output {name}") for name in feeds],
+            [endpoint(name, f"FetchOutputs node {name}: not found") for name in fetches],
+        )
+
+    def run_tensors(
+        self, feeds: tuple[str, ...], tensors: Sequence[int], fetches: tuple[str, ...], timeout: float | None
+    ) -> list[int]:
+        """Run graph tensors by name; the inputs stay the caller's, the outputs become so."""
+        return self.runner.run(self._call(feeds, fetches), tensors, timeout)
+
+    def feed_names(self, signature: Signature) -> tuple[str, ...]:
+        """The graph tensors behind a signature's inputs, in its own order."""
+        return tuple([info.name for info in signature.inputs.values()])
+
+    def check_inputs(self, signature: Signature, sent: Collection[str]) -> None:
+        """Check the method name and the aliases of the inputs sent, as TensorFlow Serving does (predict_util.cc)."""
+        if self.check_method_names and signature.method_name not in _METHODS:
+            raise ServingError(
+                Code.INTERNAL,
+                f"Expected prediction signature method_name to be one of {{{', '.join(_METHODS)}}}. "
+                f"Was: {signature.method_name}",
+            )
+        wanted, defaults = signature.inputs, signature.defaults
+        if sent == wanted.keys():
+            return
+        if len(sent) > len(wanted) or (len(sent) < len(wanted) and not defaults):
+            raise invalid_argument(
+                f"input size does not match signature: {len(sent)}!={len(wanted)} len({_braced(sent)}) != "
+                f"len({_braced(wanted)}). Sent extra: {_braced(set(sent) - wanted.keys())}. "
+                f"Missing but required: {_braced(wanted.keys() - set(sent))}."
+            )
+        for alias, info in wanted.items():
+            if alias not in sent and alias not in defaults:
+                raise invalid_argument(
+                    f"Signature input alias: {alias}(feed name: {info.name}) not found in request and no default value "
+                    f"provided. Inputs expected to be in the request {_braced(sent)}, or default input alias set: "
+                    f"{','.join(sorted(defaults))}"
+                )
+        used = wanted.keys() & set(sent)
+        if len(used) != len(sent):
+            raise invalid_argument(
+                f"Inputs contains invalid name. Used request inputs: {','.join(sorted(used))}, "
+                f"request input: {','.join(sorted(sent))}"
+            )
+
+    def check_outputs(self, signature: Signature, wanted: Sequence[str]) -> Sequence[str]:
+        """The aliases of the outputs to answer with: those wanted, or all. Raises ServingError for an unknown one."""
+        if not wanted:
+            return tuple(signature.outputs)
+        seen: set[str] = set()
+        for alias in wanted:
+            if alias not in signature.outputs:
+                raise invalid_argument(
+                    f"output tensor alias not found in signature: {alias} Outputs expected to be in the set "
+                    f"{_braced(signature.outputs)}."
+                )
+            if alias in seen:
+                raise invalid_argument(f"duplicate output tensor alias: {alias}")
+            seen.add(alias)
+        return tuple(wanted)
 
     def run(
         self,
@@ -55,4 +186,27 @@ class Servable:
         outputs filters by alias; None or empty means all. timeout is in seconds, None for no limit.
         Raises ServingError with TensorFlow's own code and text.
         """
-        raise NotImplementedError
+        self.check_inputs(signature, inputs.keys())
+        aliases = self.check_outputs(signature, outputs or ())
+        feeds: list[int] = []
+        results: list[int] = []
+        try:
+            for alias in signature.inputs:
+                array = inputs.get(alias)
+                feeds.append(
+                    runtime.tensor_from_proto(signature.defaults[alias])
+                    if array is None
+                    else runtime.tensor_from_array(array, dtypes.data_type_of(array.dtype))
+                )
+            fetches = tuple([signature.outputs[alias].name for alias in aliases])
+            results = self.run_tensors(self.feed_names(signature), feeds, fetches, timeout)
+            return {alias: runtime.array_from_tensor(tensor) for alias, tensor in zip(aliases, results, strict=True)}
+        finally:
+            for tensor in feeds:
+                runtime.delete(tensor)
+            for tensor in results:
+                runtime.delete(tensor)
+
+
+def _braced(names: Iterable[str]) -> str:
+    return "{" + ",".join(sorted(names)) + "}"

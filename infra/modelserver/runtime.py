@@ -1,0 +1,303 @@
+"""TensorFlow's C API, as much of it as serving needs: load a SavedModel, run it, close it.
+
+`TF_LoadSessionFromSavedModel` is the loader that TensorFlow Serving itself calls, so a model loads, fails and answers
+here as it does there, to the letter of the error. The C API is TensorFlow's stable interface; its Python package is
+not imported.
+
+Calls that may take long go through `_blocking`, which gives the interpreter lock away; short ones through `_quick`,
+which keeps it: giving it away for a microsecond costs a thread switch under load.
+"""
+
+import ctypes
+import os
+import threading
+from collections.abc import Sequence
+from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_size_t, c_void_p
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.modelserver import dtypes
+from infra.modelserver.errors import Code, ServingError
+from infra.modelserver.protos import tensor_pb2, tensorflow_directory
+
+
+class _Output(ctypes.Structure):
+    _fields_ = (("operation", c_void_p), ("index", c_int))
+
+
+class _Buffer(ctypes.Structure):
+    owner: bytes
+    _fields_ = (("data", c_void_p), ("length", c_size_t), ("deallocator", c_void_p))
+
+
+_QUICK: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "TF_AllocateTensor": (c_void_p, (c_int, c_void_p, c_int, c_size_t)),
+    "TF_DeleteBuffer": (None, (POINTER(_Buffer),)),
+    "TF_DeleteSessionOptions": (None, (c_void_p,)),
+    "TF_DeleteStatus": (None, (c_void_p,)),
+    "TF_DeleteTensor": (None, (c_void_p,)),
+    "TF_Dim": (c_int64, (c_void_p, c_int)),
+    "TF_GetCode": (c_int, (c_void_p,)),
+    "TF_GraphOperationByName": (c_void_p, (c_void_p, c_char_p)),
+    "TF_Message": (c_char_p, (c_void_p,)),
+    "TF_NewBuffer": (POINTER(_Buffer), ()),
+    "TF_NewGraph": (c_void_p, ()),
+    "TF_NewSessionOptions": (c_void_p, ()),
+    "TF_NewStatus": (c_void_p, ()),
+    "TF_NumDims": (c_int, (c_void_p,)),
+    "TF_OperationNumOutputs": (c_int, (c_void_p,)),
+    "TF_SetConfig": (None, (c_void_p, c_char_p, c_size_t, c_void_p)),
+    "TF_StringGetDataPointer": (c_void_p, (c_void_p,)),
+    "TF_StringGetSize": (c_size_t, (c_void_p,)),
+    "TF_TensorByteSize": (c_size_t, (c_void_p,)),
+    "TF_TensorData": (c_void_p, (c_void_p,)),
+    "TF_TensorType": (c_int, (c_void_p,)),
+    "TF_Version": (c_char_p, ()),
+}
+_BLOCKING: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "TF_CloseSession": (None, (c_void_p, c_void_p)),
+    "TF_DeleteGraph": (None, (c_void_p,)),
+    "TF_DeleteSession": (None, (c_void_p, c_void_p)),
+    "TF_LoadSessionFromSavedModel": (
+        c_void_p,
+        (c_void_p, c_void_p, c_char_p, POINTER(c_char_p), c_int, c_void_p, POINTER(_Buffer), c_void_p),
+    ),
+    "TF_SessionRun": (
+        None,
+        (c_void_p, c_void_p, c_void_p, c_void_p, c_int, c_void_p, c_void_p, c_int, c_void_p, c_int, c_void_p, c_void_p),
+    ),
+    "TF_TensorFromProto": (None, (c_void_p, c_void_p, c_void_p)),
+}
+
+_SIZE_OF_TSTRING = 24
+_quick: Any = None
+_blocking: Any = None
+_copy: Any = None
+_copy_large: Any = None
+_load_lock = threading.Lock()
+_threads = threading.local()
+
+
+def load() -> None:
+    """Bring TensorFlow's library into the process (half a second); later calls do nothing."""
+    global _quick, _blocking, _copy, _copy_large
+    with _load_lock:
+        if _quick is not None:
+            return
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong is reported by status, not by log
+        path = str(tensorflow_directory() / "libtensorflow_cc.so.2")
+        blocking, quick = ctypes.CDLL(path), ctypes.PyDLL(path)
+        for library, functions in ((blocking, _BLOCKING), (quick, _QUICK)):
+            for name, (result, arguments) in functions.items():
+                function = getattr(library, name)
+                function.restype, function.argtypes = result, arguments
+        _copy, _copy_large = ctypes.PyDLL(None).memcpy, ctypes.CDLL(None).memcpy
+        for copy in (_copy, _copy_large):
+            copy.restype, copy.argtypes = None, (c_void_p, c_void_p, c_size_t)
+        _blocking, _quick = blocking, quick
+
+
+def version() -> str:
+    """TensorFlow's version."""
+    text: bytes = _quick.TF_Version()
+    return text.decode()
+
+
+class _Status:
+    """A TF_Status, freed with its owner."""
+
+    __slots__ = ("pointer",)
+
+    def __init__(self) -> None:
+        self.pointer: int = _quick.TF_NewStatus()
+
+    def __del__(self) -> None:
+        _quick.TF_DeleteStatus(self.pointer)
+
+    def check(self) -> None:
+        code = _quick.TF_GetCode(self.pointer)
+        if code:
+            raise ServingError(Code(code), _quick.TF_Message(self.pointer).decode("utf-8", "replace"))
+
+
+def _status() -> _Status:
+    try:
+        return _threads.status  # type: ignore[no-any-return]
+    except AttributeError:
+        _threads.status = _Status()
+        return _threads.status  # type: ignore[no-any-return]
+
+
+# Tensors are passed as addresses: an object around each would cost more than the call it serves.
+
+
+def new_tensor(data_type: int, shape: Sequence[int], source: Any, size: int) -> int:
+    """A tensor with a copy of `size` bytes at `source` (an address or a bytes object)."""
+    rank = len(shape)
+    tensor: int = _quick.TF_AllocateTensor(data_type, (c_int64 * rank)(*shape) if rank else None, rank, size)
+    if size:
+        (_copy if size < 1 << 18 else _copy_large)(_quick.TF_TensorData(tensor), source, size)
+    return tensor
+
+
+def tensor_from_array(array: NDArray[Any], data_type: int) -> int:
+    """A tensor with the array's values; object arrays hold bytes and become string tensors."""
+    if data_type == dtypes.DT_STRING:
+        proto = tensor_pb2.TensorProto(dtype=data_type, string_val=array.ravel().tolist())
+        for size in array.shape:
+            proto.tensor_shape.dim.add().size = size
+        return tensor_from_proto(proto.SerializeToString())
+    if not array.flags.c_contiguous:
+        array = np.ascontiguousarray(array)
+    return new_tensor(data_type, array.shape, array.__array_interface__["data"][0], array.nbytes)
+
+
+def tensor_from_proto(serialized: bytes) -> int:
+    """A tensor parsed from a serialized TensorProto by TensorFlow itself; INVALID_ARGUMENT where it can't."""
+    buffer = _Buffer(ctypes.cast(c_char_p(serialized), c_void_p), len(serialized), None)
+    tensor: int = _quick.TF_AllocateTensor(dtypes.DT_FLOAT, None, 0, 4)
+    status = _status()
+    _blocking.TF_TensorFromProto(byref(buffer), tensor, status.pointer)
+    try:
+        status.check()
+    except ServingError:
+        delete(tensor)
+        raise
+    return tensor
+
+
+def read_shape(tensor: int) -> tuple[int, ...]:
+    """The tensor's shape."""
+    return tuple([_quick.TF_Dim(tensor, i) for i in range(_quick.TF_NumDims(tensor))])
+
+
+def read_type(tensor: int) -> int:
+    """The tensor's DataType number."""
+    data_type: int = _quick.TF_TensorType(tensor)
+    return data_type
+
+
+def read_content(tensor: int) -> bytes:
+    """The raw bytes of a tensor of numbers."""
+    size = _quick.TF_TensorByteSize(tensor)
+    return ctypes.string_at(_quick.TF_TensorData(tensor), size) if size else b""
+
+
+def read_strings(tensor: int) -> list[bytes]:
+    """The elements of a string tensor, in row-major order."""
+    data, size = _quick.TF_TensorData(tensor), _quick.TF_TensorByteSize(tensor)
+    return [
+        ctypes.string_at(_quick.TF_StringGetDataPointer(at), _quick.TF_StringGetSize(at))
+        for at in range(data or 0, (data or 0) + size, _SIZE_OF_TSTRING)
+    ]
+
+
+def array_from_tensor(tensor: int) -> NDArray[Any]:
+    """The tensor's values as an array of its own (read-only for numbers); strings become an object array of bytes."""
+    data_type, shape = read_type(tensor), read_shape(tensor)
+    if data_type == dtypes.DT_STRING:
+        strings = np.empty(shape, dtype=object)
+        strings.ravel()[:] = read_strings(tensor)
+        return strings
+    return np.frombuffer(read_content(tensor), dtype=dtypes.numpy_dtype(data_type)).reshape(shape)
+
+
+def delete(tensor: int) -> None:
+    """Give a tensor back."""
+    _quick.TF_DeleteTensor(tensor)
+
+
+class Call:
+    """Feeds and fetches of one kind of run, resolved once. Immutable."""
+
+    __slots__ = ("feeds", "fetches", "inputs", "outputs", "results", "values")
+
+    def __init__(self, inputs: Sequence[tuple[int, int]], outputs: Sequence[tuple[int, int]]) -> None:
+        self.inputs, self.outputs = len(inputs), len(outputs)
+        self.feeds = (_Output * len(inputs))(*inputs)
+        self.fetches = (_Output * len(outputs))(*outputs)
+        self.values, self.results = c_void_p * len(inputs), c_void_p * len(outputs)
+
+
+@lru_cache(maxsize=256)
+def _run_options(timeout_ms: int) -> _Buffer:
+    """A TF_Buffer with RunOptions{timeout_in_ms}."""
+    encoded, rest = bytearray(b"\x10"), timeout_ms
+    while rest > 0x7F:
+        encoded.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    encoded.append(rest)
+    data = bytes(encoded)
+    buffer = _Buffer(ctypes.cast(c_char_p(data), c_void_p), len(data), None)
+    buffer.owner = data  # the buffer only points at it
+    return buffer
+
+
+class Session:
+    """A SavedModel in memory. Thread-safe but for close, which must come last."""
+
+    def __init__(self, path: str, tags: Sequence[str], config: bytes) -> None:
+        """Load the SavedModel at path. Raises ServingError with TensorFlow's code and text."""
+        load()
+        status = _Status()
+        options = _quick.TF_NewSessionOptions()
+        meta_graph = _quick.TF_NewBuffer()
+        self._graph: int | None = _quick.TF_NewGraph()
+        self._session: int | None = None
+        try:
+            _quick.TF_SetConfig(options, config, len(config), status.pointer)
+            status.check()
+            names = (c_char_p * len(tags))(*[tag.encode() for tag in tags])
+            self._session = _blocking.TF_LoadSessionFromSavedModel(
+                options, None, os.fsencode(path), names, len(tags), self._graph, meta_graph, status.pointer
+            )
+            status.check()
+            self.meta_graph = ctypes.string_at(meta_graph.contents.data, meta_graph.contents.length)
+        except ServingError:
+            self.close()
+            raise
+        finally:
+            _quick.TF_DeleteBuffer(meta_graph)
+            _quick.TF_DeleteSessionOptions(options)
+
+    def endpoint(self, name: str) -> tuple[int, int] | None:
+        """The operation and output number behind a tensor's name ("x:0"); None where the graph has no such thing."""
+        operation_name, _, index = name.partition(":")
+        operation = _quick.TF_GraphOperationByName(self._graph, operation_name.encode())
+        number = int(index) if index.isdecimal() else 0
+        if operation is None or number >= _quick.TF_OperationNumOutputs(operation):
+            return None
+        return operation, number
+
+    def run(self, call: Call, tensors: Sequence[int], timeout: float | None) -> list[int]:
+        """Run once; the inputs stay the caller's, and the outputs become so (give each to `delete`).
+
+        timeout is in seconds. Raises ServingError with TensorFlow's code and text.
+        """
+        results = call.results()
+        options = None
+        if timeout is not None:
+            options = byref(_run_options(max(1, int(timeout * 1000))))
+        status = _status()
+        _blocking.TF_SessionRun(
+            self._session, options, call.feeds, call.values(*tensors), call.inputs,
+            call.fetches, results, call.outputs, None, 0, None, status.pointer,
+        )  # fmt: skip
+        status.check()
+        return list(results)
+
+    def close(self) -> None:
+        """Give the memory back. Nothing may run any more."""
+        status = _Status()
+        if self._session is not None:
+            _blocking.TF_CloseSession(self._session, status.pointer)
+            _blocking.TF_DeleteSession(self._session, status.pointer)
+            self._session = None
+        if self._graph is not None:
+            _blocking.TF_DeleteGraph(self._graph)
+            self._graph = None
+        if hasattr(ctypes.PyDLL(None), "malloc_trim"):
+            ctypes.CDLL(None).malloc_trim(0)
