@@ -1,6 +1,8 @@
 """Every setting of Slipway, read from the environment in this one place (prefix `SLIPWAY_`)."""
 
+import difflib
 import functools
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +14,7 @@ from tasks.errors import InvalidSettings
 Port = Annotated[int, Field(ge=1, le=65535)]
 StorePort = Annotated[int, Field(ge=1, le=55535)]  # its gRPC port lies 10000 above
 Seconds = Annotated[float, Field(gt=0)]
+SUPERVISED = "SLIPWAY_SUPERVISED"  # no setting: home of the stack that a process belongs to, set by its supervisor
 
 
 class Settings(BaseSettings):
@@ -56,9 +59,12 @@ class Settings(BaseSettings):
         None, description="Folder that this replica's model server reads; under home if unset."
     )
 
+    start_deadline: Seconds = Field(240.0, description="Longest time for the local stack to come up, seconds.")
     load_deadline: Seconds = Field(120.0, description="Longest time for every replica to reach a config, seconds.")
     call_deadline: Seconds = Field(10.0, description="Longest time for one call to a server, seconds.")
     poll_interval: Seconds = Field(1.0, description="Time between two looks at the store for a new config, seconds.")
+
+    debug: bool = Field(False, description="Whether a failed command shows its traceback.")
 
     @property
     def store_url(self) -> str | None:
@@ -90,7 +96,7 @@ class Settings(BaseSettings):
     @property
     def replica_config(self) -> Path:
         """The config that this replica's model server starts from; the agent keeps it as the fleet's newest."""
-        return self.replica_models / "models.config"
+        return self.replica_models.parent / "models.config"
 
 
 @functools.cache
@@ -110,3 +116,11 @@ def settings() -> Settings:
         raise InvalidSettings(
             f"The environment holds a setting that cannot be used: {wrong}. Correct or unset it."
         ) from None
+
+
+def unknown_variables() -> dict[str, str | None]:
+    """Variables of the environment that look like settings and are none, each with the setting it may stand for."""
+    prefix = "SLIPWAY_"
+    known = [f"{prefix}{name.upper()}" for name in Settings.model_fields]
+    strange = sorted(name for name in os.environ if name.startswith(prefix) and name not in {*known, SUPERVISED})
+    return {name: next(iter(difflib.get_close_matches(name, known, 1)), None) for name in strange}

@@ -6,7 +6,6 @@ import secrets
 from pathlib import Path
 
 from tasks.settings import Settings
-from tasks.store import credentials
 
 
 def ensure_credentials(settings: Settings) -> bool:
@@ -41,6 +40,8 @@ def write_profile(settings: Settings) -> Path:
     Raises:
         InvalidSettings: the credentials cannot be read.
     """
+    from tasks.store import credentials  # slow to import, and not needed by whoever only asks for a path
+
     access, secret = credentials(settings)
     path = profile_file(settings)
     text = f"[default]\naws_access_key_id = {access}\naws_secret_access_key = {secret}\n"

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import socket
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,10 +24,15 @@ def open(host: str, port: int) -> bool:  # noqa: A001
     return False
 
 
-def worker_online(api: str, pool: str, name: str) -> bool:
-    """Whether Prefect has heard of the worker lately."""
+def worker_online(api: str, pool: str, name: str, since: float) -> bool:
+    """Whether Prefect has heard lately of the worker that began at `since` (seconds since 1970)."""
     found = post_json(f"{api}/work_pools/{pool}/workers/filter", {})
-    return any(worker["name"] == name and worker["status"] == "ONLINE" for worker in found or [])
+    return any(
+        worker["name"] == name
+        and worker["status"] == "ONLINE"
+        and datetime.fromisoformat(worker["last_heartbeat_time"]).timestamp() >= since
+        for worker in found or []
+    )
 
 
 def post_json(url: str, body: object) -> Any:
@@ -39,6 +45,12 @@ def get_json(url: str) -> Any:
     """The JSON that a GET is answered with, or None where it is not answered with 200."""
     status, data = _request("GET", url)
     return json.loads(data) if status == 200 else None
+
+
+def get_text(url: str) -> str | None:
+    """The text that a GET is answered with, or None where it is not answered with 200."""
+    status, data = _request("GET", url)
+    return data.decode(errors="replace") if status == 200 else None
 
 
 def _request(

@@ -3,7 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from infra.stack import probes
@@ -14,6 +14,9 @@ from tasks.settings import Settings
 WORK_POOL = "slipway"
 MONITORING = Path(__file__).with_name("monitoring.config")
 MLFLOW_ARTIFACTS = "mlflow"  # prefix in the bucket
+GRPC_OFFSET = 10_000  # the store's gRPC ports lie this far above its others, by its own convention
+PYTHON = str(Path(sys.prefix, "bin", "python"))  # one name for it, whichever of its names runs this command
+EMBEDDED = (PYTHON, "-m", "infra.modelserver")
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Program:
     name: str
     command: tuple[str, ...]
     address: str  # what a person or a client opens
-    ready: Callable[[], bool]  # answers at once, raises nothing
+    ready: Callable[[float], bool]  # of the process that began then (seconds since 1970); answers soon, raises nothing
     environment: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[PortUse, ...] = ()
     steady_seconds: int = 10  # it ended too soon if it did before this: the supervisor then waits longer each time
@@ -59,8 +62,6 @@ def programs(settings: Settings) -> tuple[Program, ...]:
 
 
 def _without_absent(program: Program, names: set[str]) -> Program:
-    from dataclasses import replace
-
     return replace(program, after=tuple(name for name in program.after if name in names))
 
 
@@ -81,7 +82,7 @@ def store(settings: Settings) -> Program:
             "-logtostderr=true",
             "mini",
             f"-dir={home}",
-            # Every flag is given at every start: weed remembers those of the last start and would fill in what is missing.
+            # Every flag is given at every start: weed remembers the last start's, and fills in what is missing.
             f"-ip={'127.0.0.1' if host == '0.0.0.0' else host}",  # noqa: S104
             f"-ip.bind={host}",
             *(f"-{part}.port={use.port}" for part, use in ports.items()),
@@ -94,14 +95,11 @@ def store(settings: Settings) -> Program:
             "-webdav=false",
         ),
         address=f"http://{host}:{settings.store_port}",
-        ready=lambda: probes.answers(f"http://{host}:{settings.store_port}/healthz"),
+        ready=lambda _: probes.answers(f"http://{host}:{settings.store_port}/healthz"),
         environment={"GOMEMLIMIT": "256MiB"},  # without it: near 1 GB
         ports=tuple(PortUse(use.port + offset, use.setting) for use in ports.values() for offset in (0, GRPC_OFFSET)),
         stop_seconds=20,
     )
-
-
-GRPC_OFFSET = 10_000  # the store's gRPC ports lie this far above the others, by its own convention
 
 
 def prefect_server(settings: Settings) -> Program:
@@ -110,11 +108,11 @@ def prefect_server(settings: Settings) -> Program:
     return Program(
         name="prefect",
         command=(
-            *(sys.executable, "-m", "prefect", "server", "start"),
+            *(PYTHON, "-m", "prefect", "server", "start"),
             *("--host", settings.host, "--port", str(settings.prefect_port)),
         ),
         address=url,
-        ready=lambda: probes.answers(f"{url}/api/health"),
+        ready=lambda _: probes.answers(f"{url}/api/health"),
         environment={
             "PREFECT_HOME": str(home),
             "PREFECT_API_URL": f"{url}/api",
@@ -144,13 +142,13 @@ def mlflow_server(settings: Settings) -> Program:
     return Program(
         name="mlflow",
         command=(
-            *(sys.executable, "-m", "mlflow", "server"),
+            *(PYTHON, "-m", "mlflow", "server"),
             *("--host", settings.host, "--port", str(settings.mlflow_port), "--workers", "1"),
             *("--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}"),
             *("--artifacts-destination", f"s3://{settings.bucket}/{MLFLOW_ARTIFACTS}"),
         ),
         address=url,
-        ready=lambda: probes.answers(f"{url}/health"),
+        ready=lambda _: probes.answers(f"{url}/health"),
         environment=environment,
         ports=(PortUse(settings.mlflow_port, "SLIPWAY_MLFLOW_PORT"),),
         steady_seconds=30,
@@ -173,7 +171,7 @@ def model_server(settings: Settings) -> Program:
             f"--monitoring_config_file={MONITORING}",
         ),
         address=f"http://{host}:{rest}",
-        ready=lambda: (
+        ready=lambda _: (
             probes.answers(f"http://{host}:{rest}/v1/models/any", any_status=True) and probes.open(host, grpc)
         ),
         environment={"TF_CPP_MIN_LOG_LEVEL": "1"},
@@ -203,17 +201,14 @@ def model_server_command(settings: Settings) -> tuple[str, ...]:
     return (str(Path(found).absolute()),)
 
 
-EMBEDDED = (sys.executable, "-m", "infra.modelserver")
-
-
 def agent(settings: Settings) -> Program:
     """The agent of this machine's replica."""
     url = f"http://{settings.host}:{settings.agent_port}"
     return Program(
         name="agent",
-        command=(sys.executable, "-m", "infra.agent"),
+        command=(PYTHON, "-m", "infra.agent"),
         address=url,
-        ready=lambda: probes.answers(f"{url}/healthz"),
+        ready=lambda _: probes.answers(f"{url}/healthz"),
         environment=settings_environment(settings),
         ports=(PortUse(settings.agent_port, "SLIPWAY_AGENT_PORT"),),
         after=("store",),
@@ -225,11 +220,11 @@ def worker(settings: Settings) -> Program:
     return Program(
         name="worker",
         command=(
-            *(sys.executable, "-m", "prefect", "worker", "start"),
+            *(PYTHON, "-m", "prefect", "worker", "start"),
             *("--pool", WORK_POOL, "--type", "process", "--name", settings.replica),
         ),
         address=settings.prefect_api.removesuffix("/api"),
-        ready=lambda: probes.worker_online(settings.prefect_api, WORK_POOL, settings.replica),
+        ready=lambda began: probes.worker_online(settings.prefect_api, WORK_POOL, settings.replica, began),
         environment=flow_environment(settings),
         steady_seconds=20,
         stop_seconds=30,  # a run that is under way takes back what it began
@@ -265,7 +260,7 @@ def executable(name: str) -> str:
     Raises:
         InvalidSettings: it is not there.
     """
-    beside = Path(sys.executable).with_name(name)
+    beside = Path(PYTHON).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
         raise InvalidSettings(f"The program {name!r} is not installed: run `make demo`, which installs what is needed.")

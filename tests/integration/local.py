@@ -25,7 +25,7 @@ def until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> 
 
 
 def free_ports(names: tuple[str, ...]) -> dict[str, int]:
-    """A free port for each of `names`; the one 10000 above is free too, and neither is one that the kernel hands out."""
+    """A free port for each of `names`, with the one 10000 above; neither is one that the kernel hands out."""
     found: dict[str, int] = {}
     while len(found) < len(names):
         port = random.randint(10_000, 22_000)
@@ -60,7 +60,7 @@ class LocalStore:
                 program.command, env=os.environ | program.environment, stdout=log, stderr=subprocess.STDOUT
             )
         try:
-            until(lambda: self._ended() or program.ready(), "the store answers")
+            until(lambda: self._ended() or program.ready(0), "the store answers")
             assert not self._ended(), self.log.read_text()[-2000:]
         except BaseException:
             self.kill()

@@ -1,0 +1,112 @@
+"""Commands that deliver: release, publish, rollout, rollback, reconcile. Each runs its flow here, seen in the Prefect UI."""
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from infra.cli.help import example
+from infra.cli.models import Model
+from infra.cli.output import Json, print_json
+from tasks.errors import InvalidInput, InvalidSettings
+from tasks.settings import settings
+
+Fleet = Annotated[str | None, typer.Option("--fleet", help="Fleet to deliver to; SLIPWAY_FLEET if not given.")]
+
+
+@example("slipway release MLP --factory mypackage.models:make --signature call=call --data digits.npz")
+def release(
+    model: Model,
+    factory: Annotated[str, typer.Option("--factory", help="What makes the model: package.module:name.")] = "tasks.models:mlp",
+    signature: Annotated[
+        list[str] | None,
+        typer.Option("--signature", help="NAME=METHOD to export; all methods with an input_signature if not given."),
+    ] = None,
+    data: Annotated[str, typer.Option("--data", help="mnist-5k, mnist, or a .npz with arrays x and y.")] = "mnist-5k",
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Times that training sees all data.")] = 15,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of training; the same seed gives the same weights.")] = 1,
+    saved_model: Annotated[
+        Path | None, typer.Option("--saved-model", help="Release this SavedModel instead of training one.")
+    ] = None,
+    inputs: Annotated[
+        Path | None, typer.Option("--inputs", help="Inputs for the golden examples of --saved-model (.npz or .json).")
+    ] = None,
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """Train a model, publish it as the next version, and roll it out once live servers answer as it was trained."""
+    if inputs and not saved_model:
+        raise InvalidInput("--inputs goes with --saved-model: a trained model's golden examples come from its data.")
+    _see_flows()
+    from flows.release import release as flow
+    from flows.release import release_saved_model
+
+    if saved_model:
+        released = release_saved_model(
+            model, str(saved_model), inputs=str(inputs) if inputs else None, fleet=fleet or settings().fleet
+        )
+    else:
+        released = flow(
+            model,
+            factory=factory,
+            signatures=_signatures(signature),
+            data=data,
+            epochs=epochs,
+            seed=seed,
+            fleet=fleet or settings().fleet,
+        )
+    if as_json:
+        print_json(released)
+    else:
+        print(f"\n{released.summary()}")
+
+
+@example("slipway rollback MLP --to 3")
+def rollback(
+    model: Model,
+    to: Annotated[int | None, typer.Option("--to", help="Version to go back to; the accepted one before if not given.")] = None,
+    fleet: Fleet = None,
+    as_json: Json = False,
+) -> None:
+    """Serve an earlier version again, validated like any rollout."""
+    _see_flows()
+    from flows.rollback import rollback as flow
+
+    report = flow(model, to, fleet or settings().fleet)
+    if as_json:
+        print_json(report)
+    else:
+        print(f"\n{model} version {report.version} is served again. {report.summary()}.")
+
+
+def _signatures(pairs: Iterable[str] | None) -> dict[str, str] | None:
+    if not pairs:
+        return None
+    wrong = [pair for pair in pairs if not all(pair.partition("="))]
+    if wrong:
+        raise InvalidInput(f"--signature {wrong[0]!r} is not NAME=METHOD, such as classify=classify.")
+    return {name: method for name, _, method in (pair.partition("=") for pair in pairs)}
+
+
+def _see_flows() -> None:
+    """Have flows of this process seen by the Prefect server, and their steps' own logs shown. Before Prefect's import.
+
+    Raises:
+        InvalidSettings: no Prefect server answers.
+    """
+    import requests
+
+    api = settings().prefect_api
+    try:
+        requests.get(f"{api}/health", timeout=settings().call_deadline).raise_for_status()
+    except requests.RequestException as error:
+        raise InvalidSettings(
+            f"No Prefect server answers at {api} ({type(error).__name__}): start the local stack with `make up`, "
+            "or set SLIPWAY_PREFECT_URL."
+        ) from None
+    os.environ["PREFECT_API_URL"] = api
+    os.environ["PREFECT_LOGGING_EXTRA_LOGGERS"] = "tasks"
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

@@ -1,0 +1,218 @@
+"""The command `doctor`: whether this machine can run Slipway, and whether what it talks to can be reached."""
+
+import platform
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Literal
+
+import psutil
+import typer
+
+from infra.cli.help import example
+from infra.cli.output import Json, megabytes, print_json
+from infra.stack import probes, processes
+from infra.stack.ports import require_distinct, require_free
+from infra.stack.programs import EMBEDDED, model_server_command, programs
+from infra.stack.supervision import Supervisor
+from tasks.errors import InvalidSettings, SlipwayError
+from tasks.settings import Settings, settings, unknown_variables
+
+STACK_MEMORY = 2_000_000_000  # bytes that the stack may use at rest
+_DISK_LEAST, _DISK_EASY = 1_000_000_000, 5_000_000_000  # bytes
+
+State = Literal["ok", "warning", "wrong", "off"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found, and what to do about it."""
+
+    check: str
+    state: State  # off: belongs to the local stack, which does not run
+    found: str
+    advice: str = ""
+
+
+@example("slipway doctor")
+def doctor(as_json: Json = False) -> None:
+    """Check this machine, the settings and everything that Slipway talks to; exit code 1 if something is wrong."""
+    findings = list(examine())
+    if as_json:
+        print_json(findings)
+    else:
+        for finding in findings:
+            print(f"{finding.state:8}{finding.check:14}{finding.found}")
+            if finding.advice:
+                print(f"{'':22}-> {finding.advice}")
+    raise typer.Exit(1 if any(finding.state == "wrong" for finding in findings) else 0)
+
+
+def examine() -> Iterator[Finding]:
+    """All findings, one check after the other."""
+    yield python_version(platform.python_version_tuple())
+    yield packages(metadata.requires("slipway") or [], installed_version)
+    yield from variables(unknown_variables())
+    try:
+        mine = settings()
+        programs(mine)
+        up = Supervisor(mine.home).answers()
+    except InvalidSettings as error:
+        yield Finding("settings", "wrong", str(error))
+        return
+    yield disk(mine)
+    yield memory(psutil.virtual_memory().available, up)
+    yield ports(mine)
+    yield credentials(mine)
+    yield model_server(mine, up)
+    yield store(mine, up)
+    yield server("prefect", mine.prefect_api.removesuffix("/api"), "/api/admin/version", mine.prefect_url, up)
+    yield server("mlflow", mine.mlflow_uri, "/version", mine.mlflow_url, up)
+    yield agent(mine, up)
+
+
+def python_version(version: tuple[str, str, str]) -> Finding:
+    """Whether TensorFlow and all the rest exist for this Python."""
+    text = ".".join(version)
+    if (3, 11) <= (int(version[0]), int(version[1])) < (3, 14):
+        return Finding("python", "ok", text)
+    return Finding("python", "wrong", f"{text}; 3.11, 3.12 or 3.13 is needed", "Remove .venv and run `make demo`.")
+
+
+def packages(required: Iterable[str], installed: Callable[[str], str | None]) -> Finding:
+    """Whether the installed packages are those that Slipway was made for."""
+    from packaging.requirements import Requirement
+
+    wrong = []
+    for requirement in map(Requirement, required):
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            version = installed(requirement.name)
+            if version is None or not requirement.specifier.contains(version, prereleases=True):
+                wrong.append(f"{requirement.name} {version or 'is missing'} (needed: {requirement.specifier})")
+    if wrong:
+        return Finding("packages", "wrong", "; ".join(wrong), "Remove .venv and run `make demo`.")
+    return Finding("packages", "ok", "as Slipway needs them")
+
+
+def installed_version(name: str) -> str | None:
+    """The version of an installed package, or None."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def variables(unknown: dict[str, str | None]) -> Iterator[Finding]:
+    """Variables of the environment that would be settings if they were spelt right."""
+    for name, meant in unknown.items():
+        advice = f"Did you mean {meant}? Rename it, or unset it." if meant else "Unset it; it has no effect."
+        yield Finding("settings", "wrong", f"{name} is no setting", advice)
+    if not unknown:
+        yield Finding("settings", "ok", "every SLIPWAY_ variable is known")
+
+
+def disk(mine: Settings) -> Finding:
+    """Whether models and their history have room."""
+    folder = mine.home.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    text = f"{megabytes(free)} free for {mine.home.absolute()}"
+    if free < _DISK_EASY:
+        state: State = "wrong" if free < _DISK_LEAST else "warning"
+        return Finding("disk", state, text, "Free some, or set SLIPWAY_HOME to a folder on a larger disk.")
+    return Finding("disk", "ok", text)
+
+
+def memory(available: int, up: bool) -> Finding:
+    """Whether the stack fits beside what runs already."""
+    text = f"{megabytes(available)} available"
+    if not up and available < STACK_MEMORY:
+        return Finding(
+            "memory", "warning", text, f"The stack uses up to {megabytes(STACK_MEMORY)}: end other programs."
+        )
+    return Finding("memory", "ok", text)
+
+
+def ports(mine: Settings) -> Finding:
+    """Whether the stack has its ports, or could have them."""
+    uses = [use for program in programs(mine) for use in program.ports]
+    try:
+        require_distinct(uses)
+        require_free(mine.host, uses, processes.listening(processes.members(mine.home)))
+    except SlipwayError as error:
+        return Finding("ports", "wrong", str(error))
+    return Finding("ports", "ok", f"{len(uses)} ports are free or the stack's own")
+
+
+def credentials(mine: Settings) -> Finding:
+    """Whether the local store's credentials are for their owner's eyes only."""
+    path = mine.credentials_file
+    if mine.s3_endpoint is not None:
+        given = "from SLIPWAY_S3_ACCESS_KEY" if mine.s3_access_key else "from where boto3 looks for them"
+        return Finding("credentials", "ok", given)
+    if not path.exists():
+        return Finding("credentials", "off", "made at the first `slipway up`")
+    if path.stat().st_mode & 0o077:
+        return Finding("credentials", "wrong", f"others may read {path}", f"chmod 600 {path}")
+    return Finding("credentials", "ok", str(path))
+
+
+def model_server(mine: Settings, up: bool) -> Finding:
+    """Which model server serves, and whether it answers."""
+    command = model_server_command(mine)
+    text = "embedded" if command == EMBEDDED else " ".join(command)
+    if not up:
+        return Finding("model server", "off", text)
+    address = f"http://{mine.host}:{mine.rest_port}"
+    if probes.answers(f"{address}/v1/models/any", any_status=True):
+        return Finding("model server", "ok", f"{text}, at {address}")
+    return Finding("model server", "wrong", f"{text} does not answer at {address}", "See `slipway logs model-server`.")
+
+
+def store(mine: Settings, up: bool) -> Finding:
+    """Whether the store answers, takes the credentials, has the bucket and honours create-if-absent."""
+    from tasks.store import Store
+
+    address = f"{mine.store_url or 'AWS S3'}, bucket {mine.bucket}"
+    if mine.s3_endpoint is None and not up:
+        return Finding("store", "off", address)
+    try:
+        Store.connect(mine).require_suitable()
+    except SlipwayError as error:
+        return Finding("store", "wrong", str(error))
+    return Finding("store", "ok", f"{address}: takes the credentials, honours create-if-absent")
+
+
+def server(name: str, url: str, version_path: str, elsewhere: str | None, up: bool) -> Finding:
+    """Whether a server answers, with the version that is installed here."""
+    here = installed_version(name)
+    if elsewhere is None and not up:
+        return Finding(name, "off", f"{here} is installed")
+    answer = probes.get_text(f"{url}{version_path}")
+    if answer is None:
+        return Finding(
+            name, "wrong", f"no answer from {url}", f"See `slipway logs {name}`, or SLIPWAY_{name.upper()}_URL."
+        )
+    theirs = answer.strip().strip('"')
+    if theirs != here:
+        return Finding(name, "warning", f"{url} runs {theirs}, here is {here}", "Bring both to the same version.")
+    return Finding(name, "ok", f"{theirs}, at {url}")
+
+
+def agent(mine: Settings, up: bool) -> Finding:
+    """Whether this machine's replica serves all of its fleet's newest config."""
+    url = f"http://{mine.host}:{mine.agent_port}"
+    if not up:
+        return Finding("agent", "off", f"fleet {mine.fleet}, replica {mine.replica}")
+    if not probes.answers(f"{url}/healthz"):
+        return Finding("agent", "wrong", f"no answer from {url}", "See `slipway logs agent`.")
+    if not probes.answers(f"{url}/readyz"):
+        return Finding(
+            "agent",
+            "warning",
+            f"replica {mine.replica} has not reached its fleet's newest config",
+            f"See {url}/readyz.",
+        )
+    return Finding("agent", "ok", f"replica {mine.replica} has reached its fleet's newest config")

@@ -1,0 +1,96 @@
+"""How a command fails: one clear message on stderr, and an exit code."""
+
+import contextlib
+import functools
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from tasks.errors import SlipwayError
+from tasks.settings import settings
+
+INTERRUPTED = 130  # as a shell reports a program that ended by Ctrl-C
+
+_tracebacks = False
+
+
+def show_tracebacks(wanted: bool) -> None:
+    """Show the traceback of whatever fails from now on."""
+    global _tracebacks
+    _tracebacks = wanted
+
+
+def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` with its failures turned into one message and an exit code.
+
+    1 for an error of the tree, or one that nobody foresaw, whose traceback goes to a file that the message names;
+    130 for Ctrl-C.
+    """
+
+    @functools.wraps(function)
+    def run(*arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except SlipwayError as error:
+            if _wants_traceback():
+                traceback.print_exc()
+            _say(f"slipway: {error}")
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            _say("slipway: interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # Whoever read the output has seen enough; nothing more can be written, not even by the interpreter's end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+        except Exception as error:
+            if isinstance(error, typer.Exit | typer.Abort | typer.TyperException):
+                raise
+            _say(_unforeseen(error))
+            raise typer.Exit(1) from None
+
+    return run
+
+
+def _unforeseen(error: Exception) -> str:
+    if _wants_traceback():
+        traceback.print_exc()
+        where = "The traceback is above."
+    else:
+        where = f"The traceback is in {_keep_traceback()} (`slipway --debug …` shows it)."
+    text = " ".join(str(error).split())[:300]
+    return f"slipway: unforeseen {type(error).__name__}{f': {text}' if text else ''}. {where}"
+
+
+def _keep_traceback() -> Path:
+    """Write the traceback that is being handled into a file of its own."""
+    name = f"slipway-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.traceback"
+    folders = [Path(tempfile.gettempdir())]
+    with contextlib.suppress(SlipwayError):
+        folders.insert(0, settings().home / "logs")
+    for folder in folders:
+        try:
+            path = folder / name
+            path.write_text(traceback.format_exc())
+        except OSError:
+            continue
+        return path.absolute()
+    return Path(os.devnull)
+
+
+def _wants_traceback() -> bool:
+    try:
+        return _tracebacks or settings().debug
+    except SlipwayError:
+        return _tracebacks
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

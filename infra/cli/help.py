@@ -1,0 +1,22 @@
+"""Help for each command."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_ATTRIBUTE = "__slipway_example__"
+
+
+def example(line: str) -> Callable[[Command], Command]:
+    """Give a command the example that its help ends with: a whole line, as it is typed."""
+
+    def with_example(function: Command) -> Command:
+        setattr(function, _ATTRIBUTE, line)
+        return function
+
+    return with_example
+
+
+def example_of(function: Callable[..., Any]) -> str:
+    """The example of a command."""
+    return str(getattr(function, _ATTRIBUTE))

@@ -1,0 +1,76 @@
+"""The command `slipway`: its subcommands, each imported only when it is asked for.
+
+A subcommand is a function with Typer's annotations in a module of its own, decorated with `example`, and named in
+`COMMANDS`. What is slow to import (TensorFlow, Prefect, boto3) is imported inside the function.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from infra.cli.failures import guarded, show_tracebacks
+from infra.cli.help import example_of
+
+COMMANDS = {
+    "up": "infra.cli.stack:up",
+    "down": "infra.cli.stack:down",
+    "status": "infra.cli.stack:status",
+    "logs": "infra.cli.stack:logs",
+    "doctor": "infra.cli.doctor:doctor",
+}
+
+
+def main() -> None:
+    """Run the command that the process was started with."""
+    application(sys.argv[1:])(prog_name="slipway")
+
+
+def application(arguments: Sequence[str]) -> typer.Typer:
+    """The command line with the subcommand that `arguments` begin with, or with all where they begin with none."""
+    asked = next((word for word in arguments if not word.startswith("-")), None)
+    app = typer.Typer(
+        name="slipway",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for name, place in COMMANDS.items():
+        if asked not in COMMANDS or name == asked:
+            function = command(place)
+            app.command(name, epilog=f"Example: {example_of(function)}")(guarded(function))
+    return app
+
+
+def command(place: str) -> Callable[..., Any]:
+    """The function at `module:name`."""
+    module, _, name = place.partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("slipway"))
+        raise typer.Exit
+
+
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of what fails.")] = False,
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", help="Show the version and end.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Continuous delivery for TensorFlow models."""
+    show_tracebacks(debug)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Commands that look at models: versions, predict."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from infra.cli.help import example
+from infra.cli.output import Json, print_json, print_table
+from tasks.errors import InvalidInput
+from tasks.settings import settings
+
+Model = Annotated[str, typer.Argument(help="Name of the model, as in /v1/models/NAME.")]
+
+
+@example("slipway versions MLP")
+def versions(model: Model, as_json: Json = False) -> None:
+    """List the published versions of a model: what rollouts decided about them, and which is served."""
+    from tasks import layout
+    from tasks.fleet import Fleet
+    from tasks.versions import published, version
+
+    fleet = Fleet.connect(settings())
+    layout.model_name(model)
+    served = fleet.newest().versions(model)
+    found = [version(fleet.store, model, number) for number in published(fleet.store, model)]
+    if as_json:
+        print_json([{"manifest": v.manifest, "state": v.state, "served": v.manifest.version in served} for v in found])
+        return
+    if not found:
+        raise InvalidInput(f"Model {model!r} has no published version: `slipway release {model}` makes one.")
+    print_table(
+        ["VERSION", "STATE", "SERVED", "CREATED (UTC)", "ACCURACY", "SIZE", "REASON"],
+        [
+            (
+                v.manifest.version,
+                v.state,
+                "yes" if v.manifest.version in served else "",
+                f"{v.manifest.created:%Y-%m-%d %H:%M:%S}",
+                _figure(v.manifest.training.metrics.get("accuracy")),
+                f"{sum(f.size for f in v.manifest.files) / 1e6:.1f} MB",
+                v.verdict.reason if v.verdict else "",
+            )
+            for v in found
+        ],
+    )
+
+
+@example("slipway predict MLP --signature from_png digit.png")
+def predict(
+    model: Model,
+    file: Annotated[
+        Path, typer.Argument(help="A JSON file (a request body, or a list of instances), a .npy array, or one image.")
+    ],
+    signature: Annotated[str, typer.Option("--signature", "-s", help="Which signature to ask.")] = "serving_default",
+    label: Annotated[str | None, typer.Option("--label", help="Ask the version that bears this label.")] = None,
+) -> None:
+    """Ask the served model for a prediction over REST, and print the answer as JSON."""
+    from tasks import layout
+    from tasks.serving import ModelServer, Target
+
+    mine = settings()
+    body = {"signature_name": signature, **_request(file)}
+    target = Target(layout.model_name(model), label=label)
+    address, url = f"{mine.host}:{mine.grpc_port}", f"http://{mine.host}:{mine.rest_port}"
+    with ModelServer(address, url, mine.call_deadline) as server:
+        print_json(server.rest("POST", f"{target.path}:predict", body))
+
+
+def _request(file: Path) -> dict[str, Any]:
+    """The `instances` or `inputs` of a request, from what a person has at hand."""
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise InvalidInput(
+            f"{file} cannot be read ({error.strerror}): give a JSON file, a .npy array or an image."
+        ) from None
+    if data.startswith(b"\x93NUMPY"):
+        return {"instances": _array(file)}
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        if file.suffix == ".json":
+            raise InvalidInput(f"{file} is no JSON ({error}): give a request body, or a list of instances.") from None
+        return {"instances": [{"b64": base64.b64encode(data).decode()}]}
+    if isinstance(value, list):
+        return {"instances": value}
+    if isinstance(value, dict) and ("instances" in value) != ("inputs" in value):
+        return value
+    raise InvalidInput(f"{file} is neither a list of instances nor an object with one of 'instances' and 'inputs'.")
+
+
+def _array(file: Path) -> Any:
+    import numpy as np
+
+    try:
+        return np.load(file, allow_pickle=False).tolist()
+    except (ValueError, OSError) as error:
+        raise InvalidInput(f"{file} is no NumPy array that can be sent ({error}).") from None
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

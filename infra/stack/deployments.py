@@ -1,0 +1,70 @@
+"""The flows' deployments: what prefect.yaml declares is what the local Prefect server has."""
+
+import hashlib
+import os
+import subprocess
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from infra.stack import probes
+from infra.stack.programs import PYTHON, flow_environment
+from tasks.errors import StackError
+from tasks.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+_SECONDS = 180.0
+
+
+def deploy(settings: Settings, say: Callable[[str], None], root: Path = ROOT) -> bool:
+    """Deploy what `root`/prefect.yaml declares if it, or a flow, changed or is not there; whether that was needed.
+
+    Raises:
+        StackError: Prefect did not take it; its own words are in the message.
+    """
+    declaration = root / "prefect.yaml"
+    if not declaration.exists():
+        return False
+    mark = settings.home / "prefect" / "deployed"
+    digest = fingerprint([declaration, *sorted((root / "flows").rglob("*.py"))])
+    if mark.exists() and mark.read_text() == digest and declared(declaration) <= deployed(settings.prefect_api):
+        return False
+    say("Deploying the flows")
+    done = subprocess.run(
+        [PYTHON, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+        cwd=root,
+        env=os.environ | flow_environment(settings),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    missing = declared(declaration) - deployed(settings.prefect_api)
+    if done.returncode != 0 or missing:
+        raise StackError(
+            f"The flows in {declaration} could not be deployed"
+            f"{f' (missing: {sorted(missing)})' if missing else ''}:\n{(done.stdout + done.stderr).strip()[-2000:]}"
+        )
+    mark.write_text(digest)
+    return True
+
+
+def fingerprint(files: Iterable[Path]) -> str:
+    """A hash over what decides how the flows are deployed: the declaration, and the flows' names and parameters."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def declared(declaration: Path) -> set[str]:
+    """Names of the deployments that a prefect.yaml declares."""
+    import yaml
+
+    content = yaml.safe_load(declaration.read_text()) or {}
+    return {deployment["name"] for deployment in content.get("deployments") or []}
+
+
+def deployed(api: str) -> set[str]:
+    """Names of the deployments that the server has; none where it does not answer."""
+    return {deployment["name"] for deployment in probes.post_json(f"{api}/deployments/filter", {}) or []}

@@ -1,0 +1,176 @@
+"""Starting the local stack: from whatever state it is in to all of it running and ready."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from infra.stack import processes
+from infra.stack.credentials import ensure_credentials, write_profile
+from infra.stack.deployments import deploy
+from infra.stack.lock import exclusive
+from infra.stack.logs import last_lines
+from infra.stack.ports import require_distinct, require_free
+from infra.stack.programs import Program, programs
+from infra.stack.supervision import ProcessState, Supervisor
+from tasks.errors import DeadlineExceeded, StackError
+from tasks.settings import Settings
+
+EMPTY_CONFIG = "model_config_list {\n}\n"
+_ENDS_TOLERATED = 2  # a program that ends this often before it is ready is broken, not unlucky
+_ORPHAN_SECONDS = 15.0
+
+Say = Callable[[str], None]
+
+
+def up(settings: Settings, say: Say) -> None:
+    """Bring the whole stack up; start only what is missing or whose settings changed. `say` is told of each step.
+
+    Raises:
+        InvalidSettings: a setting that cannot be used, or a program that is not installed.
+        PortTaken: another program has one of the ports; nothing was started.
+        StackError: a program ended; its last words are in the message.
+        DeadlineExceeded: a program did not become ready in time.
+    """
+    wanted = programs(settings)
+    supervisor = Supervisor(settings.home)
+    require_distinct(use for program in wanted for use in program.ports)
+    with exclusive(settings.home, settings.start_deadline, say):
+        if not supervisor.answers():
+            _clear_remains(settings.home, say)
+        own = processes.listening(processes.members(settings.home))
+        require_free(settings.host, (use for program in wanted for use in program.ports), own)
+        _prepare(settings)
+        _converge(supervisor, wanted, settings)
+        _start(supervisor, wanted, settings, say)
+        deploy(settings, say)
+
+
+def _clear_remains(home: Path, say: Say) -> None:
+    """End what a supervisor that was killed has left behind."""
+    remains = processes.members(home)
+    if remains:
+        say(f"The supervisor is gone: ending {len(remains)} processes that it left")
+        stubborn = processes.end(remains, _ORPHAN_SECONDS)
+        if stubborn:
+            raise StackError(f"Processes {[p.pid for p in stubborn]} of an earlier stack cannot be ended: end them.")
+
+
+def _prepare(settings: Settings) -> None:
+    """Make what the programs expect to find; nothing that is there already is touched."""
+    for folder in ("store", "prefect", "mlflow", "logs"):
+        (settings.home / folder).mkdir(parents=True, exist_ok=True)
+    settings.replica_models.mkdir(parents=True, exist_ok=True)
+    if settings.s3_endpoint is None:
+        ensure_credentials(settings)
+        write_profile(settings)
+    _create(settings.replica_config, EMPTY_CONFIG)
+
+
+def _create(path: Path, text: str) -> None:
+    """`path` with `text`, unless something is there."""
+    if path.exists():
+        return
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    finally:
+        draft.unlink()
+
+
+def _converge(supervisor: Supervisor, wanted: Iterable[Program], settings: Settings) -> None:
+    """A running supervisor that knows `wanted` and nothing else."""
+    supervisor.configure(wanted)
+    if not supervisor.answers():
+        supervisor.launch(_environment(os.environ, settings.host))
+    supervisor.apply()
+
+
+def _environment(inherited: Mapping[str, str], host: str) -> dict[str, str]:
+    """What every program of the stack finds in its environment."""
+    local = {"localhost", "127.0.0.1", host}
+    bypass = ",".join(sorted(local | set(filter(None, inherited.get("NO_PROXY", "").split(",")))))
+    return {
+        **inherited,
+        "NO_PROXY": bypass,
+        "no_proxy": bypass,
+        "NO_COLOR": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+@dataclass
+class _Progress:
+    """What has been seen of the programs while they start."""
+
+    started: set[str] = field(default_factory=set)
+    ready: set[str] = field(default_factory=set)
+    ends: dict[str, int] = field(default_factory=dict)
+    last: dict[str, str] = field(default_factory=dict)
+
+
+def _start(supervisor: Supervisor, wanted: tuple[Program, ...], settings: Settings, say: Say) -> None:
+    """Start side by side what does not run, and wait until everything is ready."""
+    began, progress = time.monotonic(), _Progress()
+    while len(progress.ready) < len(wanted):
+        states = supervisor.states()
+        for program in startable(wanted, progress.started, progress.ready):
+            if states[program.name].state not in ("STARTING", "RUNNING"):
+                say(f"Starting {program.name}")
+                supervisor.stop(program.name)  # one that waits for its next attempt is started at once
+                supervisor.start(program.name)
+            progress.started.add(program.name)
+        for program in wanted:
+            if program.name in progress.started - progress.ready and _is_ready(program, states[program.name], settings):
+                progress.ready.add(program.name)
+                say(f"{program.name} is ready: {program.address}")
+        _require_alive(supervisor, progress)
+        if time.monotonic() - began > settings.start_deadline:
+            raise _late(supervisor, [p.name for p in wanted if p.name not in progress.ready], settings.start_deadline)
+        time.sleep(0.1)
+
+
+def startable(wanted: Iterable[Program], started: set[str], ready: set[str]) -> list[Program]:
+    """The programs that are not started and whose predecessors are all ready."""
+    return [p for p in wanted if p.name not in started and ready.issuperset(p.after)]
+
+
+def _is_ready(program: Program, state: ProcessState, settings: Settings) -> bool:
+    if not state.pid or not program.ready(state.began):
+        return False
+    if program.name == "store":
+        from tasks.store import Store  # slow to import
+
+        Store.connect(settings).ensure_bucket()
+    return True
+
+
+def _require_alive(supervisor: Supervisor, progress: _Progress) -> None:
+    """No program that was started has ended more often than bad luck explains."""
+    for name, state in supervisor.states().items():
+        if name in progress.started - progress.ready:
+            count_end(progress.ends, progress.last, state)
+            if state.state == "FATAL" or progress.ends.get(name, 0) >= _ENDS_TOLERATED:
+                raise StackError(
+                    f"{name} does not start ({state.note or state.state.lower()}). The end of its log, "
+                    f"{supervisor.log_of(name)}:\n{last_lines(supervisor.log_of(name))}"
+                )
+
+
+def count_end(ends: dict[str, int], last: dict[str, str], state: ProcessState) -> None:
+    """Count in `ends` each time that a program is newly seen to have ended."""
+    if state.state in ("BACKOFF", "EXITED") and last.get(state.name) != state.state:
+        ends[state.name] = ends.get(state.name, 0) + 1
+    last[state.name] = state.state
+
+
+def _late(supervisor: Supervisor, late: list[str], seconds: float) -> DeadlineExceeded:
+    logs = "\n".join(f"  {name}, {supervisor.log_of(name)}:\n{last_lines(supervisor.log_of(name), 5)}" for name in late)
+    return DeadlineExceeded(
+        f"Not ready within {seconds:.0f} s (SLIPWAY_START_DEADLINE): {', '.join(late)}. "
+        f"What was started goes on; see `slipway status`. The ends of the logs:\n{logs}"
+    )

@@ -1,0 +1,115 @@
+"""What the local stack is doing: its programs, and the versions that its replica serves."""
+
+from dataclasses import dataclass
+
+from infra.stack import probes, processes
+from infra.stack.logs import last_lines
+from infra.stack.programs import Program, programs
+from infra.stack.supervision import ProcessState, Supervisor
+from tasks.errors import StackError
+from tasks.records import VersionState
+from tasks.settings import Settings
+
+_FAILING = ("BACKOFF", "FATAL", "EXITED", "UNKNOWN")
+
+
+@dataclass(frozen=True)
+class ProgramStatus:
+    """One program at this moment."""
+
+    name: str
+    state: str  # ready, starting, running (but not ready), failing, or stopped
+    pid: int | None
+    memory: int | None  # bytes, with all that it started
+    uptime: int | None  # seconds
+    address: str
+    note: str = ""
+    log: str = ""  # the last lines, where it fails
+
+
+@dataclass(frozen=True)
+class StackStatus:
+    """The stack at this moment."""
+
+    home: str
+    up: bool  # everything is ready
+    programs: tuple[ProgramStatus, ...]
+    models: dict[str, tuple[VersionState, ...]]
+    memory: int  # bytes, the supervisor included
+    outdated: bool  # the settings are not those that the running stack was started with
+
+
+def stack_status(settings: Settings) -> StackStatus:
+    """Ask the supervisor, the processes and the model server.
+
+    Raises:
+        InvalidSettings: the settings describe no stack.
+    """
+    wanted, supervisor = programs(settings), Supervisor(settings.home)
+    try:
+        supervisor_pid, states = supervisor.pid(), supervisor.states()
+    except StackError:
+        supervisor_pid, states = 0, {}
+    found = tuple(program_status(p, states.get(p.name), supervisor) for p in wanted)
+    serving = any(p.name == "model-server" and p.state == "ready" for p in found)
+    return StackStatus(
+        home=str(settings.home.absolute()),
+        up=all(p.state == "ready" for p in found),
+        programs=found,
+        models=served(settings) if serving else {},
+        memory=sum(p.memory or 0 for p in found) + (processes.memory(supervisor_pid, False) if supervisor_pid else 0),
+        outdated=bool(supervisor_pid) and supervisor.configured() != supervisor.rendered(wanted),
+    )
+
+
+def program_status(program: Program, state: ProcessState | None, supervisor: Supervisor) -> ProgramStatus:
+    """One program, of which the supervisor says `state`, or knows nothing."""
+    if state is None or state.state == "STOPPED":
+        return ProgramStatus(program.name, "stopped", None, None, None, program.address)
+    failing = state.state in _FAILING
+    return ProgramStatus(
+        name=program.name,
+        state=_word(state, not failing and bool(state.pid) and program.ready(state.began)),
+        pid=state.pid or None,
+        memory=processes.memory(state.pid) if state.pid else None,
+        uptime=state.uptime if state.pid else None,
+        address=program.address,
+        note=state.note,
+        log=last_lines(supervisor.log_of(program.name)) if failing else "",
+    )
+
+
+def _word(state: ProcessState, ready: bool) -> str:
+    if state.state in _FAILING:
+        return "failing"
+    return "ready" if ready else state.state.lower()
+
+
+def served(settings: Settings) -> dict[str, tuple[VersionState, ...]]:
+    """The states of each model that this replica's config names, as its model server tells them."""
+    found = {}
+    for name in configured_models(settings):
+        answer = probes.get_json(f"http://{settings.host}:{settings.rest_port}/v1/models/{name}")
+        found[name] = tuple(
+            VersionState(
+                int(version["version"]),
+                version["state"],
+                version["status"]["error_code"],
+                version["status"].get("error_message", ""),
+            )
+            for version in (answer or {}).get("model_version_status", [])
+        )
+    return found
+
+
+def configured_models(settings: Settings) -> list[str]:
+    """Names of the models in the config that this replica's model server starts from."""
+    from google.protobuf import text_format
+
+    from tasks.protos import ModelServerConfig
+
+    try:
+        config = text_format.Parse(settings.replica_config.read_text(), ModelServerConfig())
+    except (OSError, text_format.ParseError):
+        return []
+    return sorted(entry.name for entry in config.model_config_list.config)
