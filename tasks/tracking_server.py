@@ -1,0 +1,147 @@
+"""The MLflow server: how it is asked, for how long, and what its silence or refusal is called."""
+
+import logging
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import stamina
+
+from tasks.errors import InvalidSettings, TrackingError, TrackingUnreachable
+from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
+
+R = TypeVar("R")
+
+LONGEST_TAG = 4000  # characters; MLflow takes 5,000
+
+
+@dataclass(frozen=True)
+class TrackingServer:
+    """An MLflow server.
+
+    What is asked of it must bear to be asked twice: an answer may be lost after the work was done.
+    """
+
+    uri: str
+    deadline: float  # of one call, seconds
+    patience: float = 60.0  # for a server that starts again while there is work to lose, seconds
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Self:
+        """The server that `settings` name. Nothing is sent yet.
+
+        Raises:
+            InvalidSettings: what they name is no server's URL.
+        """
+        if not settings.mlflow_uri.startswith(("http://", "https://")):
+            raise InvalidSettings(
+                f"SLIPWAY_MLFLOW_URL={settings.mlflow_uri!r} is not the URL of an MLflow server: "
+                "give one that begins with http:// or https://, or unset it for the local stack's."
+            )
+        return cls(settings.mlflow_uri.rstrip("/"), settings.call_deadline)
+
+    def ask(self, what: str, act: "Callable[[MlflowClient], R]", tries: int | None = None) -> R:
+        """What `act` returns; while the server does not answer, tried `tries` times, or for `patience` where None.
+
+        Args:
+            what: completes "the server was asked to …".
+
+        Raises:
+            TrackingUnreachable: no answer, or one that a retry may mend.
+            TrackingError: it refused.
+        """
+        client, told = _client(self.uri, self.deadline), False
+        for attempt in stamina.retry_context(
+            on=TrackingUnreachable,
+            attempts=tries,
+            timeout=None if tries else self.patience,
+            wait_initial=0.2,
+            wait_max=5.0,
+        ):
+            with attempt:
+                try:
+                    with self._errors_of(what):
+                        return act(client)
+                except TrackingUnreachable as error:
+                    if tries is None and not told:
+                        log.warning("waiting up to %g s: %s", self.patience, error)
+                        told = True
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    @contextmanager
+    def _errors_of(self, what: str) -> Iterator[None]:
+        """Whatever MLflow's client raises inside leaves as an error of the tree."""
+        import requests
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except requests.RequestException as error:  # from the transfer of an artifact
+            status = error.response.status_code if error.response is not None else 500
+            raise self._error(what, status, error) from None
+        except MlflowException as error:
+            status = error.get_http_status_code()  # type: ignore[no-untyped-call]
+            raise self._error(what, status, error) from None
+
+    def _error(self, what: str, status: int, error: Exception) -> TrackingError:
+        if status >= 500 or status == 429:
+            return TrackingUnreachable(
+                f"The MLflow server at {self.uri} did not answer within {self.deadline:g} s, or could not do its work, "
+                f"when asked to {what}: {_cause(error)}. Start it (`make up` on one machine; `make status` tells how "
+                "it is), or name another by SLIPWAY_MLFLOW_URL."
+            )
+        return TrackingError(
+            f"The MLflow server at {self.uri} refused to {what}: {_cause(error)}. "
+            "If that is no MLflow server, or not yours, correct SLIPWAY_MLFLOW_URL."
+        )
+
+
+@contextmanager
+def unless(*codes: str) -> Iterator[None]:
+    """Leave the block quietly where MLflow refuses with one of these error codes."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in codes:
+            raise
+
+
+def log_artifact(client: "MlflowClient", run_id: str, name: str, data: bytes) -> None:
+    """Keep `data` as the file `name` of an MLflow run, over the one before."""
+    with tempfile.TemporaryDirectory(prefix="slipway-artifact-") as folder:
+        path = Path(folder) / name
+        path.write_bytes(data)
+        client.log_artifact(run_id, str(path))
+
+
+def _client(uri: str, deadline: float) -> "MlflowClient":
+    # Read when the package is imported, which takes seconds and would call its makers.
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    from mlflow import MlflowClient, environment_variables
+
+    # The client takes deadlines from nowhere else; tries are counted here, where a whole step can be tried again.
+    environment_variables.MLFLOW_HTTP_REQUEST_TIMEOUT.set(max(1, math.ceil(deadline)))  # type: ignore[no-untyped-call]
+    environment_variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(0)  # type: ignore[no-untyped-call]
+    environment_variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)  # type: ignore[no-untyped-call]
+    return MlflowClient(uri, uri)
+
+
+def _cause(error: Exception) -> str:
+    """The innermost reason in words, without the library's account of how it got there."""
+    inner = error.__context__ if isinstance(error.__context__, Exception) else error
+    reason = getattr(inner.args[0], "reason", None) if inner.args else None
+    text = str(reason or error).partition("\n")[0]
+    return text.rpartition(": ")[2] if reason is not None else text[:500]
