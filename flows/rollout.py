@@ -1,19 +1,20 @@
-"""Rolling a published version out to a fleet: tried as a candidate, validated, switched to, validated again."""
+"""Rolling a published version out to a fleet: stage by stage, each validated on every replica, or back."""
 
 from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.reconcile import reconcile
-from tasks.layout import candidate_name
-from tasks.rollout import accept, await_fleet, begin, end, switch, take_back, try_candidate
-from tasks.validate import validate
+from tasks.plan import Strategy
+from tasks.rollout import accept, apply, await_fleet, begin, end, plan, take_back
+from tasks.validate import ValidationReport, validate
 
 
 @flow(name="rollout", flow_run_name="{model} {version} to {fleet}")
-def rollout(model: str, version: int, fleet: str = "default") -> None:
+def rollout(model: str, version: int, fleet: str = "default", strategy: Strategy = "candidate") -> ValidationReport:
     """Have every replica of `fleet` serve `version` of `model`, or what it served before.
 
-    Clients of `model` never meet a version that has not been validated: it is served as a candidate first.
+    Clients never meet a version that has not been validated: it is served under another name (strategy `candidate`) or
+    label (`labels`) first.
 
     Raises:
         RolloutFailed: the version was taken back; says why, and what serves now.
@@ -22,11 +23,12 @@ def rollout(model: str, version: int, fleet: str = "default") -> None:
     reconcile(fleet)
     record = begin(fleet, model, version, flow_run.id)
     try:
-        await_fleet(fleet, try_candidate(fleet, record))
-        validate(fleet, model, version, candidate_name(model)).require_passed()
-        await_fleet(fleet, switch(fleet, record))
-        validate(fleet, model, version, model).require_passed()
+        for stage in plan(fleet, record, strategy).stages:
+            await_fleet(fleet, apply(fleet, record, stage))
+            report = validate(fleet, model, version, stage.endpoint)
+            report.require_passed()
         accept(fleet, record)
     except BaseException as error:
         raise take_back(fleet, record, error) from error
     end(fleet, record)
+    return report

@@ -1,7 +1,7 @@
 """A fleet's desired state: numbered TensorFlow Serving configs in the store, each created once and never changed."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from google.protobuf import text_format
@@ -75,16 +75,29 @@ class Fleet:
         key = layout.config_key(self.name, number)
         return FleetConfig(number, parse(self.store.get(key).decode("utf-8", "replace"), self.store.uri(key)))
 
-    def change(self, entries: Mapping[str, ModelConfig | None], note: str) -> FleetConfig:
+    def change(
+        self,
+        entries: Mapping[str, ModelConfig | None],
+        note: str,
+        *,
+        still_mine: Callable[[], None] = lambda: None,
+        always: bool = False,
+    ) -> FleetConfig:
         """Write the next desired state: the newest one with these entries put in place (None: left out).
 
         Another writer may be first; then its state is read and merged into, as often as it takes. Where the newest
-        state says all this already, nothing is written.
+        state says all this already, nothing is written, unless `always`.
+
+        Args:
+            note: who writes, and why; one line, kept in the config.
+            still_mine: raises where the writer has lost its right to write. It is asked after the newest state was
+                read, so that whoever took the right, and then wrote, is either seen by it or wins the number.
         """
         current = self.newest()
         while True:
+            still_mine()
             merged = with_entries(current.models, entries)
-            if merged == current.models:
+            if merged == current.models and not always:
                 return current
             number = current.number + 1
             data = render(merged, f"{now().isoformat()} {note}")
@@ -93,12 +106,18 @@ class Fleet:
                 return FleetConfig(number, merged)
             current = self.newest(current.number)
 
-    def entry(self, model: str, versions: list[int], name: str | None = None) -> ModelConfig:
-        """An entry that serves these versions of `model`, under `name` if given."""
-        base_path = self.store.uri(layout.versions_prefix(model)).rstrip("/")
-        made = ModelConfig(name=name or model, base_path=base_path, model_platform=PLATFORM)
-        made.model_version_policy.specific.versions.extend(versions)
-        return made
+    def base_path(self, model: str) -> str:
+        """Where the versions of `model` lie, as a config names it; a replica turns it into a folder of its own."""
+        return self.store.uri(layout.versions_prefix(model)).rstrip("/")
+
+
+def serving_entry(name: str, base_path: str, versions: Sequence[int], labels: Mapping[str, int]) -> ModelConfig:
+    """An entry that serves these versions under `name`."""
+    made = ModelConfig(name=name, base_path=base_path, model_platform=PLATFORM)
+    made.model_version_policy.specific.versions.extend(versions)
+    for label, version in labels.items():
+        made.version_labels[label] = version
+    return made
 
 
 def with_entries(config: ModelServerConfig, entries: Mapping[str, ModelConfig | None]) -> ModelServerConfig:

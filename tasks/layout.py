@@ -108,9 +108,9 @@ def replica_key(fleet: str, replica: str) -> str:
     return f"{replicas_prefix(fleet)}{replica}.json"
 
 
-def dataset_key(name: str, sha256: str) -> str:
-    """A dataset under its own hash."""
-    return f"datasets/{name}/{sha256}.npz"
+def held_out_key(dataset: str, sha256: str, split_seed: int) -> str:
+    """The part of a dataset that training never sees, under the hash of the whole."""
+    return f"datasets/{dataset}/{sha256}/held-out-{split_seed}.npz"
 
 
 def number_in(key: str) -> int | None:

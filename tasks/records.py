@@ -71,12 +71,12 @@ class SignatureSpec:
 
 @dataclass(frozen=True)
 class DatasetRef(Record):
-    """A dataset that is kept in the store under its own hash."""
+    """The data that a model was trained on: its hash, and where its held-out part is kept."""
 
     name: str
-    sha256: str
-    key: str
+    sha256: str  # over all examples and labels
     split_seed: int
+    held_out: str  # key in the store
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,7 @@ class RolloutRecord(Record):
     version: int
     run: str
     process: ProcessRef
-    previous_config: int  # 0: the fleet served nothing
-    deadline: datetime
+    deadline: datetime  # from when on anyone may take the rollout for dead
+    # The fleet's config before the rollout's first change (0: the fleet served nothing); None while nothing is changed.
+    previous_config: int | None = None
     started: datetime = field(default_factory=now)

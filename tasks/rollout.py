@@ -1,5 +1,6 @@
 """Moving a fleet from one version of a model to another, and back: the steps, each safe to do twice."""
 
+import dataclasses
 import logging
 from datetime import timedelta
 
@@ -7,6 +8,7 @@ from tasks import layout, replicas, versions
 from tasks.errors import LoadFailed, NotFound, RolloutConflict, RolloutFailed, SlipwayError, ValidationFailed
 from tasks.fleet import Fleet, FleetConfig
 from tasks.layout import candidate_name
+from tasks.plan import Plan, Stage, Strategy, plan_rollout, stage_entries
 from tasks.processes import is_gone, this_process
 from tasks.records import RolloutRecord, Verdict, VerdictState, now
 from tasks.step import step, with_fleet
@@ -22,16 +24,11 @@ def begin_rollout(fleet: Fleet, model: str, version: int, run: str) -> RolloutRe
         RolloutConflict: another rollout of this model is under way.
     """
     versions.manifest(fleet.store, model, version)
-    record = RolloutRecord(
-        model=model,
-        version=version,
-        run=run,
-        process=this_process(),
-        previous_config=fleet.newest().number,
-        # Two configs to reach, twice validated, and the way back.
-        deadline=now() + timedelta(seconds=5 * fleet.deadline),
-    )
-    if not fleet.store.create(layout.rollout_key(fleet.name, model), record.to_json()):
+    # Two changes to reach, twice validated, and the way back.
+    deadline = now() + timedelta(seconds=5 * fleet.deadline)
+    record = RolloutRecord(model=model, version=version, run=run, process=this_process(), deadline=deadline)
+    key = layout.rollout_key(fleet.name, model)
+    if not fleet.store.create(key, record.to_json()):
         other = rollout_under_way(fleet, model)
         told = (
             f"version {other.version} by run {other.run}, since {other.started:%H:%M:%S} UTC" if other else "just ended"
@@ -39,13 +36,15 @@ def begin_rollout(fleet: Fleet, model: str, version: int, run: str) -> RolloutRe
         raise RolloutConflict(
             f"Fleet {fleet.name!r}: another rollout of {model} is under way ({told}). Wait for it to end and try again."
         )
+    # Only now does nobody else change this model's entry, so what is read is what must be restored.
+    record = dataclasses.replace(record, previous_config=fleet.newest().number)
+    fleet.store.put(key, record.to_json())
     return record
 
 
 def end_rollout(fleet: Fleet, record: RolloutRecord) -> None:
-    """Give the model's place in the fleet free again."""
-    found = rollout_under_way(fleet, record.model)
-    if found is not None and found.run == record.run:
+    """Give the model's place in the fleet free again, if it is still this rollout's."""
+    if _is_ours(fleet, record):
         fleet.store.delete(layout.rollout_key(fleet.name, record.model))
 
 
@@ -65,24 +64,29 @@ def dead_rollouts(fleet: Fleet) -> list[RolloutRecord]:
     return [r for r in records if r is not None and (now() > r.deadline or is_gone(r.process))]
 
 
-def serve_candidate(fleet: Fleet, record: RolloutRecord) -> FleetConfig:
-    """Ask the fleet for the version under the candidate's name, beside what it serves."""
-    name = candidate_name(record.model)
-    entries = {name: fleet.entry(record.model, [record.version], name)}
-    return fleet.change(entries, f"{record.run} {name}: try {record.version}")
+def make_plan(fleet: Fleet, record: RolloutRecord, strategy: Strategy) -> Plan:
+    """What the rollout will do, from what the fleet served when it began."""
+    return plan_rollout(fleet.read(record.previous_config or 0), record.model, record.version, strategy)
 
 
-def switch_to_version(fleet: Fleet, record: RolloutRecord) -> FleetConfig:
-    """Ask the fleet for the version under the model's own name; the candidate leaves."""
-    entries = {record.model: fleet.entry(record.model, [record.version]), candidate_name(record.model): None}
-    return fleet.change(entries, f"{record.run} {record.model}: serve {record.version}")
+def apply_stage(fleet: Fleet, record: RolloutRecord, stage: Stage) -> FleetConfig:
+    """Ask the fleet for one stage of the plan.
+
+    Raises:
+        RolloutConflict: someone took the rollout for dead, and took it back.
+    """
+    entries = stage_entries(stage, fleet.base_path(record.model))
+    note = f"run {record.run}: {stage.name} {record.model} {record.version}"
+    return fleet.change(entries, note, still_mine=lambda: _require_ours(fleet, record))
 
 
 def restore_previous(fleet: Fleet, record: RolloutRecord) -> FleetConfig:
     """Ask the fleet for what it served of this model before the rollout; other models' entries stay as they are now."""
-    before = fleet.read(record.previous_config).entry(record.model)
-    entries = {record.model: before, candidate_name(record.model): None}
-    return fleet.change(entries, f"{record.run} {record.model}: back from {record.version}")
+    before = fleet.read(record.previous_config or 0)
+    candidate = candidate_name(record.model)
+    entries = {record.model: before.entry(record.model), candidate: None}
+    note = f"run {record.run}: back from {record.model} {record.version}"
+    return fleet.change(entries, note, still_mine=lambda: _require_ours(fleet, record), always=True)
 
 
 def accept_version(fleet: Fleet, record: RolloutRecord) -> None:
@@ -127,6 +131,12 @@ def recover_rollout(fleet: Fleet, record: RolloutRecord) -> str:
     if verdict is not None and verdict.state == "accepted" and verdict.run == record.run:
         end_rollout(fleet, record)
         return f"{trial} had been accepted: finished."
+    if record.previous_config is None:
+        end_rollout(fleet, record)
+        return f"{trial} had not begun: nothing to take back."
+    # Whoever comes back from the dead must find that the place is not its own any more, before the fleet is changed.
+    record = dataclasses.replace(record, run=f"{record.run}, recovered", process=this_process())
+    fleet.store.put(layout.rollout_key(fleet.name, record.model), record.to_json())
     config = restore_previous(fleet, record)
     replicas.await_config(fleet, config)
     end_rollout(fleet, record)
@@ -155,14 +165,27 @@ def previous_accepted(fleet: Fleet, model: str) -> int:
     )
 
 
+def _is_ours(fleet: Fleet, record: RolloutRecord) -> bool:
+    found = rollout_under_way(fleet, record.model)
+    return found is not None and (found.run, found.process) == (record.run, record.process)
+
+
+def _require_ours(fleet: Fleet, record: RolloutRecord) -> None:
+    if not _is_ours(fleet, record):
+        raise RolloutConflict(
+            f"Fleet {fleet.name!r}: the rollout of {record.model} version {record.version} was taken for dead, and "
+            "taken back by another run. Begin it again."
+        )
+
+
 def _said(config: FleetConfig, model: str) -> str:
     serving = max(config.versions(model), default=None)
     return f"Version {serving} serves as before." if serving else f"No version of {model} is served, as before."
 
 
 begin = step("begin rollout", with_fleet(begin_rollout))
-try_candidate = step("serve as candidate", with_fleet(serve_candidate))
-switch = step("switch", with_fleet(switch_to_version))
+plan = step("plan", with_fleet(make_plan))
+apply = step("apply stage", with_fleet(apply_stage))
 await_fleet = step("await every replica", with_fleet(replicas.await_config))
 accept = step("accept", with_fleet(accept_version))
 end = step("end rollout", with_fleet(end_rollout))

@@ -15,6 +15,7 @@ from tasks.data import HeldOut, load_held_out
 from tasks.errors import Corrupt, ServingError, SlipwayError, ValidationFailed
 from tasks.fleet import Fleet
 from tasks.golden import GoldenExample
+from tasks.plan import Endpoint
 from tasks.records import Manifest, Record, ReplicaReport, SignatureSpec
 from tasks.serving import Answer, ModelServer, Target
 from tasks.settings import settings
@@ -67,7 +68,7 @@ class ValidationReport(Record):
 
     model: str
     version: int
-    served_as: str
+    endpoint: Endpoint
     checks: tuple[Check, ...]
     accuracies: tuple[Accuracy, ...]
 
@@ -101,7 +102,7 @@ class ValidationReport(Record):
             return
         wrong = self.failures or ["nothing was asked: the fleet has no replica, or the version has no golden examples"]
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise ValidationFailed(f"{self.model} version {self.version}, served as {self.served_as}: {wrong[0]}{more}")
+        raise ValidationFailed(f"{self.model} version {self.version}, served as {self.endpoint}: {wrong[0]}{more}")
 
 
 def validate_version(
@@ -109,11 +110,11 @@ def validate_version(
     examples: Sequence[GoldenExample],
     held_out: HeldOut | None,
     asked: Sequence[ReplicaReport],
-    served_as: str,
+    endpoint: Endpoint,
     *,
     deadline: float,
 ) -> ValidationReport:
-    """Ask each replica for `served_as` and compare with what `manifest`'s version answered when it was trained.
+    """Ask each replica for `endpoint` and compare with what `manifest`'s version answered when it was trained.
 
     An answer that is wrong, or an error in its place, is a finding in the report and not an exception.
 
@@ -126,22 +127,22 @@ def validate_version(
     question = _accuracy_question(manifest.signatures, held_out)
     for replica in asked:
         with ModelServer(replica.grpc_address, replica.rest_url, deadline) as server:
-            target = Target(served_as, manifest.version)
+            target = Target(endpoint.model, label=endpoint.label)
             for name, spec in sorted(manifest.signatures.items()):
                 mine = [e for e in examples if e.signature == name]
                 if not mine:
                     continue
                 ask_rest = _asker(server.predict_rest, target, name, spec)
                 checks.append(_check(replica.replica, "REST", name, mine, ask_rest, manifest.version))
-                ask_grpc = _asker(server.predict_grpc, Target(served_as), name)
+                ask_grpc = _asker(server.predict_grpc, target, name)
                 checks.append(_check(replica.replica, "gRPC", name, mine, ask_grpc, manifest.version))
             if question is not None and held_out is not None:
                 accuracies.append(_accuracy(server, target, replica.replica, question, held_out, manifest))
-    return ValidationReport(manifest.model, manifest.version, served_as, tuple(checks), tuple(accuracies))
+    return ValidationReport(manifest.model, manifest.version, endpoint, tuple(checks), tuple(accuracies))
 
 
-def validate_fleet(fleet: Fleet, model: str, version: int, served_as: str) -> ValidationReport:
-    """Ask every live replica of the fleet for `served_as`, and compare with what `model`'s `version` was trained to say.
+def validate_fleet(fleet: Fleet, model: str, version: int, endpoint: Endpoint) -> ValidationReport:
+    """Ask every live replica of the fleet for `endpoint`, which must answer as this version did when it was trained.
 
     Raises:
         NotFound, Corrupt: the version, or what it was trained to say, is not in the store.
@@ -152,10 +153,10 @@ def validate_fleet(fleet: Fleet, model: str, version: int, served_as: str) -> Va
         golden_examples(fleet.store, manifest),
         held_out_examples(fleet.store, manifest),
         replicas.live(fleet),
-        served_as,
+        endpoint,
         deadline=settings().call_deadline,
     )
-    log.info("%s version %d as %s: %s", model, version, served_as, report.summary())
+    log.info("%s version %d as %s: %s", model, version, endpoint, report.summary())
     return report
 
 

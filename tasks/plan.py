@@ -1,0 +1,138 @@
+"""What a rollout will do, decided before anything is done: its stages, and what each loads, unloads and relabels."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tasks.fleet import FleetConfig, serving_entry
+from tasks.layout import candidate_name
+from tasks.protos import ModelConfig
+from tasks.records import Record
+
+Strategy = Literal["candidate", "labels"]
+
+STABLE, CANARY = "stable", "canary"
+
+
+@dataclass(frozen=True)
+class Endpoint(Record):
+    """Where clients ask: a model's name, and a label where one is in use."""
+
+    model: str
+    label: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.model}/labels/{self.label}" if self.label else self.model
+
+
+@dataclass(frozen=True)
+class Serving(Record):
+    """What is asked of a model server under one name."""
+
+    name: str
+    versions: tuple[int, ...]
+    labels: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Stage(Record):
+    """One change of a fleet's config: names that are served in another way, or no more (no versions)."""
+
+    name: str
+    servings: tuple[Serving, ...]
+    endpoint: Endpoint  # where the version is asked after the change
+
+
+@dataclass(frozen=True)
+class Change(Record):
+    """What one stage does on each replica."""
+
+    stage: str
+    loads: tuple[str, ...]
+    unloads: tuple[str, ...]
+    relabels: tuple[str, ...]
+    copies: tuple[str, ...]  # `name version`, each a copy in memory, at the stage's peak
+
+
+@dataclass(frozen=True)
+class Plan(Record):
+    """A rollout, decided."""
+
+    model: str
+    version: int
+    strategy: Strategy
+    config: int  # number of the fleet config that it starts from
+    stages: tuple[Stage, ...]
+    changes: tuple[Change, ...]
+
+
+def plan_rollout(current: FleetConfig, model: str, version: int, strategy: Strategy) -> Plan:
+    """The plan that brings a fleet from `current` to `version` of `model`.
+
+    `candidate`: the version is served under a name of its own, asked there, and then takes the model's name.
+    `labels`: it is loaded beside the version that bears `stable`, asked under `canary`, and then bears `stable`; the
+    version before stays loaded.
+    """
+    stages = _candidate_stages(model, version) if strategy == "candidate" else _label_stages(current, model, version)
+    changes, before = [], servings(current)
+    for stage in stages:
+        after = before | {s.name: s for s in stage.servings}
+        changes.append(_change(stage, before, after))
+        before = after
+    return Plan(model, version, strategy, current.number, stages, tuple(changes))
+
+
+def stage_entries(stage: Stage, base_path: str) -> dict[str, ModelConfig | None]:
+    """The entries of a fleet's config that a stage puts in place."""
+    return {
+        s.name: serving_entry(s.name, base_path, s.versions, s.labels) if s.versions else None for s in stage.servings
+    }
+
+
+def servings(config: FleetConfig) -> dict[str, Serving]:
+    """What a config asks for, by name."""
+    return {
+        c.name: Serving(c.name, tuple(c.model_version_policy.specific.versions), dict(c.version_labels))
+        for c in config.models.model_config_list.config
+    }
+
+
+def _candidate_stages(model: str, version: int) -> tuple[Stage, ...]:
+    candidate = candidate_name(model)
+    return (
+        Stage("candidate", (Serving(candidate, (version,), {}),), Endpoint(candidate)),
+        Stage("live", (Serving(model, (version,), {}), Serving(candidate, (), {})), Endpoint(model)),
+    )
+
+
+def _label_stages(current: FleetConfig, model: str, version: int) -> tuple[Stage, ...]:
+    before = servings(current).get(model)
+    stable = before.labels.get(STABLE, max(before.versions, default=None)) if before else None
+    loaded = tuple(sorted({v for v in (stable, version) if v is not None}))
+    labels = {STABLE: stable} if stable is not None else {}
+    return (
+        Stage(CANARY, (Serving(model, loaded, {**labels, CANARY: version}),), Endpoint(model, CANARY)),
+        Stage(STABLE, (Serving(model, loaded, {STABLE: version}),), Endpoint(model, STABLE)),
+    )
+
+
+def _change(stage: Stage, before: Mapping[str, Serving], after: Mapping[str, Serving]) -> Change:
+    had, has = _copies(before), _copies(after)
+    relabels = []
+    for name, serving in after.items():
+        old = before[name].labels if name in before else {}
+        for label in sorted(old.keys() | serving.labels.keys()):
+            if old.get(label) != serving.labels.get(label):
+                relabels.append(f"{name} {label}: {old.get(label, 'none')} → {serving.labels.get(label, 'none')}")
+    return Change(
+        stage=stage.name,
+        loads=tuple(c for c in has if c not in had),
+        unloads=tuple(c for c in had if c not in has),
+        relabels=tuple(relabels),
+        # A model server loads the new version before it lets go of the old one.
+        copies=tuple(dict.fromkeys(had + has)),
+    )
+
+
+def _copies(found: Mapping[str, Serving]) -> list[str]:
+    return [f"{s.name} {v}" for s in found.values() for v in s.versions]

@@ -1,0 +1,54 @@
+"""A rollout is decided before anything is done."""
+
+from tasks.fleet import FleetConfig, serving_entry, with_entries
+from tasks.plan import Endpoint, plan_rollout, stage_entries
+from tasks.protos import ModelServerConfig
+
+
+def serving(*versions: int, **labels: int) -> FleetConfig:
+    entry = serving_entry("MLP", "s3://b/models/MLP", versions, labels)
+    return FleetConfig(5, with_entries(ModelServerConfig(), {"MLP": entry}))
+
+
+NOTHING = FleetConfig(0, ModelServerConfig())
+
+
+def test_a_candidate_is_asked_under_its_own_name_before_it_takes_the_models() -> None:
+    plan = plan_rollout(serving(6), "MLP", 7, "candidate")
+    assert [s.endpoint for s in plan.stages] == [Endpoint("MLP-candidate"), Endpoint("MLP")]
+    trial, live = plan.changes
+    assert (trial.loads, trial.unloads) == (("MLP-candidate 7",), ())
+    assert (live.loads, live.unloads) == (("MLP 7",), ("MLP 6", "MLP-candidate 7"))
+    assert sorted(live.copies) == ["MLP 6", "MLP 7", "MLP-candidate 7"]
+
+
+def test_a_models_first_version_is_a_candidate_too() -> None:
+    trial, live = plan_rollout(NOTHING, "MLP", 1, "candidate").changes
+    assert trial.loads == ("MLP-candidate 1",)
+    assert (live.loads, live.unloads) == (("MLP 1",), ("MLP-candidate 1",))
+
+
+def test_with_labels_stable_moves_only_after_canary_was_asked_and_the_version_before_stays_loaded() -> None:
+    plan = plan_rollout(serving(5, 6, stable=6), "MLP", 7, "labels")
+    assert [s.endpoint for s in plan.stages] == [Endpoint("MLP", "canary"), Endpoint("MLP", "stable")]
+    canary, stable = plan.changes
+    assert (canary.loads, canary.unloads, canary.relabels) == (("MLP 7",), ("MLP 5",), ("MLP canary: none → 7",))
+    assert (stable.loads, stable.unloads) == ((), ())
+    assert stable.relabels == ("MLP canary: 7 → none", "MLP stable: 6 → 7")
+
+
+def test_with_labels_the_version_that_was_served_without_one_is_stable() -> None:
+    canary, _ = plan_rollout(serving(6), "MLP", 7, "labels").changes
+    assert canary.relabels == ("MLP canary: none → 7", "MLP stable: none → 6")
+
+
+def test_with_labels_a_models_first_version_bears_canary_alone() -> None:
+    canary, stable = plan_rollout(NOTHING, "MLP", 1, "labels").changes
+    assert canary.relabels == ("MLP canary: none → 1",)
+    assert stable.relabels == ("MLP canary: 1 → none", "MLP stable: none → 1")
+
+
+def test_the_entries_of_a_stage_are_what_the_plan_says() -> None:
+    live = plan_rollout(serving(6), "MLP", 7, "candidate").stages[1]
+    entries = stage_entries(live, "s3://b/models/MLP")
+    assert entries == {"MLP": serving_entry("MLP", "s3://b/models/MLP", [7], {}), "MLP-candidate": None}
