@@ -1,0 +1,75 @@
+"""A classify or regress request's JSON into tf.Examples, by TensorFlow Serving's rules (json_tensor.cc)."""
+
+from typing import Any, Final
+
+from infra.modelserver.errors import ServingError, invalid_argument
+from infra.modelserver.protos import example_pb2
+from infra.modelserver.rest_base64 import decode_object, is_base64
+from infra.modelserver.rest_json import Json, members, quote, to_bytes, valid_text
+from infra.modelserver.rest_parser import parse_object
+from infra.modelserver.rest_tensors import json_type, signature_name
+
+_KINDS: Final = {str: "bytes_list", float: "float_list", int: "int64_list", bool: "int64_list"}
+
+
+def fill_request(body: bytes, request: Any) -> None:
+    """Fill a ClassificationRequest's or RegressionRequest's signature and examples. Raises ServingError."""
+    document = parse_object(body)
+    try:
+        _fill(document, request)
+    except ServingError as error:
+        if "." not in error.message:
+            raise
+        # The text may quote a fraction, which must then be read to RapidJSON's own last bit.
+        _fill(parse_object(body, exactly=True), request)
+
+
+def _fill(document: dict[str, Json], request: Any) -> None:
+    request.model_spec.signature_name = valid_text(signature_name(document))
+    target = request.input.example_list
+    if "context" in document:
+        target = request.input.example_list_with_context
+        _fill_example(document["context"], target.context)
+    if "examples" not in document:
+        raise _format_error(document, "When method is classify, key 'examples' is expected and was not found")
+    examples = document["examples"]
+    if not isinstance(examples, list):
+        raise _format_error(document, "Expecting 'examples' value to be an list/array")
+    if not examples:
+        raise _format_error(document, "'examples' value is an empty array")
+    for example in examples:
+        _fill_example(example, target.examples.add())
+
+
+def _format_error(document: Json, text: str) -> ServingError:
+    return invalid_argument(f"JSON Value: {quote(document)} {text}")
+
+
+def _fill_example(value: Json, example: Any) -> None:
+    if not isinstance(value, dict):
+        raise invalid_argument(f"Example must be JSON object but got JSON {json_type(value)}")
+    for key, content in members(value):
+        name = valid_text(key.partition("\0")[0])  # names are C strings there
+        feature = example_pb2.Feature()
+        items = content if isinstance(content, list) else [content]
+        if set(map(type, items)) == {float}:
+            feature.float_list.value.extend(items)
+        else:
+            for item in items:
+                _add_element(feature, item, name)
+        example.features.feature[name].CopyFrom(feature)
+
+
+def _add_element(feature: Any, item: Json, name: str) -> None:
+    """Add one element to the list of its kind, which must be the only one (AddValueToFeature)."""
+    kind = _KINDS.get(type(item)) or ("bytes_list" if is_base64(item) else None)
+    if kind is None:
+        raise invalid_argument(f"Feature: {name} has element with unexpected JSON type: {json_type(item)}")
+    present = feature.WhichOneof("kind")
+    if present not in (None, kind):
+        raise invalid_argument(f"Unexpected element type in feature: {name} expecting type: {present[:-5]}")
+    if kind == "bytes_list":
+        item = to_bytes(item) if isinstance(item, str) else decode_object(item)
+    elif kind == "int64_list" and item >= 2**63:
+        raise invalid_argument(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
+    getattr(feature, kind).value.append(item)
