@@ -48,7 +48,7 @@ def classify_with(servable: Servable, request: Any, timeout: float | None = None
     response = classification_pb2.ClassificationResponse()
     _fill_spec(response.model_spec, request.model_spec, servable)
     examples = serialized_examples(request.input)
-    outputs = _run(servable, {signature.inputs[_INPUTS].name}, examples, fetches, timeout)
+    outputs = _run("Classify", servable, {signature.inputs[_INPUTS].name}, examples, fetches, timeout)
     _fill_classifications(signature, len(examples), outputs, response.result)
     return response
 
@@ -60,7 +60,7 @@ def regress_with(servable: Servable, request: Any, timeout: float | None = None)
     response = regression_pb2.RegressionResponse()
     _fill_spec(response.model_spec, request.model_spec, servable)
     examples = serialized_examples(request.input)
-    outputs = _run(servable, {signature.inputs[_INPUTS].name}, examples, fetches, timeout)
+    outputs = _run("Regress", servable, {signature.inputs[_INPUTS].name}, examples, fetches, timeout)
     _fill_regressions(signature, len(examples), outputs, response.result)
     return response
 
@@ -81,7 +81,7 @@ def multi_inference_with(servable: Servable, request: Any, timeout: float | None
         if len(feeds) > 1 and servable.check_method_names:
             raise invalid_argument("Input tensor must be the same for all Signatures.")
     examples = serialized_examples(request.input)
-    outputs = _run(servable, feeds, examples, sorted(fetches), timeout)
+    outputs = _run("MultiInference", servable, feeds, examples, sorted(fetches), timeout)
     response = inference_pb2.MultiInferenceResponse()
     for task, signature in zip(request.tasks, signatures.values(), strict=True):
         result = response.results.add()
@@ -141,7 +141,8 @@ def _plan_classification(servable: Servable, signature: Signature) -> list[str]:
         raise invalid_argument(f"Expected one or two output Tensors, found {len(signature.outputs)}")
     if _INPUTS not in signature.inputs:
         raise invalid_argument(
-            f"No classification inputs found in SignatureDef: {servable.signature_map_proto.signature_def[signature.name]}"
+            "No classification inputs found in SignatureDef: "
+            f"{servable.signature_map_proto.signature_def[signature.name]}"
         )
     names = [signature.outputs[alias].name for alias in (_CLASSES, _SCORES) if alias in signature.outputs]
     if not names:
@@ -171,12 +172,13 @@ def _plan_regression(servable: Servable, signature: Signature) -> list[str]:
 
 
 def _run(
-    servable: Servable, feeds: set[str], examples: list[bytes], fetches: Sequence[str], timeout: float | None
+    api: str, servable: Servable, feeds: set[str], examples: list[bytes], fetches: Sequence[str], timeout: float | None
 ) -> dict[str, Array]:
     """Feed the serialized examples and fetch these tensors, by their names in the graph."""
     tensor = tensors.strings(examples)
     try:
-        results = servable.run_tensors(tuple(sorted(feeds)), [tensor] * len(feeds), tuple(fetches), timeout)
+        results = servable.run_tensors(api, tuple(sorted(feeds)), [tensor] * len(feeds), tuple(fetches), timeout)
+        servable.metrics.record_examples(servable.name, len(examples))
         try:
             return {name: _array(result) for name, result in zip(fetches, results, strict=True)}
         finally:

@@ -41,7 +41,11 @@ def predict_with(servable: Servable, request: Any, timeout: float | None = None,
         _parse_inputs(servable, signature, request.inputs, feeds)
         aliases = servable.check_outputs(signature, request.output_filter)
         results = servable.run_tensors(
-            servable.feed_names(signature), feeds, tuple([signature.outputs[alias].name for alias in aliases]), timeout
+            "Predict",
+            servable.feed_names(signature),
+            feeds,
+            tuple([signature.outputs[alias].name for alias in aliases]),
+            timeout,
         )
         for alias, tensor in zip(aliases, results, strict=True):
             tensors.to_proto(tensor, response.outputs[alias], as_content=as_content)

@@ -79,7 +79,7 @@ class Reloader:
         A label error leaves the sources as they were, but the config is kept: that is TensorFlow Serving's order.
         Raises ServingError; UNKNOWN where a new model did not become available, CANCELLED when cancelled() turned true.
         """
-        while not self._lock.acquire(timeout=0.2):  # noqa: SIM115 - a reload before this one may wait for long
+        while not self._lock.acquire(timeout=0.2):
             if cancelled():
                 raise ServingError(Code.CANCELLED, "The reload was cancelled while another one was under way.")
         try:

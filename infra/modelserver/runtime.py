@@ -9,9 +9,12 @@ which keeps it: giving it away for a microsecond costs a thread switch under loa
 """
 
 import ctypes
+import math
 import os
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_size_t, c_void_p
 from functools import lru_cache
 from typing import Any
@@ -73,6 +76,7 @@ _BLOCKING: dict[str, tuple[Any, tuple[Any, ...]]] = {
 }
 
 _SIZE_OF_TSTRING = 24
+_LARGE = 1 << 18  # bytes from which copying gives the interpreter lock away
 _quick: Any = None
 _blocking: Any = None
 _copy: Any = None
@@ -89,7 +93,8 @@ def load() -> None:
             return
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong is reported by status, not by log
         path = str(tensorflow_directory() / "libtensorflow_cc.so.2")
-        blocking, quick = ctypes.CDLL(path), ctypes.PyDLL(path)
+        with _without_stderr():  # it greets whoever loads it, whatever its log level
+            blocking, quick = ctypes.CDLL(path), ctypes.PyDLL(path)
         for library, functions in ((blocking, _BLOCKING), (quick, _QUICK)):
             for name, (result, arguments) in functions.items():
                 function = getattr(library, name)
@@ -98,6 +103,19 @@ def load() -> None:
         for copy in (_copy, _copy_large):
             copy.restype, copy.argtypes = None, (c_void_p, c_void_p, c_size_t)
         _blocking, _quick = blocking, quick
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def version() -> str:
@@ -135,21 +153,25 @@ def _status() -> _Status:
 
 
 def new_tensor(data_type: int, shape: Sequence[int], source: Any, size: int) -> int:
-    """A tensor with a copy of `size` bytes at `source` (an address or a bytes object)."""
+    """A tensor with a copy of `size` bytes at `source` (an address or a bytes object), or unset where it is None."""
     rank = len(shape)
     tensor: int = _quick.TF_AllocateTensor(data_type, (c_int64 * rank)(*shape) if rank else None, rank, size)
-    if size:
-        (_copy if size < 1 << 18 else _copy_large)(_quick.TF_TensorData(tensor), source, size)
+    if size and source is not None:
+        (_copy if size < _LARGE else _copy_large)(_quick.TF_TensorData(tensor), source, size)
     return tensor
+
+
+def _tensor_from_strings(values: Sequence[bytes], shape: Sequence[int]) -> int:
+    proto = tensor_pb2.TensorProto(dtype=dtypes.DT_STRING, string_val=values)
+    for size in shape:
+        proto.tensor_shape.dim.add().size = size
+    return tensor_from_proto(proto.SerializeToString())
 
 
 def tensor_from_array(array: NDArray[Any], data_type: int) -> int:
     """A tensor with the array's values; object arrays hold bytes and become string tensors."""
     if data_type == dtypes.DT_STRING:
-        proto = tensor_pb2.TensorProto(dtype=data_type, string_val=array.ravel().tolist())
-        for size in array.shape:
-            proto.tensor_shape.dim.add().size = size
-        return tensor_from_proto(proto.SerializeToString())
+        return _tensor_from_strings(array.ravel().tolist(), array.shape)
     if not array.flags.c_contiguous:
         array = np.ascontiguousarray(array)
     return new_tensor(data_type, array.shape, array.__array_interface__["data"][0], array.nbytes)
@@ -205,6 +227,34 @@ def array_from_tensor(tensor: int) -> NDArray[Any]:
     return np.frombuffer(read_content(tensor), dtype=dtypes.numpy_dtype(data_type)).reshape(shape)
 
 
+def slice_rows(tensor: int, begin: int, end: int) -> int:
+    """A tensor with a copy of the rows begin to end (of the first dimension)."""
+    data_type, shape = read_type(tensor), read_shape(tensor)
+    part = (end - begin, *shape[1:])
+    if data_type == dtypes.DT_STRING:
+        width = math.prod(shape[1:])
+        return _tensor_from_strings(read_strings(tensor)[begin * width : end * width], part)
+    width = _quick.TF_TensorByteSize(tensor) // shape[0] if shape[0] else 0
+    data = _quick.TF_TensorData(tensor)
+    return new_tensor(data_type, part, (data or 0) + begin * width, (end - begin) * width)
+
+
+def concatenate(tensors: Sequence[int]) -> int:
+    """A tensor of all rows of these, which must agree in type and in all other dimensions."""
+    data_type, rest = read_type(tensors[0]), read_shape(tensors[0])[1:]
+    shape = (sum(_quick.TF_Dim(tensor, 0) for tensor in tensors), *rest)
+    if data_type == dtypes.DT_STRING:
+        return _tensor_from_strings([text for tensor in tensors for text in read_strings(tensor)], shape)
+    sizes = [_quick.TF_TensorByteSize(tensor) for tensor in tensors]
+    merged = new_tensor(data_type, shape, None, sum(sizes))
+    target = _quick.TF_TensorData(merged)
+    for tensor, size in zip(tensors, sizes, strict=True):
+        if size:
+            (_copy if size < _LARGE else _copy_large)(target, _quick.TF_TensorData(tensor), size)
+            target += size
+    return merged
+
+
 def delete(tensor: int) -> None:
     """Give a tensor back."""
     _quick.TF_DeleteTensor(tensor)
@@ -217,8 +267,8 @@ class Call:
 
     def __init__(self, inputs: Sequence[tuple[int, int]], outputs: Sequence[tuple[int, int]]) -> None:
         self.inputs, self.outputs = len(inputs), len(outputs)
-        self.feeds = (_Output * len(inputs))(*inputs)
-        self.fetches = (_Output * len(outputs))(*outputs)
+        self.feeds = (_Output * len(inputs))(*[_Output(*endpoint) for endpoint in inputs])
+        self.fetches = (_Output * len(outputs))(*[_Output(*endpoint) for endpoint in outputs])
         self.values, self.results = c_void_p * len(inputs), c_void_p * len(outputs)
 
 

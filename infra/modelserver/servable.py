@@ -1,6 +1,7 @@
 """One loaded model version: its signatures, and running them."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from infra.modelserver import dtypes, runtime
 from infra.modelserver.errors import Code, ServingError, invalid_argument
+from infra.modelserver.metrics import Metrics
 from infra.modelserver.protos import get_model_metadata_pb2, meta_graph_pb2
 
 Array = NDArray[Any]
@@ -51,7 +53,11 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """How SavedModels are loaded: tags of the meta graph, a serialized ConfigProto, whether method names are checked."""
+    """How SavedModels are loaded.
+
+    tags choose the meta graph; session_config is a serialized ConfigProto; check_method_names refuses signatures whose
+    method name does not fit the call.
+    """
 
     tags: tuple[str, ...] = ("serve",)
     session_config: bytes = b""
@@ -84,9 +90,9 @@ def signature_from_proto(name: str, proto: Any) -> Signature:
 class Servable:
     """A model version in memory. Thread-safe but for close, which must come last."""
 
-    def __init__(self, name: str, version: int, path: str, options: LoadOptions) -> None:
+    def __init__(self, name: str, version: int, path: str, options: LoadOptions, metrics: Metrics) -> None:
         """Load the SavedModel at path. Raises ServingError with TensorFlow's code and text."""
-        self.name, self.version, self.path = name, version, path
+        self.name, self.version, self.path, self.metrics = name, version, path, metrics
         self.check_method_names = options.check_method_names
         self._session = runtime.Session(path, options.tags, options.session_config)
         self.runner: Runner = self._session
@@ -116,11 +122,23 @@ class Servable:
             [endpoint(name, f"FetchOutputs node {name}: not found") for name in fetches],
         )
 
+    def merge_runs(self, wrap: Callable[[Runner], Runner]) -> None:
+        """Put a runner before the session from now on."""
+        self.runner = wrap(self.runner)
+
     def run_tensors(
-        self, feeds: tuple[str, ...], tensors: Sequence[int], fetches: tuple[str, ...], timeout: float | None
+        self,
+        api: str,
+        feeds: tuple[str, ...],
+        tensors: Sequence[int],
+        fetches: tuple[str, ...],
+        timeout: float | None,
     ) -> list[int]:
-        """Run graph tensors by name; the inputs stay the caller's, the outputs become so."""
-        return self.runner.run(self._call(feeds, fetches), tensors, timeout)
+        """Run graph tensors by name; the inputs stay the caller's, the outputs become so. api is for the metrics."""
+        start = time.perf_counter()
+        results = self.runner.run(self._call(feeds, fetches), tensors, timeout)
+        self.metrics.record_run(self.name, api, time.perf_counter() - start)
+        return results
 
     def feed_names(self, signature: Signature) -> tuple[str, ...]:
         """The graph tensors behind a signature's inputs, in its own order."""
@@ -199,7 +217,7 @@ class Servable:
                     else runtime.tensor_from_array(array, dtypes.data_type_of(array.dtype))
                 )
             fetches = tuple([signature.outputs[alias].name for alias in aliases])
-            results = self.run_tensors(self.feed_names(signature), feeds, fetches, timeout)
+            results = self.run_tensors("Predict", self.feed_names(signature), feeds, fetches, timeout)
             return {alias: runtime.array_from_tensor(tensor) for alias, tensor in zip(aliases, results, strict=True)}
         finally:
             for tensor in feeds:

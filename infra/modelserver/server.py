@@ -15,9 +15,10 @@ from typing import Any
 import grpc
 import uvicorn
 import uvloop
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
-from infra.modelserver import runtime, settings_files
+from infra.modelserver import runtime, settings_files, warmup
+from infra.modelserver.batching import Batcher, BatchScheduler
 from infra.modelserver.dispatch import Dispatcher
 from infra.modelserver.errors import ServingError, StartupError
 from infra.modelserver.flags import Flags
@@ -124,6 +125,7 @@ class ModelServer:
             settings.session_config,
             flags.enable_signature_method_name_check,
         )
+        self._scheduler = BatchScheduler(settings.batching, self.metrics) if settings.batching else None
         self._grpc: Any = None
         self._rest: uvicorn.Server | None = None
         self._dispatcher = Dispatcher(flags.rest_api_num_threads)
@@ -155,11 +157,20 @@ class ModelServer:
         start = time.perf_counter()
         failed = True
         try:
-            servable = Servable(name, version, path, self._load_options)
+            servable = Servable(name, version, path, self._load_options, self.metrics)
             failed = False
-            return servable
         finally:
             self.metrics.record_load(path, time.perf_counter() - start, failed=failed)
+        scheduler, flags = self._scheduler, self._settings.flags
+        if scheduler is not None:
+            servable.merge_runs(lambda session: Batcher(session, name, scheduler))
+        if flags.enable_model_warmup:
+            try:
+                warmup.replay(servable, max(1, flags.num_request_iterations_for_warmup))
+            except BaseException:
+                servable.close()
+                raise
+        return servable
 
     def _poll_config(self) -> None:
         """Apply the config file again and again, changed or not; a broken one is logged, and the old one stays."""
@@ -171,7 +182,7 @@ class ModelServer:
                 complaint = ""
             except (ServingError, StartupError) as error:
                 if str(error) != complaint:
-                    log.error("the config file was not taken, the old config stays: %s", error)  # noqa: TRY400
+                    log.error("the config file was not taken, the old config stays: %s", error)
                 complaint = str(error)
 
     def _start_grpc(self) -> None:

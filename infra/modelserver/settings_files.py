@@ -62,7 +62,7 @@ class BatchingParameters:
     thread_pool_name: str = "model_server_batch_threads"
     allowed_batch_sizes: tuple[int, ...] = field(default=())
     pad_variable_length_inputs: bool = False
-    enable_large_batch_splitting: bool = True
+    enable_large_batch_splitting: bool = False
     max_execution_batch_size: int = 0
 
 

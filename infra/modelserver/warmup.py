@@ -1,0 +1,80 @@
+"""Replaying a version's warm-up requests before it is available (saved_model_warmup_util.cc)."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from infra.modelserver.errors import Code, ServingError, invalid_argument
+from infra.modelserver.inference import classify_with, multi_inference_with, regress_with
+from infra.modelserver.predict import predict_with
+from infra.modelserver.protos import prediction_log_pb2
+from infra.modelserver.servable import Servable
+from infra.modelserver.tfrecord import read_records
+
+REQUESTS_FILE = Path("assets.extra", "tf_serving_warmup_requests")
+MAX_RECORDS = 1000
+
+
+def replay(servable: Servable, iterations: int = 1) -> int:
+    """Run every warm-up request `iterations` times, if there are any; how many there were.
+
+    Raises ServingError for the first one that fails, for a damaged file, and for more than 1,000 records: each fails
+    the load.
+    """
+    path = Path(servable.path) / REQUESTS_FILE
+    if not path.exists():
+        return 0
+    start, status = time.perf_counter(), Code.OK
+    try:
+        return _replay_file(servable, path, iterations)
+    except ServingError as error:
+        status = error.code
+        raise
+    finally:
+        servable.metrics.record_warmup(servable.path, time.perf_counter() - start, status.name)
+
+
+def _replay_file(servable: Servable, path: Path, iterations: int) -> int:
+    count = 0
+    try:
+        with path.open("rb") as file:
+            for record in read_records(file):
+                log = _parse(record, path)
+                for _ in range(iterations):
+                    _run(servable, log)
+                count += 1
+                if count > MAX_RECORDS:
+                    raise invalid_argument(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
+    except OSError as error:
+        raise ServingError(Code.INTERNAL, f"{path} can't be read: {error}") from error
+    except ServingError as error:
+        if error.code is Code.DATA_LOSS:
+            text = f"{error.message}. Please verify your warmup data is in TFRecord format."
+            raise ServingError(Code.DATA_LOSS, text) from error
+        raise
+    return count
+
+
+def _parse(record: bytes, path: Path) -> Any:
+    try:
+        return prediction_log_pb2.PredictionLog.FromString(record)
+    except DecodeError as error:
+        text = record.decode("utf-8", "replace")
+        raise invalid_argument(f"Failed to parse warmup record: {text} from {path}") from error
+
+
+def _run(servable: Servable, log: Any) -> None:
+    kind = log.WhichOneof("log_type")
+    if kind == "predict_log":
+        predict_with(servable, log.predict_log.request)
+    elif kind == "classify_log":
+        classify_with(servable, log.classify_log.request)
+    elif kind == "regress_log":
+        regress_with(servable, log.regress_log.request)
+    elif kind == "multi_inference_log":
+        multi_inference_with(servable, log.multi_inference_log.request)
+    elif kind == "session_run_log":
+        number = prediction_log_pb2.PredictionLog.DESCRIPTOR.fields_by_name[kind].number
+        raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")
