@@ -1,0 +1,174 @@
+"""Trainings as MLflow keeps them."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from tasks.errors import TrackingError
+from tasks.records import DatasetRef, Training
+from tasks.tracking import CONFUSION, TAG_REASON, Tracker, TrainingCurves, tracked
+from tests.integration.local import until
+from tests.integration.tracking.conftest import LocalMlflow
+
+TRAINING = Training(
+    factory="tasks.models:sequential_mlp",
+    seed=7,
+    epochs=3,
+    code_version="1234abc",
+    dataset=DatasetRef(name="digits", sha256="ab" * 32, split_seed=11, held_out="datasets/digits/ab.npz"),
+)
+CONFUSION_COUNTS = np.array([[48, 2], [1, 49]])
+
+
+def runs_of(client: MlflowClient, model: str) -> list[Run]:
+    experiment = client.get_experiment_by_name(model)
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]))
+
+
+def curve(client: MlflowClient, run_id: str, name: str) -> dict[int, float]:
+    return {point.step: point.value for point in client.get_metric_history(run_id, name)}
+
+
+def test_a_training_leaves_its_parameters_curves_metrics_and_picture(
+    tracker: Tracker, client: MlflowClient, model: str, tmp_path: Path
+) -> None:
+    with tracked(tracker, model, TRAINING, "bold-lynx") as curves:
+        for number in (1, 2, 3):
+            curves(number, {"loss": 1 / number, "val_loss": 2 / number})
+    tracker.finish(curves.run_id, {"accuracy": 0.97, "accuracy/0": 0.96}, CONFUSION_COUNTS)
+
+    run = client.get_run(curves.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {
+        "factory": "tasks.models:sequential_mlp",
+        "seed": "7",
+        "epochs": "3",
+        "code_version": "1234abc",
+        "dataset": "digits",
+        "dataset_sha256": "ab" * 32,
+        "split_seed": "11",
+    }
+    assert curve(client, curves.run_id, "train/loss") == {1: 1.0, 2: 0.5, 3: pytest.approx(1 / 3)}
+    assert curve(client, curves.run_id, "validation/loss") == {1: 2.0, 2: 1.0, 3: pytest.approx(2 / 3)}
+    assert run.data.metrics["held_out/accuracy"] == 0.97
+    assert run.data.metrics["held_out/accuracy/0"] == 0.96
+    picture = client.download_artifacts(curves.run_id, CONFUSION, str(tmp_path))
+    assert Path(picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_curves_can_be_watched_while_the_training_goes_on(tracker: Tracker, client: MlflowClient, model: str) -> None:
+    with tracked(tracker, model, TRAINING, "bold-lynx") as curves:
+        curves(1, {"loss": 0.5})
+        assert client.get_run(curves.run_id).info.status == "RUNNING"
+        assert curve(client, curves.run_id, "train/loss") == {1: 0.5}
+
+
+def test_a_point_that_is_sent_twice_is_one_point(tracker: Tracker, client: MlflowClient, model: str) -> None:
+    run_id = tracker.start(model, TRAINING, "bold-lynx")
+    tracker.epoch(run_id, 1, {"loss": 0.5}, when=1_700_000_000.0)
+    tracker.epoch(run_id, 1, {"loss": 0.5}, when=1_700_000_000.0)
+    assert len(client.get_metric_history(run_id, "train/loss")) == 1
+
+
+def test_a_loss_that_is_no_number_is_kept_as_such(tracker: Tracker, client: MlflowClient, model: str) -> None:
+    run_id = tracker.start(model, TRAINING, "bold-lynx")
+    tracker.epoch(run_id, 1, {"loss": float("nan"), "val_loss": float("inf")})
+    assert np.isnan(curve(client, run_id, "train/loss")[1])
+    assert curve(client, run_id, "validation/loss")[1] > 1e300
+
+
+def test_a_training_that_raises_is_failed_with_the_reason(tracker: Tracker, client: MlflowClient, model: str) -> None:
+    with pytest.raises(ZeroDivisionError), tracked(tracker, model, TRAINING, "bold-lynx") as curves:
+        curves(1, {"loss": 1 / 0})
+    run = client.get_run(curves.run_id)
+    assert run.info.status == "FAILED"
+    assert run.data.tags[TAG_REASON] == "ZeroDivisionError: division by zero"
+
+
+def test_a_training_that_was_killed_is_found_by_the_next_and_keeps_its_curves(
+    tracker: Tracker, client: MlflowClient, model: str
+) -> None:
+    command = [sys.executable, "-m", "tests.integration.tracking.trainer", tracker.server.uri, model]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as trainer:
+        assert trainer.stdout is not None
+        killed = trainer.stdout.readline().strip()
+        assert killed
+        tracker.start(model, TRAINING, "while-it-lives")
+        assert client.get_run(killed).info.status == "RUNNING"
+        trainer.kill()
+
+    tracker.start(model, TRAINING, "after-it-died")
+
+    run = client.get_run(killed)
+    assert run.info.status == "FAILED"
+    assert "after-it-died" in run.data.tags[TAG_REASON]
+    assert curve(client, killed, "train/loss") == {1: 0.5}
+    assert [r.info.status for r in runs_of(client, model)] == ["FAILED", "RUNNING", "RUNNING"]
+
+
+def test_a_run_that_is_tried_again_closes_its_first_try(tracker: Tracker, client: MlflowClient, model: str) -> None:
+    first = tracker.start(model, TRAINING, "bold-lynx")
+    other = tracker.start(model, TRAINING, "other-run")
+    second = tracker.start(model, TRAINING, "bold-lynx")
+    assert {run_id: client.get_run(run_id).info.status for run_id in (first, other, second)} == {
+        first: "FAILED",
+        other: "RUNNING",
+        second: "RUNNING",
+    }
+
+
+def test_a_training_that_was_taken_for_dead_and_lives_ends_as_finished(
+    tracker: Tracker, client: MlflowClient, model: str
+) -> None:
+    run_id = tracker.start(model, TRAINING, "bold-lynx")
+    tracker.start(model, TRAINING, "bold-lynx")
+    tracker.finish(run_id, {"accuracy": 0.9})
+    run = client.get_run(run_id)
+    assert (run.info.status, run.data.tags[TAG_REASON]) == ("FINISHED", "")
+
+
+def test_two_first_trainings_at_once_share_one_experiment(tracker: Tracker, client: MlflowClient, model: str) -> None:
+    together = threading.Barrier(4)
+
+    def train(name: str) -> None:
+        together.wait(10)
+        tracker.start(model, TRAINING, name)
+
+    threads = [threading.Thread(target=train, args=(f"run-{i}",)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(runs_of(client, model)) == 4
+
+
+def test_an_experiment_that_was_deleted_is_named(tracker: Tracker, client: MlflowClient, model: str) -> None:
+    client.delete_experiment(client.create_experiment(model))
+    with pytest.raises(TrackingError, match=f"experiment '{model}' was deleted: restore it"):
+        tracker.start(model, TRAINING, "bold-lynx")
+
+
+def test_the_server_may_die_while_a_training_goes_on(
+    local_mlflow: LocalMlflow, tracker: Tracker, client: MlflowClient, model: str
+) -> None:
+    curves = TrainingCurves(tracker, tracker.start(model, TRAINING, "bold-lynx"))
+    curves(1, {"loss": 0.5})
+    local_mlflow.kill()
+    try:
+        curves(2, {"loss": 0.4})
+        curves(3, {"loss": 0.3})
+        finishing = threading.Thread(target=tracker.finish, args=(curves.run_id, {"accuracy": 0.97}))
+        finishing.start()
+    finally:
+        local_mlflow.start()
+    finishing.join(60)
+    until(curves.send, "the points that were kept arrive")
+    assert client.get_run(curves.run_id).info.status == "FINISHED"
+    assert curve(client, curves.run_id, "train/loss") == {1: 0.5, 2: 0.4, 3: 0.3}
