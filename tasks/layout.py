@@ -73,6 +73,11 @@ def manifest_key(model: str, version: int) -> str:
     return f"{manifests_prefix(model)}{version}.json"
 
 
+def signature_key(model: str, version: int) -> str:
+    """The signature over a version's manifest."""
+    return f"models/{model}/signatures/{version}.json"
+
+
 def verdict_key(model: str, version: int) -> str:
     """A version's verdict."""
     return f"models/{model}/verdicts/{version}.json"

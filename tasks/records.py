@@ -1,5 +1,6 @@
 """The records that Slipway keeps: frozen dataclasses with their JSON form."""
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -87,6 +88,7 @@ class Claim(Record):
     version: int
     run: str
     claimed: datetime = field(default_factory=now)
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)  # no two claims are equal, even of one run
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,6 @@ class Manifest(Record):
     golden: str | None  # path of the golden examples among the files
     training: Training
     created: datetime = field(default_factory=now)
-    signature: str | None = None  # the bundle that signs the files, as model-signing writes it
 
 
 @dataclass(frozen=True)

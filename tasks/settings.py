@@ -4,7 +4,7 @@ import difflib
 import functools
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -34,6 +34,22 @@ class Settings(BaseSettings):
         None, description="Access key; where unset, the local stack's, or for another store boto3's own search."
     )
     s3_secret_key: SecretStr | None = Field(None, description="Secret of the access key.")
+
+    signing: Literal["on", "off"] = Field(
+        "on", description="`off`: versions are published unsigned, and served by whoever wrote them."
+    )
+    signing_key: Path | None = Field(
+        None, description="Private key that signs published versions; made under home at first start if unset."
+    )
+    trusted_key: Path | None = Field(
+        None, description="Public key of the only signer whose versions are served; the one under home if unset."
+    )
+    allowed_ops: str = Field(
+        "", description="Operations that touch files or run code, yet may be served: names with commas between."
+    )
+    claim_grace: Seconds = Field(
+        86400.0, description="Age at which a claimed number without a version counts as abandoned, seconds."
+    )
 
     prefect_port: Port = Field(4200, description="Prefect server and UI.")
     mlflow_port: Port = Field(5000, description="MLflow server and UI.")
@@ -87,6 +103,16 @@ class Settings(BaseSettings):
     def credentials_file(self) -> Path:
         """Where the local stack keeps its store's credentials (mode 0600)."""
         return self.home / "store" / "s3.json"
+
+    @property
+    def private_key(self) -> Path:
+        """The key that signs what is published (mode 0600)."""
+        return self.signing_key or self.home / "keys" / "signing.pem"
+
+    @property
+    def public_key(self) -> Path:
+        """The key that versions must be signed with before they are served."""
+        return self.trusted_key or self.home / "keys" / "signing.pub"
 
     @property
     def replica_models(self) -> Path:
