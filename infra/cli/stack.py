@@ -58,7 +58,8 @@ def status(as_json: Json = False) -> None:
         )
     for program in found.programs:
         if program.log:
-            print(f"\n{program.name} fails ({program.note}). The end of its log:\n{program.log}")
+            note = f" ({program.note})" if program.note else ""
+            print(f"\n{program.name} is {program.state}{note}. The end of its log:\n{program.log}")
     if found.outdated:
         print("\nThe settings have changed since the stack was started: `slipway up` applies them.")
     raise typer.Exit(0 if found.up else 1)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from infra.stack import probes
+from infra.stack.logs import last_lines
 from infra.stack.programs import PYTHON, flow_environment
 from tasks.errors import StackError
 from tasks.settings import Settings
@@ -39,11 +40,13 @@ def deploy(settings: Settings, say: Callable[[str], None], root: Path = ROOT) ->
         timeout=_SECONDS,
         check=False,
     )
+    log = settings.home / "logs" / "deploy.log"
+    log.write_text(done.stdout + done.stderr)
     missing = declared(declaration) - deployed(settings.prefect_api)
     if done.returncode != 0 or missing:
         raise StackError(
-            f"The flows in {declaration} could not be deployed"
-            f"{f' (missing: {sorted(missing)})' if missing else ''}:\n{(done.stdout + done.stderr).strip()[-2000:]}"
+            f"The flows in {declaration} could not be deployed{f' (missing: {sorted(missing)})' if missing else ''}: "
+            f"{last_lines(log, 1).strip()} All that Prefect said is in {log.absolute()}."
         )
     mark.write_text(digest)
     return True

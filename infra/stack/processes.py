@@ -1,6 +1,6 @@
 """Processes of the stack, found by the mark that all of them inherit; also when the supervisor is gone."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import psutil
@@ -20,6 +20,11 @@ def orphans(home: Path, supervisor: int) -> list[psutil.Process]:
         for process in members(home)
         if process.pid != supervisor and supervisor not in (parent.pid for parent in _parents(process))
     ]
+
+
+def left_listening(home: Path, supervisor: int, ports: Collection[int]) -> bool:
+    """Whether something that a killed program left answers in its place on any of `ports`."""
+    return any(listening([process]).intersection(ports) for process in orphans(home, supervisor))
 
 
 def end(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:

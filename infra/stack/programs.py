@@ -56,13 +56,24 @@ def programs(settings: Settings) -> tuple[Program, ...]:
         agent(settings),
         worker(settings),
     ]
-    found = tuple(program for program in wanted if program is not None)
+    found = [program for program in wanted if program is not None]
     names = {program.name for program in found}
-    return tuple(_without_absent(program, names) for program in found)
+    return tuple(
+        replace(
+            program,
+            command=_taking_over(program, settings.home),
+            after=tuple(name for name in program.after if name in names),
+        )
+        for program in found
+    )
 
 
-def _without_absent(program: Program, names: set[str]) -> Program:
-    return replace(program, after=tuple(name for name in program.after if name in names))
+def _taking_over(program: Program, home: Path) -> tuple[str, ...]:
+    """The program's command, preceded by what frees its ports of its own predecessor's remains."""
+    if not program.ports:
+        return program.command
+    ports = ",".join(str(use.port) for use in program.ports)
+    return (PYTHON, "-m", "infra.stack.takeover", str(home.absolute()), ports, *program.command)
 
 
 def store(settings: Settings) -> Program:
@@ -166,6 +177,8 @@ def model_server(settings: Settings) -> Program:
             f"--rest_api_port={rest}",
             f"--model_config_file={settings.replica_config}",
             "--file_system_poll_wait_seconds=1",
+            # A version is verified before it is loaded: one that does not load will not, and should say so at once.
+            "--max_num_load_retries=0",
             # Without it a server that finds labels in its config at start exits (tensorflow/serving#1608).
             "--allow_version_labels_for_unavailable_models=true",
             f"--monitoring_config_file={MONITORING}",

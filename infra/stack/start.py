@@ -125,7 +125,8 @@ def _start(supervisor: Supervisor, wanted: tuple[Program, ...], settings: Settin
                 supervisor.start(program.name)
             progress.started.add(program.name)
         for program in wanted:
-            if program.name in progress.started - progress.ready and _is_ready(program, states[program.name], settings):
+            if program.name in progress.started - progress.ready and supervisor.is_ready(program, states[program.name]):
+                _complete(program, settings)
                 progress.ready.add(program.name)
                 say(f"{program.name} is ready: {program.address}")
         _require_alive(supervisor, progress)
@@ -139,14 +140,12 @@ def startable(wanted: Iterable[Program], started: set[str], ready: set[str]) -> 
     return [p for p in wanted if p.name not in started and ready.issuperset(p.after)]
 
 
-def _is_ready(program: Program, state: ProcessState, settings: Settings) -> bool:
-    if not state.pid or not program.ready(state.began):
-        return False
+def _complete(program: Program, settings: Settings) -> None:
+    """What a program that is ready still lacks before others can use it."""
     if program.name == "store":
         from tasks.store import Store  # slow to import
 
         Store.connect(settings).ensure_bucket()
-    return True
 
 
 def _require_alive(supervisor: Supervisor, progress: _Progress) -> None:

@@ -18,13 +18,13 @@ class ProgramStatus:
     """One program at this moment."""
 
     name: str
-    state: str  # ready, starting, running (but not ready), failing, or stopped
+    state: str  # ready, starting, restarting (it ended before), running (but not ready), failing, stopping or stopped
     pid: int | None
     memory: int | None  # bytes, with all that it started
     uptime: int | None  # seconds
     address: str
     note: str = ""
-    log: str = ""  # the last lines, where it fails
+    log: str = ""  # the last lines, where it fails or is started again
 
 
 @dataclass(frozen=True)
@@ -66,23 +66,25 @@ def program_status(program: Program, state: ProcessState | None, supervisor: Sup
     """One program, of which the supervisor says `state`, or knows nothing."""
     if state is None or state.state == "STOPPED":
         return ProgramStatus(program.name, "stopped", None, None, None, program.address)
-    failing = state.state in _FAILING
+    word = _word(state, supervisor.is_ready(program, state))
     return ProgramStatus(
         name=program.name,
-        state=_word(state, not failing and bool(state.pid) and program.ready(state.began)),
+        state=word,
         pid=state.pid or None,
         memory=processes.memory(state.pid) if state.pid else None,
         uptime=state.uptime if state.pid else None,
         address=program.address,
         note=state.note,
-        log=last_lines(supervisor.log_of(program.name)) if failing else "",
+        log=last_lines(supervisor.log_of(program.name)) if word in ("failing", "restarting") else "",
     )
 
 
 def _word(state: ProcessState, ready: bool) -> str:
     if state.state in _FAILING:
         return "failing"
-    return "ready" if ready else state.state.lower()
+    if ready:
+        return "ready"
+    return "restarting" if state.ended else state.state.lower()
 
 
 def served(settings: Settings) -> dict[str, tuple[VersionState, ...]]:

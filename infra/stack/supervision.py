@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from infra.stack.processes import left_listening
 from infra.stack.programs import PYTHON, Program
 from tasks.errors import InvalidSettings, StackError
 from tasks.settings import SUPERVISED
@@ -62,6 +63,7 @@ class ProcessState:
     pid: int  # 0: not running
     began: int  # when it was started, seconds since 1970, by this machine's clock
     uptime: int  # seconds, 0 if not running
+    ended: int = 0  # when it last ended, or was stopped, before this start; 0: never
     note: str = ""  # why it is not running, if the supervisor knows
 
     @property
@@ -193,6 +195,7 @@ class Supervisor:
                 pid=info["pid"],
                 began=info["start"],
                 uptime=info["now"] - info["start"] if info["pid"] else 0,
+                ended=info["stop"],
                 note="" if info["pid"] else info["spawnerr"] or _last_exit(info),
             )
             for info in self._call("getAllProcessInfo")
@@ -216,6 +219,17 @@ class Supervisor:
             self._call("stopProcess", name, wait, seconds=120.0)
         except _NotRunning:
             return
+
+    def is_ready(self, program: Program, state: ProcessState) -> bool:
+        """Whether `program`, of which the supervisor says `state`, does its work: itself, not what it left behind.
+
+        Raises:
+            StackError: the supervisor does not answer.
+        """
+        if not state.pid or not program.ready(state.began):
+            return False
+        ports = {use.port for use in program.ports}
+        return not ports or not left_listening(self.home, self.pid(), ports)
 
     def shutdown(self) -> None:
         """Stop everything, and the supervisor itself.

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.settings import Settings
 from tasks.store import Store
-from tests.integration.local import LocalStore
+from tests.integration.local import LocalStack, LocalStore
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +31,15 @@ def store_settings(weed: LocalStore) -> Settings:
 def store(store_settings: Settings) -> Store:
     """A real store with an empty bucket of this test's own."""
     return Store.connect(store_settings)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """A whole stack, up and ready: `stack.settings`, and `stack.env` for processes that work with it."""
+    local = LocalStack(tmp_path_factory.mktemp("stack"))
+    try:
+        local.up()
+        yield local
+        local.down()
+    finally:
+        local.end()

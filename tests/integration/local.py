@@ -1,15 +1,19 @@
 """Real servers for tests, on free ports and in folders of their own."""
 
+import json
 import os
 import random
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from infra.stack import processes
 from infra.stack.credentials import ensure_credentials
-from infra.stack.programs import GRPC_OFFSET, store
+from infra.stack.programs import GRPC_OFFSET, settings_environment, store
 from tasks.settings import Settings
 
 STORE_PORTS = ("store_port", "store_master_port", "store_volume_port", "store_filer_port", "store_admin_port")
@@ -82,3 +86,50 @@ class LocalStore:
 
     def _ended(self) -> bool:
         return self._process is None or self._process.poll() is not None
+
+
+class LocalStack:
+    """A whole local stack of its own, driven by the command `slipway` as a user drives it."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.settings = Settings(home=home, **free_ports((*STORE_PORTS, *OTHER_PORTS)))  # type: ignore[arg-type]
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLIPWAY_")}
+        # What a process needs in order to work with this stack.
+        self.env = inherited | settings_environment(self.settings)
+
+    def slipway(self, *arguments: str, seconds: float = 280, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, whatever its exit code."""
+        return subprocess.run(
+            [sys.executable, "-m", "infra.cli.main", *arguments],
+            env=self.env | env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+        )
+
+    def up(self) -> str:
+        """Start what does not run; what was printed."""
+        done = self.slipway("up")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def down(self) -> None:
+        """Stop it, and prove that nothing is left."""
+        done = self.slipway("down")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert not processes.members(self.home)
+
+    def status(self) -> dict[str, Any]:
+        """What `slipway status --json` says."""
+        status: dict[str, Any] = json.loads(self.slipway("status", "--json").stdout)
+        return status
+
+    def pids(self) -> dict[str, int]:
+        """The process of each program that runs, by the program's name."""
+        return {program["name"]: program["pid"] for program in self.status()["programs"] if program["pid"]}
+
+    def end(self) -> None:
+        """End whatever is left, without asking."""
+        processes.end(processes.members(self.home), 5)

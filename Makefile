@@ -1,0 +1,44 @@
+# What people and CI do with Slipway. `make` alone lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+# Arguments for a target: make logs ARGS="worker --follow", make test ARGS="tests/unit -x".
+ARGS ?=
+
+.PHONY: help install demo up down status logs doctor test lint bench
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+install: ## Install into .venv what requirements.lock says, if that is not done
+	@infra/install.sh
+
+demo: install ## Train, publish, roll out and ask a digit classifier; run again for its next version
+	@$(BIN)/slipway demo $(ARGS)
+
+up: install ## Start the local stack: what does not run is started
+	@$(BIN)/slipway up
+
+down: install ## Stop the local stack; all data stays
+	@$(BIN)/slipway down
+
+status: install ## Show the stack's programs and what is served
+	@$(BIN)/slipway status $(ARGS)
+
+logs: install ## Show the programs' logs (ARGS="worker --follow")
+	@$(BIN)/slipway logs $(ARGS)
+
+doctor: install ## Check this machine and all that Slipway talks to
+	@$(BIN)/slipway doctor $(ARGS)
+
+test: install ## Run all tests (ARGS="tests/unit" for some)
+	@$(BIN)/pytest $(ARGS)
+
+lint: install ## Check style, types and the direction of imports
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: install ## Measure the embedded model server
+	@$(BIN)/python -m tests.benchmarks $(ARGS)

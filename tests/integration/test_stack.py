@@ -1,0 +1,173 @@
+"""The local stack, driven by the command line: it comes up, comes back, and goes without a trace."""
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from infra.stack import processes
+from infra.stack.programs import WORK_POOL
+from infra.stack.supervision import Supervisor
+from tasks.store import Store
+from tests.integration.local import LocalStack, until
+
+PROGRAMS = {"store", "prefect", "mlflow", "model-server", "agent", "worker"}
+
+
+@pytest.fixture
+def kept(stack: LocalStack) -> Path:
+    """Something in each server that keeps data; `assert_kept` looks for it."""
+    Store.connect(stack.settings).put("kept", b"in the store")
+    mlflow = stack.settings.mlflow_uri
+    experiments = f"{mlflow}/api/2.0/mlflow/experiments"
+    requests.post(f"{experiments}/create", json={"name": "kept"}, timeout=10)
+    requests.post(f"{stack.settings.prefect_api}/variables/", json={"name": "kept", "value": "here"}, timeout=10)
+    return stack.settings.credentials_file
+
+
+def assert_kept(stack: LocalStack) -> None:
+    assert Store.connect(stack.settings).get("kept") == b"in the store"
+    found = requests.get(
+        f"{stack.settings.mlflow_uri}/api/2.0/mlflow/experiments/get-by-name",
+        params={"experiment_name": "kept"},
+        timeout=10,
+    )
+    assert found.json()["experiment"]["name"] == "kept"
+    variable = requests.get(f"{stack.settings.prefect_api}/variables/name/kept", timeout=10)
+    assert variable.json()["value"] == "here"
+
+
+def test_everything_is_ready_after_up(stack: LocalStack) -> None:
+    status = stack.status()
+    assert {program["name"]: program["state"] for program in status["programs"]} == dict.fromkeys(PROGRAMS, "ready")
+    assert status["up"]
+    pool = requests.get(f"{stack.settings.prefect_api}/work_pools/{WORK_POOL}", timeout=10).json()
+    assert pool["type"] == "process"
+    assert requests.get(f"http://127.0.0.1:{stack.settings.prefect_port}/", timeout=10).text.startswith("<!")
+    Store.connect(stack.settings).require_suitable()
+
+
+def test_the_stack_at_rest_uses_less_than_2_gb(stack: LocalStack) -> None:
+    assert 0 < stack.status()["memory"] < 2_000_000_000
+
+
+def test_a_second_up_starts_nothing_and_changes_no_credentials(stack: LocalStack) -> None:
+    before, secret = stack.pids(), stack.settings.credentials_file.read_bytes()
+    assert "Starting" not in stack.up()
+    assert stack.pids() == before
+    assert stack.settings.credentials_file.read_bytes() == secret
+
+
+def test_credentials_are_for_their_owner_alone(stack: LocalStack) -> None:
+    for path in stack.settings.credentials_file.parent.glob("*.[ji][sn][oi]*"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    secret = Store.connect(stack.settings)._client._request_signer._credentials.secret_key  # type: ignore[attr-defined]
+    assert len(secret) >= 30
+    readable = [*stack.home.glob("logs/*"), stack.home / "supervisord.conf"]
+    assert not [path for path in readable if path.is_file() and secret in path.read_text(errors="replace")]
+
+
+def test_doctor_finds_nothing_wrong(stack: LocalStack) -> None:
+    done = stack.slipway("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "honours create-if-absent" in done.stdout
+
+
+def test_doctor_names_a_misspelt_setting(stack: LocalStack) -> None:
+    done = stack.slipway("doctor", SLIPWAY_REST_PRT="1")
+    assert done.returncode == 1
+    assert "SLIPWAY_REST_PRT is no setting" in done.stdout
+    assert "Did you mean SLIPWAY_REST_PORT?" in done.stdout
+
+
+def test_every_program_comes_back_after_kill_9_with_its_data(stack: LocalStack, kept: Path) -> None:
+    before, secret = stack.pids(), kept.read_bytes()
+    for pid in before.values():
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: stack.status()["up"], "all programs are ready again", 150)
+    after = stack.pids()
+    assert after.keys() == PROGRAMS
+    assert not set(after.values()) & set(before.values())
+    assert_kept(stack)
+    assert kept.read_bytes() == secret
+
+
+def test_up_comes_back_after_kill_9_of_the_supervisor(stack: LocalStack, kept: Path) -> None:
+    supervisor, before = Supervisor(stack.home).pid(), stack.pids()
+    psutil.Process(supervisor).kill()
+    until(lambda: not psutil.pid_exists(supervisor), "the supervisor is dead")
+    assert stack.slipway("status").returncode == 1
+    assert "it left" in stack.up()
+    assert not set(before.values()) & set(stack.pids().values())
+    assert not processes.orphans(stack.home, Supervisor(stack.home).pid())
+    assert_kept(stack)
+
+
+def test_down_leaves_nothing_running_even_of_a_program_that_hangs_and_up_finds_all_data_again(
+    stack: LocalStack, kept: Path
+) -> None:
+    os.kill(stack.pids()["model-server"], signal.SIGSTOP)
+    stack.down()
+    assert stack.slipway("down").stdout == "The stack was not running.\n"
+    assert stack.slipway("status").returncode == 1
+    stack.up()
+    assert_kept(stack)
+
+
+def test_of_two_ups_at_once_one_works_and_the_other_waits(stack: LocalStack) -> None:
+    os.kill(stack.pids()["agent"], signal.SIGKILL)
+    command = [sys.executable, "-m", "infra.cli.main", "up"]
+    both = [subprocess.Popen(command, env=stack.env, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert stack.pids().keys() == PROGRAMS
+
+
+def test_a_changed_setting_moves_the_program_that_it_concerns_and_no_other(stack: LocalStack) -> None:
+    before, port = stack.pids(), stack.settings.agent_port + 1
+    moved = stack.slipway("up", SLIPWAY_AGENT_PORT=str(port))
+    assert moved.returncode == 0, moved.stderr
+    assert requests.get(f"http://127.0.0.1:{port}/healthz", timeout=10).ok
+    assert "settings have changed" in stack.slipway("status").stdout
+    stack.up()
+    after = stack.pids()
+    assert {name for name in after if after[name] != before[name]} <= {"agent", "worker"}
+
+
+def test_a_taken_port_is_named_with_its_holder_and_setting_before_anything_starts(tmp_path: Path) -> None:
+    local = LocalStack(tmp_path / "home")
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", local.settings.rest_port))
+        squatter.listen()
+        done = local.slipway("up")
+    assert done.returncode == 1
+    assert f"Port {local.settings.rest_port} on 127.0.0.1 is in use by" in done.stderr
+    assert f"(process {os.getpid()})" in done.stderr
+    assert "SLIPWAY_REST_PORT=" in done.stderr
+    assert not processes.members(local.home)
+
+
+def test_a_program_that_ends_at_start_is_named_with_its_last_words(tmp_path: Path) -> None:
+    broken = tmp_path / "broken_model_server"
+    broken.write_text("#!/bin/sh\necho this server is broken >&2\nexit 3\n")
+    broken.chmod(0o755)
+    elsewhere = dict.fromkeys(("SLIPWAY_S3_ENDPOINT", "SLIPWAY_MLFLOW_URL"), "http://127.0.0.1:9")
+    local = LocalStack(tmp_path / "home")
+    try:
+        done = local.slipway("up", SLIPWAY_MODEL_SERVER=str(broken), **elsewhere)
+        assert done.returncode == 1
+        assert "model-server does not start" in done.stderr
+        assert "this server is broken" in done.stderr
+        assert "Traceback" not in done.stderr
+        failing = local.slipway("status", SLIPWAY_MODEL_SERVER=str(broken), **elsewhere)
+        assert "this server is broken" in failing.stdout
+        local.down()
+    finally:
+        local.end()
