@@ -1,10 +1,9 @@
-"""Commands that deliver: release, publish, rollout, rollback, reconcile. Each runs its flow here, seen in the Prefect UI."""
+"""Commands that deliver: release, publish, rollout, rollback. Each runs its flow here, seen in the Prefect UI."""
 
-import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -20,7 +19,9 @@ Fleet = Annotated[str | None, typer.Option("--fleet", help="Fleet to deliver to;
 @example("slipway release MLP --factory mypackage.models:make --signature call=call --data digits.npz")
 def release(
     model: Model,
-    factory: Annotated[str, typer.Option("--factory", help="What makes the model: package.module:name.")] = "tasks.models:mlp",
+    factory: Annotated[
+        str, typer.Option("--factory", help="What makes the model: package.module:name.")
+    ] = "tasks.models:mlp",
     signature: Annotated[
         list[str] | None,
         typer.Option("--signature", help="NAME=METHOD to export; all methods with an input_signature if not given."),
@@ -67,7 +68,9 @@ def release(
 @example("slipway rollback MLP --to 3")
 def rollback(
     model: Model,
-    to: Annotated[int | None, typer.Option("--to", help="Version to go back to; the accepted one before if not given.")] = None,
+    to: Annotated[
+        int | None, typer.Option("--to", help="Version to go back to; the accepted one before if not given.")
+    ] = None,
     fleet: Fleet = None,
     as_json: Json = False,
 ) -> None:
@@ -107,6 +110,6 @@ def _see_flows() -> None:
             f"No Prefect server answers at {api} ({type(error).__name__}): start the local stack with `make up`, "
             "or set SLIPWAY_PREFECT_URL."
         ) from None
-    os.environ["PREFECT_API_URL"] = api
-    os.environ["PREFECT_LOGGING_EXTRA_LOGGERS"] = "tasks"
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    from infra.stack.programs import flow_environment
+
+    os.environ.update(flow_environment(settings()))

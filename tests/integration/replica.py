@@ -1,0 +1,70 @@
+"""A replica for tests: a real model server and its agent, each a process that a test may kill."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from infra.stack.programs import Program, agent, model_server
+from tasks.converge import write_config
+from tasks.protos import ModelServerConfig
+from tasks.serving import ModelServer
+from tasks.settings import Settings
+from tests.integration.local import free_ports, until
+
+PORTS = ("grpc_port", "rest_port", "agent_port")
+
+
+class LocalReplica:
+    """One replica of a fleet, with the commands of the local stack, in a folder of its own."""
+
+    def __init__(self, home: Path, store: Settings, name: str = "r1", **changes: object) -> None:
+        self.folder = home / name
+        self.settings = store.model_copy(
+            update={
+                "replica": name,
+                "models_dir": self.folder / "models",
+                "poll_interval": 0.2,
+                **free_ports(PORTS),
+                **changes,
+            }
+        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> None:
+        """Start what does not run: the model server, then the agent."""
+        if not self.settings.replica_config.exists():
+            write_config(self.settings.replica_config, ModelServerConfig())
+        for program in (model_server(self.settings), agent(self.settings)):
+            if program.name not in self._running:
+                self._start(program)
+
+    def kill(self, program: str) -> None:
+        """End a program as a power cut would."""
+        process = self._running.pop(program)
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+
+    def end(self) -> None:
+        """End all that still runs."""
+        for program in list(self._running):
+            self.kill(program)
+
+    def client(self) -> ModelServer:
+        """A client of the model server."""
+        mine = self.settings
+        return ModelServer(f"{mine.host}:{mine.grpc_port}", f"http://{mine.host}:{mine.rest_port}", mine.call_deadline)
+
+    def log(self, program: str) -> str:
+        """What a program printed."""
+        return (self.folder / f"{program}.log").read_text()
+
+    def _start(self, program: Program) -> None:
+        with (self.folder / f"{program.name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                program.command, env=os.environ | program.environment, stdout=log, stderr=subprocess.STDOUT
+            )
+        self._running[program.name] = process
+        until(lambda: process.poll() is not None or program.ready(0), f"{program.name} answers")
+        assert process.poll() is None, self.log(program.name)[-2000:]

@@ -1,0 +1,139 @@
+"""A real replica (model server, agent, object store) comes to whatever its fleet's newest config says."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+
+from tasks import replicas
+from tasks.fleet import Fleet, serving_entry
+from tasks.publish import publish_version
+from tasks.records import Training
+from tasks.serving import Target
+from tasks.settings import Settings
+from tests.integration.local import until
+from tests.integration.replica import LocalReplica
+
+MAKE_MODELS = Path(__file__).parent.parent / "conformance" / "make_models.py"
+
+
+@pytest.fixture(scope="session")
+def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SavedModels with fixed weights: `affine` version v answers 0.5·x + v."""
+    folder = tmp_path_factory.mktemp("small-models")
+    subprocess.run([sys.executable, MAKE_MODELS, folder], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def fleet(store_settings: Settings) -> Fleet:
+    return Fleet.connect(store_settings.model_copy(update={"load_deadline": 30.0}), "test")
+
+
+@pytest.fixture
+def replica(tmp_path: Path, store_settings: Settings) -> Iterator[LocalReplica]:
+    local = LocalReplica(tmp_path, store_settings, fleet="test")
+    local.start()
+    yield local
+    local.end()
+
+
+def publish(fleet: Fleet, folder: Path, model: str = "affine") -> int:
+    return publish_version(
+        fleet.store, model, folder, signatures={}, golden=None, training=Training(), run=f"test {folder}"
+    ).version
+
+
+def serve(fleet: Fleet, *versions: int, name: str = "affine", model: str = "affine", **labels: int) -> None:
+    entry = serving_entry(name, fleet.base_path(model), versions, labels)
+    replicas.await_config(fleet, fleet.change({name: entry}, "test"))
+
+
+def answer(replica: LocalReplica, label: str | None = None, model: str = "affine") -> tuple[float, int | None]:
+    with replica.client() as client:
+        found = client.predict_grpc(Target(model, label=label), "serving_default", {"x": np.array([4.0], np.float32)})
+        return float(found.outputs["y"][0]), found.version
+
+
+def test_a_replica_swaps_versions_moves_labels_and_lets_go_of_what_no_config_names(
+    fleet: Fleet, replica: LocalReplica, small_models: Path
+) -> None:
+    for number in (1, 2, 3):
+        assert publish(fleet, small_models / "affine" / str(number)) == number
+    serve(fleet, 1)
+    assert answer(replica) == (3.0, 1)
+    serve(fleet, 1, 2, stable=1, canary=2)
+    assert (answer(replica, "stable"), answer(replica, "canary")) == ((3.0, 1), (4.0, 2))
+    serve(fleet, 3, stable=3)
+    assert (answer(replica, "stable"), answer(replica)) == ((5.0, 3), (5.0, 3))
+    local = replica.settings.replica_models / "affine"
+    until(lambda: [p.name for p in local.iterdir()] == ["3"], "only version 3 lies on the disk")
+
+
+def test_a_model_server_that_was_killed_comes_back_with_what_it_served(
+    fleet: Fleet, replica: LocalReplica, small_models: Path
+) -> None:
+    publish(fleet, small_models / "affine" / "1")
+    serve(fleet, 1, stable=1)
+    replica.kill("model-server")
+    replica.start()
+    assert answer(replica, "stable") == (3.0, 1)
+
+
+def test_an_agent_that_was_away_catches_up(fleet: Fleet, replica: LocalReplica, small_models: Path) -> None:
+    for number in (1, 2):
+        publish(fleet, small_models / "affine" / str(number))
+    serve(fleet, 1)
+    replica.kill("agent")
+    fleet.change({"affine": serving_entry("affine", fleet.base_path("affine"), [2], {})}, "test")
+    replica.start()
+    until(lambda: answer(replica) == (4.0, 2), "version 2 answers")
+
+
+def test_a_replica_says_why_it_cannot_come_to_a_config_and_serves_on(
+    fleet: Fleet, replica: LocalReplica, small_models: Path
+) -> None:
+    publish(fleet, small_models / "affine" / "1")
+    broken = publish(fleet, small_models / "cut" / "2")
+    serve(fleet, 1)
+    fleet.change({"affine": serving_entry("affine", fleet.base_path("affine"), [broken], {})}, "test")
+    until(lambda: any(r.error for r in replicas.reports(fleet)), "the replica reports an error")
+    (report,) = replicas.reports(fleet)
+    assert report.error is not None
+    assert "affine version 2 did not load (state END: OUT_OF_RANGE: Read less bytes than requested" in report.error
+    assert answer(replica) == (3.0, 1)
+    serve(fleet, 1)
+    (report,) = replicas.reports(fleet)
+    assert report.error is None
+
+
+def test_a_model_of_another_team_is_served_beside_ours_and_left_alone(
+    fleet: Fleet, replica: LocalReplica, small_models: Path
+) -> None:
+    publish(fleet, small_models / "affine" / "1")
+    theirs = serving_entry("theirs", str(small_models / "mlp"), [1], {"gold": 1})
+    fleet.change({"theirs": theirs}, "written by another team")
+    serve(fleet, 1)
+    assert fleet.newest().entry("theirs") == theirs
+    with replica.client() as client:
+        reply = client.predict_grpc(
+            Target("theirs", label="gold"), "classify", {"inputs": np.array([[1, 2, 3, 4]], np.float32)}
+        )
+    assert reply.outputs["class"].tolist() == [1]
+
+
+def test_the_agent_tells_whether_its_replica_is_ready(fleet: Fleet, replica: LocalReplica, small_models: Path) -> None:
+    publish(fleet, small_models / "affine" / "1")
+    serve(fleet, 1)
+    url = f"http://127.0.0.1:{replica.settings.agent_port}"
+    assert requests.get(f"{url}/healthz", timeout=5).status_code == 200
+    ready = requests.get(f"{url}/readyz", timeout=5)
+    assert (ready.status_code, ready.json()["config"]) == (200, fleet.newest().number)
+    metrics = requests.get(f"{url}/metrics", timeout=5).text
+    assert 'slipway_replica_version_available{model="affine",version="1"} 1.0' in metrics
+    replica.kill("model-server")
+    until(lambda: requests.get(f"{url}/readyz", timeout=5).status_code == 503, "no longer ready")
