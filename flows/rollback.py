@@ -4,11 +4,12 @@ from prefect import flow
 
 from flows.rollout import rollout
 from tasks.rollout import find_previous
+from tasks.validate import ValidationReport
 
 
 @flow(name="rollback", flow_run_name="{model} back")
-def rollback(model: str, to: int | None = None, fleet: str = "default") -> int:
-    """Have `fleet` serve an earlier version of `model`; its number.
+def rollback(model: str, to: int | None = None, fleet: str = "default") -> ValidationReport:
+    """Have `fleet` serve an earlier version of `model` again; what its live answers were.
 
     Args:
         to: the version to go back to; the newest accepted one below the served one if not given.
@@ -18,5 +19,4 @@ def rollback(model: str, to: int | None = None, fleet: str = "default") -> int:
         RolloutFailed: the earlier version was taken back; says why, and what serves now.
     """
     version = to if to is not None else find_previous(fleet, model)
-    rollout(model, version, fleet)
-    return version
+    return rollout(model, version, fleet)

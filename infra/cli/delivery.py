@@ -41,7 +41,7 @@ def release(
     """Train a model, publish it as the next version, and roll it out once live servers answer as it was trained."""
     if inputs and not saved_model:
         raise InvalidInput("--inputs goes with --saved-model: a trained model's golden examples come from its data.")
-    _see_flows()
+    see_flows()
     from flows.release import release as flow
     from flows.release import release_saved_model
 
@@ -75,7 +75,7 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Serve an earlier version again, validated like any rollout."""
-    _see_flows()
+    see_flows()
     from flows.rollback import rollback as flow
 
     report = flow(model, to, fleet or settings().fleet)
@@ -94,7 +94,7 @@ def _signatures(pairs: Iterable[str] | None) -> dict[str, str] | None:
     return {name: method for name, _, method in (pair.partition("=") for pair in pairs)}
 
 
-def _see_flows() -> None:
+def see_flows() -> None:
     """Have flows of this process seen by the Prefect server, and their steps' own logs shown. Before Prefect's import.
 
     Raises:

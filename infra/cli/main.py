@@ -15,11 +15,16 @@ from infra.cli.failures import guarded, show_tracebacks
 from infra.cli.help import example_of
 
 COMMANDS = {
+    "demo": "infra.cli.demo:demo",
     "up": "infra.cli.stack:up",
     "down": "infra.cli.stack:down",
     "status": "infra.cli.stack:status",
     "logs": "infra.cli.stack:logs",
     "doctor": "infra.cli.doctor:doctor",
+    "release": "infra.cli.delivery:release",
+    "rollback": "infra.cli.delivery:rollback",
+    "versions": "infra.cli.models:versions",
+    "predict": "infra.cli.models:predict",
 }
 
 

@@ -1,0 +1,70 @@
+"""The demonstration: one release of a digit classifier, and three digits that the live server is asked for."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from infra.cli.help import example
+from tasks.settings import Settings, settings
+
+_MODEL = "MLP"
+_DIGITS = 3
+_SHADES = " .:-=+*#%@"
+
+
+@example("slipway demo")
+def demo(
+    factory: Annotated[
+        str, typer.Option("--factory", help="What makes the model: package.module:name.")
+    ] = "tasks.models:mlp",
+) -> None:
+    """Start the stack if it is not up, release a digit classifier, and ask the live server for three test digits."""
+    from infra.cli.delivery import see_flows
+    from infra.stack.start import up
+
+    mine, began = settings(), time.monotonic()
+    up(mine, print)
+    see_flows()
+    from flows.release import release
+
+    released = release(_MODEL, factory=factory, fleet=mine.fleet)
+    print(f"\n{released.summary()}\n")
+    _ask_for_digits(mine)
+    print(f"\nDone in {time.monotonic() - began:.0f} s. Open:")
+    for what, address in (
+        ("Prefect: the run, step by step", mine.prefect_api.removesuffix("/api")),
+        ("MLflow: curves, confusion matrix, versions", mine.mlflow_uri),
+        ("The model's status", f"http://{mine.host}:{mine.rest_port}/v1/models/{_MODEL}"),
+    ):
+        print(f"  {what:<44}{address}")
+    print(
+        "`slipway versions MLP` lists what was published; `make demo` again publishes the next; `make down` stops all."
+    )
+
+
+def _ask_for_digits(mine: Settings) -> None:
+    """Ask as any client would: one POST with `instances`."""
+    import requests
+
+    from tasks.data import load_dataset
+
+    held_out = load_dataset("mnist-5k", split_seed=0)
+    digits, truth = held_out.x_test[:_DIGITS], held_out.y_test[:_DIGITS]
+    url = f"http://{mine.host}:{mine.rest_port}/v1/models/{_MODEL}:predict"
+    print(f"Three test digits, asked of {url}")
+    answer = requests.post(url, json={"instances": digits.tolist()}, timeout=mine.call_deadline)
+    answer.raise_for_status()
+    predictions = answer.json()["predictions"]
+    for rows in zip(*(_picture(digit[:, :, 0]) for digit in digits), strict=True):
+        print("   ".join(rows).rstrip())
+    told = [
+        f"answered {max(range(10), key=scores.__getitem__)} ({max(scores):.1%}), true {label}"
+        for scores, label in zip(predictions, truth, strict=True)
+    ]
+    print("   ".join(text.ljust(28) for text in told).rstrip())
+
+
+def _picture(digit: "list[list[float]]") -> list[str]:
+    """A digit in characters, every second row, for a character is twice as high as it is wide."""
+    return ["".join(_SHADES[min(9, int(value * 10))] for value in row) for row in digit[::2]]
