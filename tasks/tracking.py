@@ -20,6 +20,7 @@ from tasks import plots
 from tasks.errors import TrackingError
 from tasks.processes import ProcessRef, is_gone, this_process
 from tasks.records import Training
+from tasks.scores import named_scores
 from tasks.settings import Settings
 from tasks.tracking_server import LONGEST_TAG, TrackingServer, log_artifact, unless
 
@@ -85,6 +86,8 @@ class Tracker:
 
     def finish(self, run_id: str, metrics: Mapping[str, float], confusion: Array | None = None) -> None:
         """Close the run of a training that ended well, with its held-out metrics and the picture of its mistakes.
+
+        Recall and precision of each class are metrics too: `held_out/recall/3`.
 
         Args:
             confusion: counts `[C, C]`, rows the true class, columns the predicted one; None where there are no classes.
@@ -225,7 +228,8 @@ def _running(client: "MlflowClient", experiment: str) -> "list[Run]":
 
 
 def _finish(client: "MlflowClient", run_id: str, metrics: Mapping[str, float], confusion: Array | None) -> None:
-    _log(client, run_id, {f"held_out/{name}": float(value) for name, value in metrics.items()}, 0, None)
+    scores = {**metrics, **(named_scores(confusion) if confusion is not None else {})}
+    _log(client, run_id, {f"held_out/{name}": float(value) for name, value in scores.items()}, 0, None)
     tags = client.get_run(run_id).data.tags
     if TAG_REASON in tags:  # it was taken for dead
         client.set_tag(run_id, TAG_REASON, "")

@@ -1,0 +1,150 @@
+"""Reports for people: Markdown, as Prefect's artifacts show it. Pictures are within, so a report needs no server."""
+
+import base64
+import html
+import re
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tasks import plots
+from tasks.records import Training
+from tasks.scores import class_scores
+
+if TYPE_CHECKING:
+    from tasks.validate import ValidationReport
+
+Array = np.ndarray[Any, Any]
+
+_SPECIAL = re.compile(r"([\\`*_\[\]|#~])")
+
+
+def artifact_key(*parts: str) -> str:
+    """A key that Prefect takes: lower-case letters, digits and dashes.
+
+    Names that differ in case or punctuation alone share a key; the reports under it say whose they are.
+    """
+    return "-".join(filter(None, (re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in parts)))
+
+
+def training(
+    model: str, run: str, record: Training, confusion: Array | None = None, mlflow_url: str | None = None
+) -> str:
+    """How a training went and what it was made of.
+
+    Args:
+        run: name of the run of Slipway that trained.
+        record: with the held-out metrics.
+        confusion: counts `[C, C]`, rows the true class, columns the predicted one; None where there are no classes.
+        mlflow_url: where its curves are to be seen.
+    """
+    curves = f" [Its curves in MLflow]({mlflow_url})." if mlflow_url else ""
+    parts = [f"# Training of {text(model)}", f"Run {text(run)}.{curves}"]
+    if record.metrics:
+        # Those of single classes stand in the table of classes.
+        rows = [(text(name), f"{value:.4f}") for name, value in record.metrics.items() if "/" not in name]
+        parts += ["## Held-out metrics", table(("metric", "value"), rows)]
+    if confusion is not None:
+        parts += [
+            "## Classes",
+            table(
+                ("class", "examples", "recognised", "accuracy", "precision"),
+                [
+                    (text(s.name), f"{s.examples:,}", f"{s.recognised:,}", _share(s.recall), _share(s.precision))
+                    for s in class_scores(confusion)
+                ],
+            ),
+            picture(plots.confusion_matrix(confusion, f"{model}, run {run}"), "confusion matrix"),
+        ]
+    return "\n\n".join([*parts, "## Made of", _made_of(record)]) + "\n"
+
+
+def validation(report: "ValidationReport") -> str:
+    """What live servers answered for a version, and what of it was wrong."""
+    title = f"# {text(report.model)} version {report.version}: {'valid' if report.passed else 'NOT valid'}"
+    parts = [title, f"Served as {text(report.endpoint)}. {text(report.summary())}."]
+    if report.failures:
+        parts += ["## What was wrong", "\n".join(f"- {text(failure)}" for failure in report.failures)]
+    if report.checks:
+        parts += [
+            "## Golden examples",
+            table(
+                ("replica", "protocol", "signature", "examples", "answers", "median time"),
+                [
+                    (
+                        text(c.replica),
+                        c.protocol,
+                        text(c.signature),
+                        f"{c.examples:,}",
+                        mark(c.wrong is None),
+                        f"{c.seconds * 1000:.1f} ms",
+                    )
+                    for c in report.checks
+                ],
+            ),
+        ]
+    if report.accuracies:
+        parts += [
+            "## Accuracy on held-out examples",
+            table(
+                ("replica", "signature", "examples", "live", "when trained", "verdict"),
+                [
+                    (
+                        text(a.replica),
+                        text(a.signature),
+                        f"{a.examples:,}",
+                        f"{a.live:.4f}",
+                        "unknown" if a.trained is None else f"{a.trained:.4f}",
+                        mark(a.wrong is None),
+                    )
+                    for a in report.accuracies
+                ],
+            ),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown; a column whose every cell begins with a digit stands on the right.
+
+    Cells are Markdown: what comes from elsewhere goes through `text` first.
+    """
+    body = list(rows)
+    numbers = [bool(body) and all(row[i][:1].isdigit() for row in body) for i in range(len(head))]
+    lines = [head, ["--:" if number else ":--" for number in numbers], *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def text(value: object) -> str:
+    """`value` as Markdown on one line that shows it as it is, whatever characters it holds."""
+    return _SPECIAL.sub(r"\\\1", html.escape(" ".join(str(value).split()), quote=False))
+
+
+def mark(right: bool) -> str:
+    """A cell that says whether something was right."""
+    return "✅ right" if right else "❌ wrong"
+
+
+def picture(png: bytes, alt: str) -> str:
+    """A picture in Markdown, whole: Prefect's UI shows `data:` addresses."""
+    return f"![{text(alt)}](data:image/png;base64,{base64.b64encode(png).decode()})"
+
+
+def _made_of(record: Training) -> str:
+    data = record.dataset
+    known = (
+        ("model factory", record.factory),
+        ("code version", record.code_version),
+        ("seed", record.seed),
+        ("epochs", record.epochs),
+        ("dataset", data.name if data else None),
+        ("sha256 of the data", data.sha256 if data else None),
+        ("seed of the split", data.split_seed if data else None),
+        ("MLflow run", record.mlflow_run),
+    )
+    return table(("what", "value"), [(what, text(value)) for what, value in known if value is not None])
+
+
+def _share(value: float | None) -> str:
+    return "none" if value is None else f"{value:.1%}"

@@ -1,0 +1,117 @@
+import base64
+import re
+
+import numpy as np
+import pytest
+
+from tasks import plots, reports
+from tasks.plan import Endpoint
+from tasks.records import DatasetRef, Training
+from tasks.validate import Accuracy, Check, ValidationReport
+
+DATA = DatasetRef(name="digits", sha256="ab" * 32, split_seed=11, held_out="k")
+TRAINING = Training(
+    factory="tasks.models:sequential_mlp",
+    seed=7,
+    epochs=15,
+    code_version="1234abc",
+    dataset=DATA,
+    mlflow_run="c0ffee",
+    metrics={"accuracy": 0.9375, "loss": 0.25, "recall/3": 0.5},
+)
+RIGHT = Check("r1", "REST", "call", 16, None, 0.0021)
+WRONG = Check("r2", "gRPC", "from_png", 4, "output 'class' differs: 3 | 5\nat <row> 1", 0.5)
+
+
+def rows(markdown: str, first: str) -> list[list[str]]:
+    """Cells of the table whose head begins with `first`, without head and rule."""
+    lines = markdown.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {first} |"))
+    table = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        table.append([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+    return table
+
+
+@pytest.mark.parametrize(
+    ("parts", "key"),
+    [
+        (("training", "MLP"), "training-mlp"),
+        (("validation", "my_model.v2", "12"), "validation-my-model-v2-12"),
+        (("a", "", "--b--"), "a-b"),
+    ],
+)
+def test_artifact_keys_hold_lower_case_letters_digits_and_dashes(parts: tuple[str, ...], key: str) -> None:
+    assert reports.artifact_key(*parts) == key
+
+
+def test_a_table_has_numbers_on_the_right() -> None:
+    assert (
+        reports.table(("name", "n"), [("a", "1"), ("b", "22")]) == "| name | n |\n| :-- | --: |\n| a | 1 |\n| b | 22 |"
+    )
+
+
+def test_a_table_without_rows_is_a_head() -> None:
+    assert reports.table(("a", "b"), []) == "| a | b |\n| :-- | :-- |"
+
+
+@pytest.mark.parametrize("hostile", ["a|b", "<img src=x onerror=alert(1)>", "![x](http://x)", "line\nbreak", "`code`"])
+def test_no_text_from_elsewhere_breaks_out_of_its_cell(hostile: str) -> None:
+    line = reports.table(("name",), [(reports.text(hostile),)]).splitlines()[2:]
+    assert len(line) == 1
+    assert len(re.findall(r"(?<!\\)\|", line[0])) == 2
+    assert "<" not in line[0]
+    assert "](" not in line[0].replace("\\](", "")
+
+
+def test_a_training_report_says_what_it_was_made_of_and_how_good_it_is() -> None:
+    report = reports.training("MLP", "bold-lynx", TRAINING, np.array([[8, 2], [0, 5]]), "http://mlflow/run")
+    assert rows(report, "metric") == [["accuracy", "0.9375"], ["loss", "0.2500"]]
+    assert rows(report, "class") == [["0", "10", "8", "80.0%", "100.0%"], ["1", "5", "5", "100.0%", "71.4%"]]
+    made_of = dict(rows(report, "what"))
+    assert made_of["sha256 of the data"] == "ab" * 32
+    assert (made_of["seed"], made_of["epochs"], made_of["code version"]) == ("7", "15", "1234abc")
+    assert "(http://mlflow/run)" in report
+
+
+def test_the_picture_in_a_training_report_is_the_confusion_matrix() -> None:
+    counts = np.array([[8, 2], [0, 5]])
+    report = reports.training("MLP", "bold-lynx", TRAINING, counts)
+    found = re.search(r"!\[confusion matrix\]\(data:image/png;base64,([A-Za-z0-9+/=]+)\)", report)
+    assert found is not None
+    assert base64.b64decode(found[1]) == plots.confusion_matrix(counts, "MLP, run bold-lynx")
+
+
+def test_a_report_of_a_version_made_elsewhere_says_only_what_is_known() -> None:
+    report = reports.training("MLP", "bold-lynx", Training())
+    assert rows(report, "what") == []
+    assert "None" not in report
+    assert "## Held-out" not in report
+    assert "## Classes" not in report
+
+
+def test_a_validation_report_says_what_was_asked_of_whom() -> None:
+    accuracy = Accuracy("r1", "classify", 1000, 0.936, 0.9375)
+    report = reports.validation(ValidationReport("MLP", 7, Endpoint("MLP-candidate"), (RIGHT,), (accuracy,)))
+    assert report.startswith("# MLP version 7: valid\n")
+    assert rows(report, "replica") == [["r1", "REST", "call", "16", "✅ right", "2.1 ms"]]
+    assert "| r1 | classify | 1,000 | 0.9360 | 0.9375 | ✅ right |" in report
+    assert "What was wrong" not in report
+
+
+def test_a_validation_report_begins_with_what_was_wrong() -> None:
+    accuracy = Accuracy("r1", "classify", 1000, 0.5, 0.9375)
+    report = reports.validation(ValidationReport("MLP", 7, Endpoint("MLP", "canary"), (RIGHT, WRONG), (accuracy,)))
+    assert report.startswith("# MLP version 7: NOT valid\n")
+    assert "MLP/labels/canary" in report
+    wrong = [line for line in report.splitlines() if line.startswith("- ")]
+    assert len(wrong) == 2
+    assert r"differs: 3 \| 5 at &lt;row&gt; 1" in wrong[0]
+    assert "0.5000 through the live server, 0.9375 when trained" in wrong[1]
+    assert [row[4] for row in rows(report, "replica")] == ["✅ right", "❌ wrong"]
+
+
+def test_a_validation_that_asked_nothing_is_not_valid() -> None:
+    assert "NOT valid" in reports.validation(ValidationReport("MLP", 7, Endpoint("MLP"), (), ()))
