@@ -58,7 +58,7 @@ fi
 touch "$begun"
 rm -f "$finished"
 echo "Installing Slipway's packages into $PWD/$venv: some minutes at first, nothing at all next time."
-pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet install)
+pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet --quiet install)
 "${pip[@]}" --require-hashes --only-binary :all: --requirement requirements.lock
 "${pip[@]}" --no-build-isolation --no-deps --editable .
 rm "$begun"

@@ -1,11 +1,14 @@
 """Processes of the stack, found by the mark that all of them inherit; also when the supervisor is gone."""
 
+import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import psutil
 
 from tasks.settings import SUPERVISED
+
+_KILL_SECONDS = 5.0  # a killed process that has not gone by then hangs in the kernel
 
 
 def members(home: Path) -> list[psutil.Process]:
@@ -32,10 +35,27 @@ def end(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Proc
     asked = list(processes)
     for process in asked:
         _signal(process, "terminate")
-    _, alive = psutil.wait_procs(asked, timeout=seconds)
+    alive = _still_alive(asked, seconds)
     for process in alive:
         _signal(process, "kill")
-    return psutil.wait_procs(alive, timeout=5)[1]
+    return _still_alive(alive, _KILL_SECONDS)
+
+
+def _still_alive(asked: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """What is left of `asked` after up to `seconds`; one that only waits for its parent to notice is gone."""
+    deadline = time.monotonic() + seconds
+    while alive := [process for process in asked if _alive(process)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    return alive
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def memory(pid: int, with_children: bool = True) -> int:
@@ -77,7 +97,7 @@ def _memory(process: psutil.Process) -> int:
 
 def _belongs(process: psutil.Process, home: str) -> bool:
     try:
-        return process.environ().get(SUPERVISED) == home and process.status() != psutil.STATUS_ZOMBIE
+        return process.environ().get(SUPERVISED) == home and _alive(process)
     except psutil.Error:
         return False
 
