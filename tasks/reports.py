@@ -123,7 +123,7 @@ def text(value: object) -> str:
 
 def mark(right: bool) -> str:
     """A cell that says whether something was right."""
-    return "✅ right" if right else "❌ wrong"
+    return "right" if right else "**wrong**"
 
 
 def picture(png: bytes, alt: str) -> str:
