@@ -2,12 +2,17 @@
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tasks.settings import Settings
+from infra.stack.programs import settings_environment
+from tasks.fleet import Fleet
+from tasks.settings import Settings, settings
 from tasks.store import Store
 from tests.integration.local import LocalStack, LocalStore
+from tests.integration.models import make_models
+from tests.integration.replica import LocalReplica
 
 
 @pytest.fixture(scope="session")
@@ -43,3 +48,44 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
         local.down()
     finally:
         local.end()
+
+
+@pytest.fixture(scope="session")
+def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SavedModels with fixed weights: `affine` version v answers 0.5·x + v."""
+    return make_models(tmp_path_factory.mktemp("small-models"))
+
+
+@pytest.fixture
+def fleet(store_settings: Settings) -> Fleet:
+    """A fleet of this test's own, without replicas."""
+    return Fleet.connect(store_settings.model_copy(update={"load_deadline": 30.0}), "test")
+
+
+@pytest.fixture
+def replica(tmp_path: Path, store_settings: Settings) -> Iterator[LocalReplica]:
+    """A replica of `fleet`."""
+    local = LocalReplica(tmp_path, store_settings, fleet="test")
+    local.start()
+    yield local
+    local.end()
+
+
+@pytest.fixture(scope="session")
+def prefect() -> Iterator[None]:
+    """A Prefect server that flows of this process run with."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def flows(prefect: None, fleet: Fleet, store_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Flows of this process work with the test's own store and fleet."""
+    mine = store_settings.model_copy(update={"fleet": fleet.name, "load_deadline": fleet.deadline})
+    for name, value in settings_environment(mine).items():
+        monkeypatch.setenv(name, value)
+    settings.cache_clear()
+    yield
+    settings.cache_clear()

@@ -1,12 +1,8 @@
 """A real replica (model server, agent, object store) comes to whatever its fleet's newest config says."""
 
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pytest
 import requests
 
 from tasks import replicas
@@ -14,32 +10,8 @@ from tasks.fleet import Fleet, serving_entry
 from tasks.publish import publish_version
 from tasks.records import Training
 from tasks.serving import Target
-from tasks.settings import Settings
 from tests.integration.local import until
 from tests.integration.replica import LocalReplica
-
-MAKE_MODELS = Path(__file__).parent.parent / "conformance" / "make_models.py"
-
-
-@pytest.fixture(scope="session")
-def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SavedModels with fixed weights: `affine` version v answers 0.5·x + v."""
-    folder = tmp_path_factory.mktemp("small-models")
-    subprocess.run([sys.executable, MAKE_MODELS, folder], check=True, capture_output=True)
-    return folder
-
-
-@pytest.fixture
-def fleet(store_settings: Settings) -> Fleet:
-    return Fleet.connect(store_settings.model_copy(update={"load_deadline": 30.0}), "test")
-
-
-@pytest.fixture
-def replica(tmp_path: Path, store_settings: Settings) -> Iterator[LocalReplica]:
-    local = LocalReplica(tmp_path, store_settings, fleet="test")
-    local.start()
-    yield local
-    local.end()
 
 
 def publish(fleet: Fleet, folder: Path, model: str = "affine") -> int:

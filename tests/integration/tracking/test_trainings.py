@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tasks.errors import TrackingError
+from tasks.evaluation import Evaluation
 from tasks.records import DatasetRef, Training
 from tasks.tracking import CONFUSION, TAG_REASON, Tracker, TrainingCurves, tracked
 from tests.integration.local import until
@@ -23,7 +24,7 @@ TRAINING = Training(
     code_version="1234abc",
     dataset=DatasetRef(name="digits", sha256="ab" * 32, split_seed=11, held_out="datasets/digits/ab.npz"),
 )
-CONFUSION_COUNTS = np.array([[48, 2], [1, 49]])
+EVALUATION = Evaluation(0.97, 0.25, {0: 0.96, 1: 0.98}, np.array([[48, 2], [1, 49]]))
 
 
 def runs_of(client: MlflowClient, model: str) -> list[Run]:
@@ -42,7 +43,7 @@ def test_a_training_leaves_its_parameters_curves_metrics_and_picture(
     with tracked(tracker, model, TRAINING, "bold-lynx") as curves:
         for number in (1, 2, 3):
             curves(number, {"loss": 1 / number, "val_loss": 2 / number})
-    tracker.finish(curves.run_id, {"accuracy": 0.97}, CONFUSION_COUNTS)
+    tracker.finish(curves.run_id, EVALUATION)
 
     run = client.get_run(curves.run_id)
     assert run.info.status == "FINISHED"
@@ -55,11 +56,11 @@ def test_a_training_leaves_its_parameters_curves_metrics_and_picture(
         "dataset_sha256": "ab" * 32,
         "split_seed": "11",
     }
-    assert curve(client, curves.run_id, "train/loss") == {1: 1.0, 2: 0.5, 3: pytest.approx(1 / 3)}
-    assert curve(client, curves.run_id, "validation/loss") == {1: 2.0, 2: 1.0, 3: pytest.approx(2 / 3)}
+    assert curve(client, curves.run_id, "epoch/loss") == {1: 1.0, 2: 0.5, 3: pytest.approx(1 / 3)}
+    assert curve(client, curves.run_id, "epoch/val_loss") == {1: 2.0, 2: 1.0, 3: pytest.approx(2 / 3)}
     assert run.data.metrics["held_out/accuracy"] == 0.97
-    assert run.data.metrics["held_out/recall/0"] == 48 / 50
-    assert run.data.metrics["held_out/precision/1"] == 49 / 51
+    assert run.data.metrics["held_out/loss"] == 0.25
+    assert run.data.metrics["held_out/accuracy_class_1"] == 0.98
     picture = client.download_artifacts(curves.run_id, CONFUSION, str(tmp_path))
     assert Path(picture).read_bytes().startswith(b"\x89PNG")
 
@@ -68,21 +69,21 @@ def test_curves_can_be_watched_while_the_training_goes_on(tracker: Tracker, clie
     with tracked(tracker, model, TRAINING, "bold-lynx") as curves:
         curves(1, {"loss": 0.5})
         assert client.get_run(curves.run_id).info.status == "RUNNING"
-        assert curve(client, curves.run_id, "train/loss") == {1: 0.5}
+        assert curve(client, curves.run_id, "epoch/loss") == {1: 0.5}
 
 
 def test_a_point_that_is_sent_twice_is_one_point(tracker: Tracker, client: MlflowClient, model: str) -> None:
     run_id = tracker.start(model, TRAINING, "bold-lynx")
     tracker.epoch(run_id, 1, {"loss": 0.5}, when=1_700_000_000.0)
     tracker.epoch(run_id, 1, {"loss": 0.5}, when=1_700_000_000.0)
-    assert len(client.get_metric_history(run_id, "train/loss")) == 1
+    assert len(client.get_metric_history(run_id, "epoch/loss")) == 1
 
 
 def test_a_loss_that_is_no_number_is_kept_as_such(tracker: Tracker, client: MlflowClient, model: str) -> None:
     run_id = tracker.start(model, TRAINING, "bold-lynx")
     tracker.epoch(run_id, 1, {"loss": float("nan"), "val_loss": float("inf")})
-    assert np.isnan(curve(client, run_id, "train/loss")[1])
-    assert curve(client, run_id, "validation/loss")[1] > 1e300
+    assert np.isnan(curve(client, run_id, "epoch/loss")[1])
+    assert curve(client, run_id, "epoch/val_loss")[1] > 1e300
 
 
 def test_a_training_that_raises_is_failed_with_the_reason(tracker: Tracker, client: MlflowClient, model: str) -> None:
@@ -110,7 +111,7 @@ def test_a_training_that_was_killed_is_found_by_the_next_and_keeps_its_curves(
     run = client.get_run(killed)
     assert run.info.status == "FAILED"
     assert "after-it-died" in run.data.tags[TAG_REASON]
-    assert curve(client, killed, "train/loss") == {1: 0.5}
+    assert curve(client, killed, "epoch/loss") == {1: 0.5}
     assert [r.info.status for r in runs_of(client, model)] == ["FAILED", "RUNNING", "RUNNING"]
 
 
@@ -130,7 +131,7 @@ def test_a_training_that_was_taken_for_dead_and_lives_ends_as_finished(
 ) -> None:
     run_id = tracker.start(model, TRAINING, "bold-lynx")
     tracker.start(model, TRAINING, "bold-lynx")
-    tracker.finish(run_id, {"accuracy": 0.9})
+    tracker.finish(run_id, EVALUATION)
     run = client.get_run(run_id)
     assert (run.info.status, run.data.tags[TAG_REASON]) == ("FINISHED", "")
 
@@ -165,11 +166,11 @@ def test_the_server_may_die_while_a_training_goes_on(
     try:
         curves(2, {"loss": 0.4})
         curves(3, {"loss": 0.3})
-        finishing = threading.Thread(target=tracker.finish, args=(curves.run_id, {"accuracy": 0.97}))
+        finishing = threading.Thread(target=tracker.finish, args=(curves.run_id, EVALUATION))
         finishing.start()
     finally:
         local_mlflow.start()
     finishing.join(60)
     until(curves.send, "the points that were kept arrive")
     assert client.get_run(curves.run_id).info.status == "FINISHED"
-    assert curve(client, curves.run_id, "train/loss") == {1: 0.5, 2: 0.4, 3: 0.3}
+    assert curve(client, curves.run_id, "epoch/loss") == {1: 0.5, 2: 0.4, 3: 0.3}

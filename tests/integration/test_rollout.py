@@ -1,0 +1,156 @@
+"""A version is tried, validated, switched to, and taken back when it is wrong: real flows, store and replica."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows.reconcile import reconcile
+from flows.rollback import rollback
+from flows.rollout import rollout
+from tasks import replicas, versions
+from tasks.errors import NotFound, RolloutConflict, RolloutFailed, SlipwayError
+from tasks.fleet import Fleet, serving_entry
+from tasks.rollout import apply_stage, begin_rollout, make_plan, rollout_under_way
+from tasks.serving import Target
+from tests.integration.models import publish_affine
+from tests.integration.replica import LocalReplica
+
+pytestmark = pytest.mark.usefixtures("flows")
+
+
+class Client:
+    """Asks for `affine` again and again, and keeps which versions answered and what failed."""
+
+    def __init__(self, replica: LocalReplica) -> None:
+        self.versions: list[int | None] = []
+        self.failures: list[str] = []
+        self._replica = replica
+
+    @contextmanager
+    def hammering(self) -> Iterator["Client"]:
+        stop = threading.Event()
+        thread = threading.Thread(target=self._ask, args=(stop,))
+        thread.start()
+        try:
+            yield self
+        finally:
+            stop.set()
+            thread.join()
+
+    def _ask(self, stop: threading.Event) -> None:
+        with self._replica.client() as client:
+            while not stop.is_set():
+                try:
+                    answer = client.predict_grpc(
+                        Target("affine"), "serving_default", {"x": np.array([4.0], np.float32)}
+                    )
+                    self.versions.append(answer.version)
+                except SlipwayError as error:
+                    self.failures.append(str(error))
+
+
+def state(fleet: Fleet, version: int) -> str:
+    return versions.version(fleet.store, "affine", version).state
+
+
+def names(fleet: Fleet) -> list[str]:
+    return [c.name for c in fleet.newest().models.model_config_list.config]
+
+
+def test_clients_move_from_one_accepted_version_to_the_next_and_no_request_fails(
+    fleet: Fleet, replica: LocalReplica, small_models: Path
+) -> None:
+    for number in (1, 2):
+        publish_affine(fleet.store, small_models, number)
+    assert rollout("affine", 1, fleet.name).passed
+    with Client(replica).hammering() as client:
+        report = rollout("affine", 2, fleet.name)
+    assert report.passed
+    assert {c.protocol for c in report.checks} == {"REST", "gRPC"}
+    assert client.failures == []
+    assert client.versions == sorted(client.versions)  # type: ignore[type-var]
+    assert set(client.versions) == {1, 2}
+    assert (state(fleet, 1), state(fleet, 2), names(fleet)) == ("accepted", "accepted", ["affine"])
+    assert rollout_under_way(fleet, "affine") is None
+
+
+def test_a_version_that_answers_otherwise_than_it_was_trained_is_never_met_by_clients(
+    fleet: Fleet, replica: LocalReplica, small_models: Path
+) -> None:
+    publish_affine(fleet.store, small_models, 1)
+    wrong = publish_affine(fleet.store, small_models, 2, golden=3)
+    rollout("affine", 1, fleet.name)
+    with Client(replica).hammering() as client, pytest.raises(RolloutFailed) as failed:
+        rollout("affine", wrong, fleet.name)
+    assert str(failed.value).startswith("affine version 2 was taken back: ")
+    assert "output 'y' differs in 3 of 3 values" in str(failed.value)
+    assert str(failed.value).endswith("Version 1 serves as before.")
+    assert (set(client.versions), client.failures) == ({1}, [])
+    assert (state(fleet, wrong), names(fleet)) == ("rejected", ["affine"])
+    assert rollout_under_way(fleet, "affine") is None
+
+
+def test_a_first_version_that_is_wrong_leaves_nothing_served(
+    fleet: Fleet, replica: LocalReplica, small_models: Path
+) -> None:
+    wrong = publish_affine(fleet.store, small_models, 1, golden=3)
+    with pytest.raises(RolloutFailed, match="No version of affine is served, as before"):
+        rollout("affine", wrong, fleet.name)
+    assert names(fleet) == []
+
+
+def test_with_labels_stable_moves_and_the_version_before_stays_loaded(
+    fleet: Fleet, replica: LocalReplica, small_models: Path
+) -> None:
+    for number in (1, 2):
+        publish_affine(fleet.store, small_models, number)
+        rollout("affine", number, fleet.name, "labels")
+    entry = fleet.newest().entry("affine")
+    assert entry == serving_entry("affine", fleet.base_path("affine"), [1, 2], {"stable": 2})
+
+
+def test_rolling_back_serves_the_accepted_version_before_and_skips_rejected_ones(
+    fleet: Fleet, replica: LocalReplica, small_models: Path
+) -> None:
+    publish_affine(fleet.store, small_models, 1)
+    rollout("affine", 1, fleet.name)
+    publish_affine(fleet.store, small_models, 2, golden=3)
+    with pytest.raises(RolloutFailed):
+        rollout("affine", 2, fleet.name)
+    publish_affine(fleet.store, small_models, 3)
+    rollout("affine", 3, fleet.name)
+    assert rollback("affine", fleet=fleet.name).version == 1
+    assert fleet.newest().versions("affine") == [1]
+    with pytest.raises(NotFound, match="nothing to go back to"):
+        rollback("affine", fleet=fleet.name)
+
+
+def test_a_rollout_that_is_under_way_keeps_others_out(fleet: Fleet, small_models: Path) -> None:
+    publish_affine(fleet.store, small_models, 1)
+    begin_rollout(fleet, "affine", 1, "another run")
+    with pytest.raises(RolloutConflict, match="version 1 by run another run"):
+        rollout("affine", 1, fleet.name)
+
+
+def test_a_rollout_whose_run_died_is_taken_back_and_its_run_can_change_nothing_any_more(
+    fleet: Fleet, replica: LocalReplica, small_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        publish_affine(fleet.store, small_models, number)
+    rollout("affine", 1, fleet.name)
+    record = begin_rollout(fleet, "affine", 2, "a run that will be taken for dead")
+    trial, live = make_plan(fleet, record, "candidate").stages
+    replicas.await_config(fleet, apply_stage(fleet, record, trial))
+    monkeypatch.setattr("tasks.rollout.is_gone", lambda process: process == record.process)
+    assert reconcile(fleet.name) == [
+        "affine version 2, which the dead run a run that will be taken for dead was rolling out, was taken back. "
+        "Version 1 serves as before."
+    ]
+    assert (names(fleet), fleet.newest().versions("affine")) == (["affine"], [1])
+    with pytest.raises(RolloutConflict, match="taken for dead"):
+        apply_stage(fleet, record, live)
+    assert state(fleet, 2) == "published"
