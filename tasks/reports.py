@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks import plots
+from tasks.evaluation import Evaluation
 from tasks.records import Training
-from tasks.scores import class_scores
 
 if TYPE_CHECKING:
     from tasks.validate import ValidationReport
@@ -29,33 +29,24 @@ def artifact_key(*parts: str) -> str:
 
 
 def training(
-    model: str, run: str, record: Training, confusion: Array | None = None, mlflow_url: str | None = None
+    model: str, run: str, record: Training, evaluation: Evaluation | None = None, mlflow_url: str | None = None
 ) -> str:
     """How a training went and what it was made of.
 
     Args:
         run: name of the run of Slipway that trained.
-        record: with the held-out metrics.
-        confusion: counts `[C, C]`, rows the true class, columns the predicted one; None where there are no classes.
+        evaluation: on held-out examples; None where there was none, as for a version that was made elsewhere.
         mlflow_url: where its curves are to be seen.
     """
     curves = f" [Its curves in MLflow]({mlflow_url})." if mlflow_url else ""
     parts = [f"# Training of {text(model)}", f"Run {text(run)}.{curves}"]
-    if record.metrics:
-        # Those of single classes stand in the table of classes.
-        rows = [(text(name), f"{value:.4f}") for name, value in record.metrics.items() if "/" not in name]
-        parts += ["## Held-out metrics", table(("metric", "value"), rows)]
-    if confusion is not None:
+    if evaluation is not None:
+        right, total = int(np.trace(evaluation.confusion)), int(evaluation.confusion.sum())
         parts += [
-            "## Classes",
-            table(
-                ("class", "examples", "recognised", "accuracy", "precision"),
-                [
-                    (text(s.name), f"{s.examples:,}", f"{s.recognised:,}", _share(s.recall), _share(s.precision))
-                    for s in class_scores(confusion)
-                ],
-            ),
-            picture(plots.confusion_matrix(confusion, f"{model}, run {run}"), "confusion matrix"),
+            "## On held-out examples",
+            f"Accuracy **{evaluation.accuracy:.2%}** ({right:,} of {total:,}), loss {evaluation.loss:.4f}.",
+            _classes(evaluation.confusion),
+            picture(plots.confusion_matrix(evaluation.confusion, f"{model}, run {run}"), "confusion matrix"),
         ]
     return "\n\n".join([*parts, "## Made of", _made_of(record)]) + "\n"
 
@@ -146,5 +137,13 @@ def _made_of(record: Training) -> str:
     return table(("what", "value"), [(what, text(value)) for what, value in known if value is not None])
 
 
-def _share(value: float | None) -> str:
-    return "none" if value is None else f"{value:.1%}"
+def _classes(confusion: Array) -> str:
+    rows = []
+    for number, right in enumerate(np.diag(confusion)):
+        true, predicted = confusion[number].sum(), confusion[:, number].sum()
+        rows.append((str(number), f"{true:,}", f"{right:,}", _share(right, true), _share(right, predicted)))
+    return table(("class", "examples", "recognised", "accuracy", "precision"), rows)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "none"

@@ -11,16 +11,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from tasks import plots
 from tasks.errors import TrackingError
+from tasks.evaluation import Evaluation
 from tasks.processes import ProcessRef, is_gone, this_process
 from tasks.records import Training
-from tasks.scores import named_scores
 from tasks.settings import Settings
 from tasks.tracking_server import LONGEST_TAG, TrackingServer, log_artifact, unless
 
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Array = np.ndarray[Any, Any]
-
 CONFUSION = "confusion_matrix.png"
 
 TAG_MODEL = "slipway.model"
@@ -39,6 +36,7 @@ TAG_RUN = "slipway.run"
 TAG_PROCESS = "slipway.process"
 TAG_REASON = "slipway.reason"
 
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # so that MLflow's UI shows trainings, not prompts
 _PAUSE = 15.0  # seconds that an absent server is left alone while a training goes on
 
 
@@ -75,24 +73,18 @@ class Tracker:
         return run_id
 
     def epoch(self, run_id: str, number: int, metrics: Mapping[str, float], when: float | None = None) -> None:
-        """Add the point of epoch `number`, counted from 1, to each metric's curve. It is tried once.
+        """Add a point at epoch `number`, counted from 1, to the curve `epoch/NAME` of each metric. It is tried once.
 
         Args:
             metrics: named as Keras names them: `loss`, `val_loss` and so on.
             when: seconds since 1970, now where None. The same point with the same time is one point.
         """
-        points = curve_points(metrics)
+        points = {f"epoch/{name}": float(value) for name, value in metrics.items()}
         self.server.ask("log an epoch", lambda client: _log(client, run_id, points, number, when), tries=1)
 
-    def finish(self, run_id: str, metrics: Mapping[str, float], confusion: Array | None = None) -> None:
-        """Close the run of a training that ended well, with its held-out metrics and the picture of its mistakes.
-
-        Recall and precision of each class are metrics too: `held_out/recall/3`.
-
-        Args:
-            confusion: counts `[C, C]`, rows the true class, columns the predicted one; None where there are no classes.
-        """
-        self.server.ask("finish the run of a training", lambda client: _finish(client, run_id, metrics, confusion))
+    def finish(self, run_id: str, evaluation: Evaluation) -> None:
+        """Close the run of a training that ended well, with its held-out metrics and the picture of its mistakes."""
+        self.server.ask("finish the run of a training", lambda client: _finish(client, run_id, evaluation))
 
     def fail(self, run_id: str, reason: str) -> None:
         """Close the run of a training that did not end well, and say why."""
@@ -170,14 +162,6 @@ def parameters(training: Training) -> dict[str, str]:
     return {name: str(value) for name, value in known.items() if value is not None}
 
 
-def curve_points(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Metrics of an epoch under names that MLflow groups: `val_loss` becomes `validation/loss`, `loss` `train/loss`."""
-    return {
-        f"validation/{name.removeprefix('val_')}" if name.startswith("val_") else f"train/{name}": float(value)
-        for name, value in metrics.items()
-    }
-
-
 def is_dead(tags: Mapping[str, str], run: str) -> bool:
     """Whether an MLflow run that is RUNNING has lost its training, as `run` of Slipway can know: the run's own earlier
     attempt has, and so has one whose process has ended."""
@@ -206,7 +190,7 @@ def _experiment(client: "MlflowClient", model: str) -> str:
     found = client.get_experiment_by_name(model)
     if found is None:
         with unless("RESOURCE_ALREADY_EXISTS"):
-            return str(client.create_experiment(model))
+            return str(client.create_experiment(model, tags=_KIND))
         found = client.get_experiment_by_name(model)
     if found is None or found.lifecycle_stage != "active":
         raise TrackingError(
@@ -227,15 +211,13 @@ def _running(client: "MlflowClient", experiment: str) -> "list[Run]":
             return found
 
 
-def _finish(client: "MlflowClient", run_id: str, metrics: Mapping[str, float], confusion: Array | None) -> None:
-    scores = {**metrics, **(named_scores(confusion) if confusion is not None else {})}
-    _log(client, run_id, {f"held_out/{name}": float(value) for name, value in scores.items()}, 0, None)
+def _finish(client: "MlflowClient", run_id: str, evaluation: Evaluation) -> None:
+    _log(client, run_id, {f"held_out/{name}": value for name, value in evaluation.metrics().items()}, 0, None)
     tags = client.get_run(run_id).data.tags
     if TAG_REASON in tags:  # it was taken for dead
         client.set_tag(run_id, TAG_REASON, "")
-    if confusion is not None:
-        title = f"{tags.get(TAG_MODEL, 'model')}, run {tags.get(TAG_RUN, run_id)}"
-        log_artifact(client, run_id, CONFUSION, plots.confusion_matrix(confusion, title))
+    title = f"{tags.get(TAG_MODEL, 'model')}, run {tags.get(TAG_RUN, run_id)}"
+    log_artifact(client, run_id, CONFUSION, plots.confusion_matrix(evaluation.confusion, title))
     _close(client, run_id, "FINISHED")
 
 

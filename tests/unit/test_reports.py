@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tasks import plots, reports
+from tasks.evaluation import Evaluation
 from tasks.plan import Endpoint
 from tasks.records import DatasetRef, Training
 from tasks.validate import Accuracy, Check, ValidationReport
@@ -17,8 +18,8 @@ TRAINING = Training(
     code_version="1234abc",
     dataset=DATA,
     mlflow_run="c0ffee",
-    metrics={"accuracy": 0.9375, "loss": 0.25, "recall/3": 0.5},
 )
+EVALUATION = Evaluation(13 / 15, 0.25, {0: 0.8, 1: 1.0}, np.array([[8, 2], [0, 5]]))
 RIGHT = Check("r1", "REST", "call", 16, None, 0.0021)
 WRONG = Check("r2", "gRPC", "from_png", 4, "output 'class' differs: 3 | 5\nat <row> 1", 0.5)
 
@@ -67,8 +68,8 @@ def test_no_text_from_elsewhere_breaks_out_of_its_cell(hostile: str) -> None:
 
 
 def test_a_training_report_says_what_it_was_made_of_and_how_good_it_is() -> None:
-    report = reports.training("MLP", "bold-lynx", TRAINING, np.array([[8, 2], [0, 5]]), "http://mlflow/run")
-    assert rows(report, "metric") == [["accuracy", "0.9375"], ["loss", "0.2500"]]
+    report = reports.training("MLP", "bold-lynx", TRAINING, EVALUATION, "http://mlflow/run")
+    assert "Accuracy **86.67%** (13 of 15), loss 0.2500." in report
     assert rows(report, "class") == [["0", "10", "8", "80.0%", "100.0%"], ["1", "5", "5", "100.0%", "71.4%"]]
     made_of = dict(rows(report, "what"))
     assert made_of["sha256 of the data"] == "ab" * 32
@@ -77,19 +78,23 @@ def test_a_training_report_says_what_it_was_made_of_and_how_good_it_is() -> None
 
 
 def test_the_picture_in_a_training_report_is_the_confusion_matrix() -> None:
-    counts = np.array([[8, 2], [0, 5]])
-    report = reports.training("MLP", "bold-lynx", TRAINING, counts)
+    report = reports.training("MLP", "bold-lynx", TRAINING, EVALUATION)
     found = re.search(r"!\[confusion matrix\]\(data:image/png;base64,([A-Za-z0-9+/=]+)\)", report)
     assert found is not None
-    assert base64.b64decode(found[1]) == plots.confusion_matrix(counts, "MLP, run bold-lynx")
+    assert base64.b64decode(found[1]) == plots.confusion_matrix(EVALUATION.confusion, "MLP, run bold-lynx")
+
+
+def test_a_class_without_examples_or_predictions_has_no_share_of_them() -> None:
+    evaluation = Evaluation(0.0, 1.0, {1: 0.0}, np.array([[0, 0], [3, 0]]))
+    report = reports.training("MLP", "bold-lynx", TRAINING, evaluation)
+    assert rows(report, "class") == [["0", "0", "0", "none", "0.0%"], ["1", "3", "0", "0.0%", "none"]]
 
 
 def test_a_report_of_a_version_made_elsewhere_says_only_what_is_known() -> None:
     report = reports.training("MLP", "bold-lynx", Training())
     assert rows(report, "what") == []
     assert "None" not in report
-    assert "## Held-out" not in report
-    assert "## Classes" not in report
+    assert "held-out" not in report
 
 
 def test_a_validation_report_says_what_was_asked_of_whom() -> None:

@@ -9,7 +9,7 @@ from tasks.errors import InvalidSettings, TrackingUnreachable
 from tasks.processes import ProcessRef, this_process
 from tasks.records import DatasetRef, Training
 from tasks.settings import Settings
-from tasks.tracking import TAG_PROCESS, TAG_RUN, Tracker, TrainingCurves, curve_points, is_dead, parameters, tracked
+from tasks.tracking import TAG_PROCESS, TAG_RUN, Tracker, TrainingCurves, is_dead, parameters, tracked
 from tasks.tracking_server import TrackingServer
 
 
@@ -50,14 +50,6 @@ def test_parameters_say_only_what_is_known() -> None:
         "dataset": "digits",
         "dataset_sha256": "ab" * 32,
         "split_seed": "0",
-    }
-
-
-def test_metrics_of_an_epoch_are_grouped_by_what_they_were_measured_on() -> None:
-    assert curve_points({"loss": 1, "val_loss": 2.0, "value": 3.0}) == {
-        "train/loss": 1.0,
-        "validation/loss": 2.0,
-        "train/value": 3.0,
     }
 
 

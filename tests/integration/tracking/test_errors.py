@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from tasks.errors import TrackingError, TrackingUnreachable
+from tasks.evaluation import Evaluation
 from tasks.records import Training
 from tasks.tracking import Tracker
 from tasks.tracking_server import TrackingServer
@@ -50,7 +52,7 @@ def tracker(uri: str, deadline: float = 2.0) -> Tracker:
 STEPS: list[Callable[[Tracker], object]] = [
     lambda t: t.start("MLP", Training(), "bold-lynx"),
     lambda t: t.epoch("ab" * 16, 1, {"loss": 0.5}),
-    lambda t: t.finish("ab" * 16, {"accuracy": 0.5}),
+    lambda t: t.finish("ab" * 16, Evaluation(0.5, 1.0, {}, np.eye(2))),
     lambda t: t.fail("ab" * 16, "it failed"),
 ]
 
