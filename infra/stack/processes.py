@@ -8,12 +8,18 @@ import psutil
 
 from tasks.settings import SUPERVISED
 
+_RUN = frozenset({"prefect.engine", "prefect.flow_engine"})  # the modules that Prefect runs a flow by
 _KILL_SECONDS = 5.0  # a killed process that has not gone by then hangs in the kernel
 
 
 def members(home: Path) -> list[psutil.Process]:
     """All living processes of the stack in `home`: the supervisor, its programs and what they started."""
     return [process for process in psutil.process_iter() if _belongs(process, str(home.absolute()))]
+
+
+def runs(home: Path) -> list[psutil.Process]:
+    """The processes of flow runs that the stack's worker started."""
+    return [process for process in members(home) if _RUN.intersection(_command(process))]
 
 
 def orphans(home: Path, supervisor: int) -> list[psutil.Process]:
@@ -105,6 +111,13 @@ def _belongs(process: psutil.Process, home: str) -> bool:
 def _parents(process: psutil.Process) -> list[psutil.Process]:
     try:
         return process.parents()
+    except psutil.Error:
+        return []
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
     except psutil.Error:
         return []
 

@@ -13,6 +13,7 @@ from infra.stack.lock import exclusive
 from infra.stack.logs import last_lines
 from infra.stack.ports import require_distinct, require_free
 from infra.stack.programs import Program, programs
+from infra.stack.stop import end_runs
 from infra.stack.supervision import ProcessState, Supervisor
 from tasks.errors import DeadlineExceeded, StackError
 from tasks.settings import Settings
@@ -42,13 +43,14 @@ def up(settings: Settings, say: Say) -> None:
         own = processes.listening(processes.members(settings.home))
         require_free(settings.host, (use for program in wanted for use in program.ports), own)
         _prepare(settings)
-        _converge(supervisor, wanted, settings)
+        _converge(supervisor, wanted, settings, say)
         _start(supervisor, wanted, settings, say)
         deploy(settings, say)
 
 
 def _clear_remains(home: Path, say: Say) -> None:
     """End what a supervisor that was killed has left behind."""
+    end_runs(home, say)
     remains = processes.members(home)
     if remains:
         say(f"The supervisor is gone: ending {len(remains)} processes that it left")
@@ -82,12 +84,15 @@ def _create(path: Path, text: str) -> None:
         draft.unlink()
 
 
-def _converge(supervisor: Supervisor, wanted: Iterable[Program], settings: Settings) -> None:
+def _converge(supervisor: Supervisor, wanted: Iterable[Program], settings: Settings, say: Say) -> None:
     """A running supervisor that knows `wanted` and nothing else."""
     supervisor.configure(wanted)
     if not supervisor.answers():
         supervisor.launch(_environment(os.environ, settings.host))
-    supervisor.apply()
+    changes = supervisor.changes()
+    if "worker" in (*changes.changed, *changes.removed):
+        end_runs(settings.home, say)
+    supervisor.apply(changes)
 
 
 def _environment(inherited: Mapping[str, str], host: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from infra.stack import processes
 from infra.stack.lock import exclusive
@@ -10,6 +11,7 @@ from tasks.errors import StackError
 from tasks.settings import Settings
 
 _GRACE = 45.0  # seconds; more than the longest time that a program is given to stop
+RUN_SECONDS = 60.0  # for a run to take back what it began
 _LEFTOVER_SECONDS = 10.0
 
 Say = Callable[[str], None]
@@ -28,27 +30,26 @@ def down(settings: Settings, say: Say) -> int:
     with exclusive(settings.home, settings.start_deadline, say):
         found = processes.members(settings.home)
         if supervisor.answers():
-            _stop_worker(supervisor, settings, say)
-            _stop_others(supervisor, say)
+            end_runs(settings.home, say)
+            _stop_all(supervisor, say)
         stubborn = processes.end(processes.members(settings.home), _LEFTOVER_SECONDS)
         if stubborn:
             raise StackError(f"Processes {[p.pid for p in stubborn]} cannot be ended: end them as their owner.")
     return len(found)
 
 
-def _stop_worker(supervisor: Supervisor, settings: Settings, say: Say) -> None:
-    """Stop the worker and the runs that it started, while there is still a store to put things right in."""
-    states = supervisor.states()
-    if "worker" in states and states["worker"].alive:
-        say("Stopping worker")
-        supervisor.stop("worker")
-        runs = processes.orphans(settings.home, supervisor.pid())
-        if runs:
-            say(f"Ending {len(runs)} processes of runs under way")
-            processes.end(runs, _GRACE)
+def end_runs(home: Path, say: Say) -> None:
+    """End flow runs under way, while there still are a store and servers to put things right with.
+
+    A run that is asked to end takes back what it began. The worker, when it is stopped, would kill it outright.
+    """
+    while runs := processes.runs(home):
+        say(f"Ending {len(runs)} flow {'run' if len(runs) == 1 else 'runs'} under way")
+        if processes.end(runs, RUN_SECONDS):
+            return
 
 
-def _stop_others(supervisor: Supervisor, say: Say) -> None:
+def _stop_all(supervisor: Supervisor, say: Say) -> None:
     alive = [name for name, state in supervisor.states().items() if state.alive]
     if alive:
         say(f"Stopping {', '.join(alive)}")

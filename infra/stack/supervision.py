@@ -72,6 +72,15 @@ class ProcessState:
         return self.state in ("STARTING", "RUNNING", "BACKOFF")
 
 
+@dataclass(frozen=True)
+class Changes:
+    """Names of the programs in which a configuration differs from the one before it."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
 class Supervisor:
     """The supervisor of the stack in one home folder, running or not."""
 
@@ -168,19 +177,26 @@ class Supervisor:
                 f"Its log: {self.log_of('supervisor')}"
             )
 
-    def apply(self) -> list[str]:
-        """Take over the configuration as it is written; stop and forget what changed. Names of the programs to start.
+    def changes(self) -> Changes:
+        """Read the configuration as it is written; how it differs from what the supervisor does.
+
+        Raises:
+            StackError: the supervisor does not answer, or cannot read it.
+        """
+        added, changed, removed = self._call("reloadConfig")[0]
+        return Changes(tuple(added), tuple(changed), tuple(removed))
+
+    def apply(self, changes: Changes) -> None:
+        """Do as the configuration says: stop what changed or is gone, and know what is new, without starting it.
 
         Raises:
             StackError: the supervisor does not answer.
         """
-        added, changed, removed = self._call("reloadConfig")[0]
-        for name in (*changed, *removed):
+        for name in (*changes.changed, *changes.removed):
             self.stop(name)
             self._call("removeProcessGroup", name)
-        for name in (*changed, *added):
+        for name in (*changes.changed, *changes.added):
             self._call("addProcessGroup", name)
-        return [*changed, *added]
 
     def states(self) -> dict[str, ProcessState]:
         """What the supervisor knows of each of its programs, by name.
