@@ -43,6 +43,16 @@ def fleet_name(name: str) -> str:
     return name
 
 
+def is_plain_path(path: str) -> bool:
+    """Whether `path` names a file below the folder that it is relative to, on every system and in every store."""
+    parts = path.split("/")
+    return (
+        all(part not in ("", ".", "..") and len(part.encode("utf-8", "replace")) <= 255 for part in parts)
+        and path.isprintable()
+        and "\\" not in path
+    )
+
+
 def versions_prefix(model: str) -> str:
     """Prefix of a model's versions, as it stands a TensorFlow Serving base path."""
     return f"models/{model}/"

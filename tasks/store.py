@@ -1,23 +1,39 @@
 """Object storage over the S3 protocol, resting on one primitive: create if absent."""
 
 import contextlib
+import email.utils
 import hashlib
 import json
 import logging
 import os
+import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import stamina
 
-from tasks.errors import InvalidSettings, NotFound, StoreError, StoreRefused, StoreUnreachable, StoreUnsuitable
+from tasks.errors import (
+    Corrupt,
+    InvalidName,
+    InvalidSettings,
+    NotFound,
+    StoreError,
+    StoreRefused,
+    StoreUnreachable,
+    StoreUnsuitable,
+)
 from tasks.settings import Settings
+from tasks.signing import Trust
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectRequestTypeDef
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +47,23 @@ _REFUSED = {
     "403",
 }
 _CHUNK = 1 << 20  # bytes
+_PART = 16 << 20  # bytes of a large file that are sent at a time
+_TRANSFERS = 8  # requests under way at once while files are sent
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """What a listing says of an object."""
+
+    key: str
+    size: int  # bytes
+    age: float  # seconds since it was written, by the store's own clock
+
+
+class _Broken(StoreUnreachable):
+    """An answer that broke off: what came until then is good."""
 
 
 class _Conflict(StoreError):
@@ -47,23 +80,32 @@ class Store:
     Raises (all methods):
         StoreUnreachable: no answer, or an answer that a retry may mend.
         StoreRefused: wrong credentials, no bucket, no permission.
+
+    `trust` is what must hold of the versions in it before they are served.
     """
 
-    def __init__(self, client: "S3Client", bucket: str, endpoint: str) -> None:
+    def __init__(self, client: "S3Client", bucket: str, endpoint: str, trust: Trust) -> None:
         self._client = client
         self.bucket = bucket
         self.endpoint = endpoint
+        self.trust = trust
 
     @classmethod
     def connect(cls, settings: Settings) -> "Store":
         """The store that the settings name. Nothing is asked of it yet.
 
         Raises:
-            InvalidSettings: half of the credentials is missing.
+            InvalidSettings: half of the credentials is missing, or the endpoint is no URL.
+            InvalidName: no store takes a bucket of that name.
         """
         import boto3
         from botocore.config import Config
 
+        if not _BUCKET.fullmatch(settings.bucket):
+            raise InvalidName(
+                f"SLIPWAY_BUCKET={settings.bucket!r} cannot be a bucket's name: use 3 to 63 lower-case letters, "
+                "digits, '-' or '.'."
+            )
         access, secret = credentials(settings)
         config = Config(
             connect_timeout=min(5.0, settings.call_deadline),
@@ -75,15 +117,21 @@ class Store:
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
-        client = boto3.client(
-            "s3",
-            endpoint_url=settings.store_url,
-            region_name=settings.s3_region,
-            aws_access_key_id=access,
-            aws_secret_access_key=secret,
-            config=config,
-        )
-        return cls(client, settings.bucket, settings.store_url or "AWS S3")
+        try:
+            client = boto3.client(
+                "s3",
+                endpoint_url=settings.store_url,
+                region_name=settings.s3_region,
+                aws_access_key_id=access,
+                aws_secret_access_key=secret,
+                config=config,
+            )
+        except ValueError as error:
+            raise InvalidSettings(
+                f"SLIPWAY_S3_ENDPOINT={settings.s3_endpoint!r} is no URL of a store ({error}): give one such as "
+                "http://127.0.0.1:18333, or `aws`."
+            ) from error
+        return cls(client, settings.bucket, settings.store_url or "AWS S3", Trust.of(settings))
 
     def uri(self, key: str) -> str:
         """`key` as an s3:// address."""
@@ -113,8 +161,7 @@ class Store:
         Raises:
             NotFound: nothing is there.
         """
-        with self._errors(key):
-            return self._client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+        return b"".join(self.stream(key))
 
     def find(self, key: str) -> bytes | None:
         """The bytes under `key`, or None where nothing is."""
@@ -123,16 +170,42 @@ class Store:
         except NotFound:
             return None
 
-    def keys(self, prefix: str, after: str = "") -> list[str]:
-        """All keys under `prefix` that sort behind `after`, sorted. One request for each thousand."""
-        found: list[str] = []
+    def stream(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """The bytes of `key` from `start` to `stop` (default: the end), in chunks.
+
+        An answer that breaks off is taken up again where it broke, with a request for the rest.
+
+        Raises:
+            NotFound: nothing is there.
+            Corrupt: it ends before `start`.
+        """
+        at = start
+        for attempt in stamina.retry_context(on=_Broken, attempts=8, timeout=None):
+            with attempt:
+                body = self._open(key, at, stop)
+                with self._errors(key, _Broken):
+                    for chunk in body.iter_chunks(_CHUNK):
+                        at += len(chunk)
+                        yield chunk
+
+    def objects(self, prefix: str, after: str = "") -> list[StoredObject]:
+        """All objects under `prefix` whose keys sort behind `after`, sorted by key. One request for each thousand."""
+        found: list[StoredObject] = []
         with self._errors(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=prefix, StartAfter=after
             )
             for page in pages:
-                found += [item["Key"] for item in page.get("Contents", [])]
-        return found
+                present = _date(page["ResponseMetadata"].get("HTTPHeaders", {}))
+                found += [
+                    StoredObject(item["Key"], item["Size"], (present - item["LastModified"]).total_seconds())
+                    for item in page.get("Contents", [])
+                ]
+        return sorted(found, key=lambda o: o.key)  # SeaweedFS sorts folder by folder
+
+    def keys(self, prefix: str, after: str = "") -> list[str]:
+        """The keys of `objects`."""
+        return [o.key for o in self.objects(prefix, after)]
 
     def children(self, prefix: str) -> list[str]:
         """Names of what lies directly under `prefix` as folders, sorted."""
@@ -143,23 +216,44 @@ class Store:
             )
             for page in pages:
                 found += [p["Prefix"][len(prefix) : -1] for p in page.get("CommonPrefixes", [])]
-        return found
+        return sorted(found)
 
     def delete(self, key: str) -> None:
         """Remove `key`; removing what is not there is no error."""
         with self._errors(key):
             self._client.delete_object(Bucket=self.bucket, Key=key)
 
+    def delete_all(self, prefix: str) -> int:
+        """Remove all objects under `prefix`, and the parts of uploads that were never finished; how many objects."""
+        keys = self.keys(prefix)
+        for key in keys:
+            self.delete(key)
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix)
+        with self._errors(prefix):
+            uploads = [(u["Key"], u["UploadId"]) for page in pages for u in page.get("Uploads", [])]
+        for key, upload in uploads:
+            with contextlib.suppress(NotFound), self._errors(key):
+                self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload)
+        return len(keys)
+
     def upload(self, path: Path, key: str) -> None:
         """Send the file `path` to `key` in a stream, in parts where it is large."""
-        from boto3.exceptions import S3UploadFailedError
+        self.upload_all({key: path})
 
-        with self._errors(key):
-            try:
-                self._client.upload_file(str(path), self.bucket, key)
-            except S3UploadFailedError as error:
-                # boto3 hides what went wrong behind this one type.
-                raise error.__context__ or error from None
+    def upload_all(self, files: Mapping[str, Path]) -> None:
+        """Send each file to its key: streamed, several at once, large ones in parts that are tried again one by one."""
+        from boto3.s3.transfer import TransferConfig, create_transfer_manager
+
+        config = TransferConfig(
+            multipart_threshold=_PART,
+            multipart_chunksize=_PART,
+            max_concurrency=_TRANSFERS,
+            preferred_transfer_client="classic",  # the other one knows no time-outs
+        )
+        with create_transfer_manager(self._client, config) as manager:
+            for key, sent in [(key, manager.upload(str(path), self.bucket, key)) for key, path in files.items()]:
+                with self._errors(key):
+                    sent.result()
 
     def download(self, key: str, path: Path) -> tuple[int, str]:
         """Bring `key` to the new file `path` in a stream and onto the disk; its size in bytes and its sha256.
@@ -168,8 +262,8 @@ class Store:
             NotFound: nothing is there.
         """
         digest, size = hashlib.sha256(), 0
-        with self._errors(key), path.open("xb") as file:
-            for chunk in self._client.get_object(Bucket=self.bucket, Key=key)["Body"].iter_chunks(_CHUNK):
+        with path.open("xb") as file:
+            for chunk in self.stream(key):
                 file.write(chunk)
                 digest.update(chunk)
                 size += len(chunk)
@@ -190,37 +284,57 @@ class Store:
             with contextlib.suppress(StoreError):
                 self.delete(key)
         if not first or second:
-            raise StoreUnsuitable(
-                f"The store at {self.endpoint} ignores `If-None-Match: *`, on which version numbers and fleet "
-                "configs rest: two writers would overwrite one another. Use a store with conditional writes "
-                "(S3, R2, MinIO, SeaweedFS)."
-            )
+            raise self._unsuitable("ignores `If-None-Match: *`: two writers would overwrite one another")
 
     def ensure_bucket(self) -> None:
         """Make the bucket if it is not there."""
         with contextlib.suppress(_Exists), self._errors(""):
             self._client.create_bucket(Bucket=self.bucket)
 
+    def _open(self, key: str, start: int, stop: int | None) -> "StreamingBody":
+        """The body of the answer to a request for these bytes."""
+        request: GetObjectRequestTypeDef = {"Bucket": self.bucket, "Key": key}
+        if start or stop is not None:
+            request["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
+        with self._errors(key):
+            answer = self._client.get_object(**request)
+        if "Range" in request and "ContentRange" not in answer:
+            raise self._unsuitable("answers a request for a part of an object with the whole")
+        return answer["Body"]
+
     @contextlib.contextmanager
-    def _errors(self, key: str) -> Iterator[None]:
+    def _errors(self, key: str, unreachable: type[StoreUnreachable] = StoreUnreachable) -> Iterator[None]:
         """Turn what boto3 raises into the tree."""
-        from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoCredentialsError
+        from botocore.exceptions import (
+            BotoCoreError,
+            ClientError,
+            CredentialRetrievalError,
+            HTTPClientError,
+            NoCredentialsError,
+            PartialCredentialsError,
+        )
         from urllib3.exceptions import HTTPError
 
         try:
             yield
         except ClientError as error:
             raise self._translated(key, error) from error
-        except NoCredentialsError as error:
+        except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
             raise StoreRefused(
-                f"No credentials for the store at {self.endpoint}: set SLIPWAY_S3_ACCESS_KEY and "
+                f"No credentials for the store at {self.endpoint} ({_short(error)}): set SLIPWAY_S3_ACCESS_KEY and "
                 "SLIPWAY_S3_SECRET_KEY, or start the local stack with `make up`."
             ) from error
         except (BotoCoreError, HTTPClientError, HTTPError, ConnectionError, TimeoutError) as error:
-            raise StoreUnreachable(
+            raise unreachable(
                 f"The store at {self.endpoint} does not answer ({_short(error)}). "
                 "Is it running? `slipway status` tells of the local one; SLIPWAY_S3_ENDPOINT names another."
             ) from error
+
+    def _unsuitable(self, what: str) -> StoreUnsuitable:
+        return StoreUnsuitable(
+            f"The store at {self.endpoint} {what}. Version numbers and fleet configs rest on create-if-absent: use a "
+            "store with conditional writes (S3, R2, MinIO, SeaweedFS)."
+        )
 
     def _translated(self, key: str, error: "ClientError") -> StoreError | NotFound:
         code = str(error.response.get("Error", {}).get("Code", ""))
@@ -236,6 +350,10 @@ class Store:
             )
         if status == 404:
             return NotFound(f"There is no object {self.uri(key)}.")
+        if status == 416:
+            return Corrupt(f"{self.uri(key)} is shorter than it should be: it is not what was written there.")
+        if status == 501 or code == "NotImplemented":
+            return self._unsuitable(f"does not know a request that Slipway rests on ({code})")
         if code in _REFUSED or status in (401, 403):
             return StoreRefused(
                 f"The store at {self.endpoint} refused the credentials for {self.uri(key)} ({code}): check "
@@ -279,3 +397,11 @@ def credentials(settings: Settings) -> tuple[str | None, str | None]:
 
 def _short(error: BaseException) -> str:
     return str(error).split("\n")[0][:200] or type(error).__name__
+
+
+def _date(headers: Mapping[str, str]) -> datetime:
+    """When the store says that it answered: ages must not hang on this machine's clock."""
+    try:
+        return email.utils.parsedate_to_datetime(headers["date"]).replace(tzinfo=UTC)
+    except (KeyError, ValueError):
+        return datetime.now(UTC)

@@ -1,11 +1,16 @@
 """The versions of a model: their manifests, claims and verdicts in the store."""
 
+import logging
 from dataclasses import dataclass
 
-from tasks import layout
+from tasks import layout, signing
 from tasks.errors import Corrupt, NotFound
 from tasks.records import Manifest, Verdict
 from tasks.store import Store
+
+log = logging.getLogger(__name__)
+
+_CLOSED = b""  # in a manifest's place: no version will ever have this number
 
 
 @dataclass(frozen=True)
@@ -23,12 +28,17 @@ class Version:
 
 def published(store: Store, model: str) -> list[int]:
     """Numbers of the versions that have a manifest, ascending: the ones that exist."""
-    return _numbers(store, layout.manifests_prefix(model))
+    return sorted(n for n, is_open in _decided(store, model).items() if is_open)
 
 
 def claimed(store: Store, model: str) -> list[int]:
     """Numbers that are taken, whether or not a version came of it, ascending."""
-    return _numbers(store, layout.claims_prefix(model))
+    return sorted(_claims(store, model))
+
+
+def taken(store: Store, model: str) -> set[int]:
+    """Numbers that no new version may have: claimed, decided, or with files there that someone else wrote."""
+    return {*_claims(store, model), *_decided(store, model), *_folders(store, model)}
 
 
 def models(store: Store) -> list[str]:
@@ -37,25 +47,28 @@ def models(store: Store) -> list[str]:
 
 
 def manifest(store: Store, model: str, version: int) -> Manifest:
-    """The manifest of a version.
+    """The manifest of a version, as it lies in the bucket: whoever can write there could have written it.
 
     Raises:
         NotFound: there is no such version.
         Corrupt: what lies there is no manifest, or that of another version.
     """
-    key = layout.manifest_key(model, version)
-    data = store.find(key)
-    if data is None:
-        there = published(store, model)
-        known = f"Published: {', '.join(map(str, there))}." if there else "It has no published version."
-        raise NotFound(f"Model {model!r} has no version {version}. {known}")
-    found = Manifest.from_json(data, store.uri(key))
-    if (found.model, found.version) != (model, version):
-        raise Corrupt(
-            f"{store.uri(key)} is the manifest of {found.model} {found.version}, not of {model} {version}: "
-            "it was copied there by hand. Publish the version again under a number of its own."
-        )
-    return found
+    return _parsed(store, model, version, _manifest_bytes(store, model, version))
+
+
+def trusted_manifest(store: Store, model: str, version: int) -> Manifest:
+    """The manifest of a version, proven to be its publisher's where the store's trust asks for that.
+
+    Raises:
+        NotFound: there is no such version.
+        Corrupt: what lies there is no manifest, or that of another version.
+        SignatureInvalid: it is unsigned, or was not signed with the trusted key.
+    """
+    data = _manifest_bytes(store, model, version)
+    if store.trust.public_key is not None:
+        signature = store.find(layout.signature_key(model, version))
+        signing.verify(data, signature, f"{model} version {version}", store.trust.public_key)
+    return _parsed(store, model, version, data)
 
 
 def verdict(store: Store, model: str, version: int) -> Verdict | None:
@@ -79,6 +92,81 @@ def version(store: Store, model: str, number: int) -> Version:
     return Version(manifest(store, model, number), verdict(store, model, number))
 
 
-def _numbers(store: Store, prefix: str) -> list[int]:
-    numbers = (layout.number_in(key) for key in store.keys(prefix))
-    return sorted(n for n in numbers if n is not None)
+def close(store: Store, model: str, number: int) -> bool:
+    """Give a number up for ever; False where a version was published under it, which then stays as it is.
+
+    The mark takes the manifest's own key, which is created if absent: of a publisher and whoever closes its number
+    one wins, and the other is told.
+    """
+    return store.create(layout.manifest_key(model, number), _CLOSED)
+
+
+def discard(store: Store, model: str, number: int) -> bool:
+    """Close a number and delete the files that were sent under it; False where a version was published under it.
+
+    The claim stays: a number is never used twice.
+    """
+    if not close(store, model, number):
+        return False
+    files = store.delete_all(layout.version_prefix(model, number))
+    store.delete(layout.signature_key(model, number))
+    log.info("%s: number %d is closed, %d files of it deleted", model, number, files)
+    return True
+
+
+def abandoned_claims(store: Store, model: str, grace: float) -> list[int]:
+    """Numbers claimed more than `grace` seconds ago (by the store's clock) of which no version came, ascending."""
+    claims = _claims(store, model)
+    decided = _decided(store, model)
+    return sorted(n for n, age in claims.items() if age >= grace and n not in decided)
+
+
+def discard_abandoned(store: Store, model: str, grace: float) -> list[int]:
+    """Discard each number whose publisher seems to have died, and what a late one left since; the numbers, ascending.
+
+    Doing it twice is doing it once. A publisher that is alive after all, only slow, loses nothing but its number: it
+    is told when it comes to write its manifest. One that had just written it keeps its version.
+    """
+    abandoned = set(abandoned_claims(store, model, grace))
+    closed = {n for n, is_open in _decided(store, model).items() if not is_open}
+    left = abandoned | (closed & _folders(store, model))
+    return [n for n in sorted(left) if discard(store, model, n)]
+
+
+def _manifest_bytes(store: Store, model: str, version: int) -> bytes:
+    data = store.find(layout.manifest_key(model, version))
+    if data:
+        return data
+    there = published(store, model)
+    known = f"Published: {', '.join(map(str, there))}." if there else "It has no published version."
+    gone = "was claimed, but never published" if data == _CLOSED else "does not exist"
+    raise NotFound(f"Version {version} of model {model!r} {gone}. {known}")
+
+
+def _parsed(store: Store, model: str, version: int, data: bytes) -> Manifest:
+    key = layout.manifest_key(model, version)
+    found = Manifest.from_json(data, store.uri(key))
+    if (found.model, found.version) != (model, version):
+        raise Corrupt(
+            f"{store.uri(key)} is the manifest of {found.model} {found.version}, not of {model} {version}: "
+            "it was copied there by hand. Publish the version again under a number of its own."
+        )
+    return found
+
+
+def _claims(store: Store, model: str) -> dict[int, float]:
+    """Claimed numbers, each with the seconds since."""
+    numbers = ((layout.number_in(o.key), o.age) for o in store.objects(layout.claims_prefix(model)))
+    return {number: age for number, age in numbers if number is not None}
+
+
+def _decided(store: Store, model: str) -> dict[int, bool]:
+    """Numbers with a manifest, each with whether it is one; not, where the number was closed."""
+    numbers = ((layout.number_in(o.key), o.size) for o in store.objects(layout.manifests_prefix(model)))
+    return {number: size > len(_CLOSED) for number, size in numbers if number is not None}
+
+
+def _folders(store: Store, model: str) -> set[int]:
+    """Numbers under which files lie."""
+    names = store.children(layout.versions_prefix(model))
+    return {int(name) for name in names if name.isascii() and name.isdecimal()}

@@ -17,6 +17,7 @@ from infra.stack.stop import end_runs
 from infra.stack.supervision import ProcessState, Supervisor
 from tasks.errors import DeadlineExceeded, StackError
 from tasks.settings import Settings
+from tasks.signing import ensure_key_pair
 
 EMPTY_CONFIG = "model_config_list {\n}\n"
 _ENDS_TOLERATED = 2  # a program that ends this often before it is ready is broken, not unlucky
@@ -67,6 +68,7 @@ def _prepare(settings: Settings) -> None:
     if settings.s3_endpoint is None:
         ensure_credentials(settings)
         write_profile(settings)
+    ensure_key_pair(settings)
     _create(settings.replica_config, EMPTY_CONFIG)
 
 

@@ -15,6 +15,7 @@ from infra.stack import processes
 from infra.stack.credentials import ensure_credentials
 from infra.stack.programs import GRPC_OFFSET, settings_environment, store
 from tasks.settings import Settings
+from tasks.signing import ensure_key_pair
 
 STORE_PORTS = ("store_port", "store_master_port", "store_volume_port", "store_filer_port", "store_admin_port")
 OTHER_PORTS = ("prefect_port", "mlflow_port", "grpc_port", "rest_port", "agent_port")
@@ -58,6 +59,7 @@ class LocalStore:
     def start(self) -> None:
         """Start it and wait until it answers."""
         ensure_credentials(self.settings)
+        ensure_key_pair(self.settings)
         program = store(self.settings)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
