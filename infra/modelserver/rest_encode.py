@@ -181,7 +181,8 @@ def _floats(flat: Array, digits: int, single: bool) -> Sequence[bytes]:
     wide = flat.astype(np.float64, copy=False)
     with np.errstate(all="ignore"):
         scale = 10.0 ** (5 - np.floor(np.log10(np.abs(wide))))
-        six_digits = np.abs(np.rint(wide * scale) / scale - wide) <= np.abs(wide) * (6.1e-8 if single else 1e-15)
+        off = np.abs(np.rint(wide * scale) / scale - wide)
+        six_digits = off <= np.abs(wide) * (6.1e-8 if single else 1e-15) + (1e-45 if single else 1e-323)
         special = six_digits | (np.rint(wide) == wide) | ~np.isfinite(wide)
     for at in np.flatnonzero(special).tolist():
         tokens[at] = decimal(values[at], single=single).encode()

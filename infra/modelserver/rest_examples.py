@@ -3,7 +3,6 @@
 from typing import Any, Final
 
 from infra.modelserver.errors import ServingError, invalid_argument
-from infra.modelserver.protos import example_pb2
 from infra.modelserver.rest_base64 import decode_object, is_base64
 from infra.modelserver.rest_json import Json, members, quote, to_bytes, valid_text
 from infra.modelserver.rest_parser import parse_object
@@ -50,14 +49,14 @@ def _fill_example(value: Json, example: Any) -> None:
         raise invalid_argument(f"Example must be JSON object but got JSON {json_type(value)}")
     for key, content in members(value):
         name = valid_text(key.partition("\0")[0])  # names are C strings there
-        feature = example_pb2.Feature()
+        example.features.feature.pop(name, None)
+        feature = example.features.feature[name]
         items = content if isinstance(content, list) else [content]
         if set(map(type, items)) == {float}:
             feature.float_list.value.extend(items)
         else:
             for item in items:
                 _add_element(feature, item, name)
-        example.features.feature[name].CopyFrom(feature)
 
 
 def _add_element(feature: Any, item: Json, name: str) -> None:
@@ -70,6 +69,8 @@ def _add_element(feature: Any, item: Json, name: str) -> None:
         raise invalid_argument(f"Unexpected element type in feature: {name} expecting type: {present[:-5]}")
     if kind == "bytes_list":
         item = to_bytes(item) if isinstance(item, str) else decode_object(item)
-    elif kind == "int64_list" and item >= 2**63:
-        raise invalid_argument(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
+    elif kind == "int64_list":
+        item = int(item)
+        if item >= 2**63:
+            raise invalid_argument(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
     getattr(feature, kind).value.append(item)

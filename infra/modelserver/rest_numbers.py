@@ -55,6 +55,8 @@ def number_inputs(body: bytes, signature_of: SignatureOf) -> PredictInputs | Non
     if not isinstance(name, str) or not _NOT_PLAIN.isdisjoint(name):
         return None
     signature = signature_of(name)
+    if not all(info.data_type in _BUFFER_KINDS for info in signature.inputs.values()):
+        return None
     row_format = "instances" in tensors
     try:
         read = _rows if row_format else _columns
@@ -110,25 +112,28 @@ def _only(inputs: Mapping[str, TensorInfo]) -> tuple[str, TensorInfo]:
 
 def _array(value: Any, info: TensorInfo) -> Array:
     """A list of numbers, however deep, or one number, as an array."""
-    kind = _BUFFER_KINDS.get(info.data_type)
-    if kind is None:
-        raise _Declined
+    kind = _BUFFER_KINDS[info.data_type]
     if not isinstance(value, simdjson.Array):
         return _cast(_scalars([value], kind), info).reshape(())
-    flat = np.frombuffer(value.as_buffer(of_type=kind), _BUFFER_TYPES[kind])  # type: ignore[arg-type]
+    flat = _flat(value, kind)
     return _cast(flat, info).reshape(_shape(value, flat.size))
 
 
 def _stacked(column: list[Any], info: TensorInfo) -> Array:
     """The values of one input in all rows as one array."""
-    kind = _BUFFER_KINDS.get(info.data_type)
-    if kind is None:
-        raise _Declined
+    kind = _BUFFER_KINDS[info.data_type]
     if not isinstance(column[0], simdjson.Array):
         return _cast(_scalars(column, kind), info)
-    parts = [np.frombuffer(item.as_buffer(of_type=kind), _BUFFER_TYPES[kind]) for item in column]
+    parts = [_flat(item, kind) for item in column]
     shape = _shape(column[0], parts[0].size)
     return _cast(np.concatenate(parts), info).reshape(len(parts), *shape)
+
+
+def _flat(value: Any, kind: str) -> Array:
+    """All numbers of a list, however deep; TypeError or ValueError where something else is among them."""
+    if not isinstance(value, simdjson.Array):
+        raise _Declined
+    return np.frombuffer(value.as_buffer(of_type=kind), _BUFFER_TYPES[kind])  # type: ignore[arg-type]
 
 
 def _scalars(values: list[Any], kind: str) -> Array:

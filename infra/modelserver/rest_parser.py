@@ -7,6 +7,7 @@ offsets of parse errors are RapidJSON's (reader.h, error/en.h).
 
 import math
 import re
+from itertools import chain
 from typing import Final
 
 import orjson
@@ -57,18 +58,22 @@ def _parse_strict(body: bytes) -> Json | None:
 
 
 def _quotation_marks(document: Json) -> int:
+    """How many quotation marks a document was written with, if none is spelled as a number and no key comes twice."""
     marks = 0
-    pending = [document]
-    while pending:
-        value = pending.pop()
-        kind = type(value)
-        if kind is str:
-            marks += 2 + value.count('"')
-        elif kind is dict:
-            marks += sum(2 + key.count('"') for key in value)
-            pending.extend(value.values())
-        elif kind is list and not {str, dict, list}.isdisjoint(map(type, value)):
-            pending.extend(value)
+    level = [document]
+    while level:
+        kinds = set(map(type, level))
+        deeper: list[Json] = []
+        if str in kinds:
+            strings = [value for value in level if type(value) is str]
+            marks += 2 * len(strings) + sum([text.count('"') for text in strings])
+        if dict in kinds:
+            objects = [value for value in level if type(value) is dict]
+            marks += 2 * sum(map(len, objects)) + sum([key.count('"') for value in objects for key in value])
+            deeper.extend(chain.from_iterable([value.values() for value in objects]))
+        if list in kinds:
+            deeper.extend(chain.from_iterable([value for value in level if type(value) is list]))
+        level = deeper
     return marks
 
 
@@ -162,7 +167,8 @@ class _Reader:
             return
         try:
             items.extend(orjson.loads(b"[" + run.group().rstrip(b" \n\r\t")[:-1] + b"]"))
-        except orjson.JSONDecodeError:  # a number too big: the slow steps tell which
+        except orjson.JSONDecodeError:
+            self.exactly = True  # a number too big: single steps from here on tell which
             return
         self.at = run.end()
 
