@@ -36,7 +36,6 @@ TAG_RUN = "slipway.run"
 TAG_PROCESS = "slipway.process"
 TAG_REASON = "slipway.reason"
 
-_KIND = {"mlflow.experimentKind": "custom_model_development"}  # so that MLflow's UI shows trainings, not prompts
 _PAUSE = 15.0  # seconds that an absent server is left alone while a training goes on
 
 
@@ -66,11 +65,11 @@ class Tracker:
             training: its factory, seed, epochs, code version and dataset become parameters.
             run: name of the run of Slipway that trains.
         """
-        run_id = self.server.ask(
+        opened = self.server.ask(
             "open the run of a training", lambda client: _start(client, model, training, run), tries=3
         )
-        log.info("MLflow run of this training: %s", self.run_url(run_id))
-        return run_id
+        log.info("MLflow run of this training: %s", self._url(opened))
+        return str(opened.info.run_id)
 
     def epoch(self, run_id: str, number: int, metrics: Mapping[str, float], when: float | None = None) -> None:
         """Add a point at epoch `number`, counted from 1, to the curve `epoch/NAME` of each metric. It is tried once.
@@ -94,8 +93,12 @@ class Tracker:
 
     def run_url(self, run_id: str) -> str:
         """Where a person looks at an MLflow run."""
-        run = self.server.ask("find a run", lambda client: client.get_run(run_id), tries=3)
-        return f"{self.server.uri}/#/experiments/{run.info.experiment_id}/runs/{run_id}"
+        return self._url(self.server.ask("find a run", lambda client: client.get_run(run_id), tries=3))
+
+    def _url(self, run: "Run") -> str:
+        # Without its last word MLflow's UI opens the pages for prompts and agents, which lead to no other training.
+        place = f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+        return f"{self.server.uri}/#/{place}?workflowType=machine_learning"
 
 
 @dataclass
@@ -163,8 +166,10 @@ def parameters(training: Training) -> dict[str, str]:
 
 
 def is_dead(tags: Mapping[str, str], run: str) -> bool:
-    """Whether an MLflow run that is RUNNING has lost its training, as `run` of Slipway can know: the run's own earlier
-    attempt has, and so has one whose process has ended."""
+    """Whether an MLflow run that is RUNNING has lost its training, as far as `run` of Slipway can know.
+
+    An earlier try of the same run has, and so has one whose process has ended.
+    """
     if tags.get(TAG_RUN) == run:
         return True
     try:
@@ -173,7 +178,7 @@ def is_dead(tags: Mapping[str, str], run: str) -> bool:
         return False  # not one of ours, or from another release: left alone
 
 
-def _start(client: "MlflowClient", model: str, training: Training, run: str) -> str:
+def _start(client: "MlflowClient", model: str, training: Training, run: str) -> "Run":
     experiment = _experiment(client, model)
     for other in _running(client, experiment):
         if is_dead(other.data.tags, run):
@@ -182,7 +187,7 @@ def _start(client: "MlflowClient", model: str, training: Training, run: str) -> 
     me = TypeAdapter(ProcessRef).dump_json(this_process()).decode()
     created = client.create_run(experiment, tags={TAG_MODEL: model, TAG_RUN: run, TAG_PROCESS: me}, run_name=run)
     _log_parameters(client, created.info.run_id, parameters(training))
-    return str(created.info.run_id)
+    return created
 
 
 def _experiment(client: "MlflowClient", model: str) -> str:
@@ -190,7 +195,7 @@ def _experiment(client: "MlflowClient", model: str) -> str:
     found = client.get_experiment_by_name(model)
     if found is None:
         with unless("RESOURCE_ALREADY_EXISTS"):
-            return str(client.create_experiment(model, tags=_KIND))
+            return str(client.create_experiment(model))
         found = client.get_experiment_by_name(model)
     if found is None or found.lifecycle_stage != "active":
         raise TrackingError(

@@ -41,8 +41,13 @@ class TrackingServer:
         """The server that `settings` name. Nothing is sent yet.
 
         Raises:
-            InvalidSettings: what they name is no server's URL.
+            InvalidSettings: what they name is no server's URL, or holds a password.
         """
+        if "@" in settings.mlflow_uri:
+            raise InvalidSettings(
+                "SLIPWAY_MLFLOW_URL holds a user's name or password, which would stand in logs and reports: "
+                "leave it out, and give it to MLflow's client as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+            )
         if not settings.mlflow_uri.startswith(("http://", "https://")):
             raise InvalidSettings(
                 f"SLIPWAY_MLFLOW_URL={settings.mlflow_uri!r} is not the URL of an MLflow server: "

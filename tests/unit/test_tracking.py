@@ -122,3 +122,9 @@ def test_what_ends_a_training_early_is_told_and_goes_on(end: Callable[[], BaseEx
 def test_only_a_server_is_taken(url: str) -> None:
     with pytest.raises(InvalidSettings, match=r"SLIPWAY_MLFLOW_URL=.*is not the URL of an MLflow server"):
         Tracker.connect(Settings(mlflow_url=url))
+
+
+def test_a_password_in_the_url_is_refused_and_not_told() -> None:
+    with pytest.raises(InvalidSettings, match="MLFLOW_TRACKING_PASSWORD") as raised:
+        Tracker.connect(Settings(mlflow_url="https://me:secret@mlflow.example"))
+    assert "secret" not in str(raised.value)
