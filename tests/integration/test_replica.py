@@ -1,5 +1,6 @@
 """A real replica (model server, agent, object store) comes to whatever its fleet's newest config says."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -67,16 +68,19 @@ def test_an_agent_that_was_away_catches_up(fleet: Fleet, replica: LocalReplica, 
 
 
 def test_a_replica_says_why_it_cannot_come_to_a_config_and_serves_on(
-    fleet: Fleet, replica: LocalReplica, small_models: Path
+    fleet: Fleet, replica: LocalReplica, small_models: Path, tmp_path: Path
 ) -> None:
     publish(fleet, small_models / "affine" / "1")
-    broken = publish(fleet, small_models / "cut" / "2")
+    folder = shutil.copytree(small_models / "affine" / "1", tmp_path / "broken")
+    index = folder / "variables" / "variables.index"
+    index.write_bytes(index.read_bytes()[:100])
+    broken = publish(fleet, folder)
     serve(fleet, 1)
     fleet.change({"affine": serving_entry("affine", fleet.base_path("affine"), [broken], {})}, "test")
     until(lambda: any(r.error for r in replicas.reports(fleet)), "the replica reports an error")
     (report,) = replicas.reports(fleet)
     assert report.error is not None
-    assert "affine version 2 did not load (state END: OUT_OF_RANGE: Read less bytes than requested" in report.error
+    assert "affine version 2 did not load (state END: DATA_LOSS: not an sstable" in report.error
     assert answer(replica) == (3.0, 1)
     serve(fleet, 1)
     (report,) = replicas.reports(fleet)
