@@ -14,7 +14,7 @@ from tasks.errors import TrackingError
 from tasks.evaluation import Evaluation
 from tasks.records import DatasetRef, Training
 from tasks.tracking import CONFUSION, TAG_REASON, Tracker, TrainingCurves, tracked
-from tests.integration.local import until
+from tests.integration.local import LocalStore, until
 from tests.integration.tracking.conftest import LocalMlflow
 
 TRAINING = Training(
@@ -174,3 +174,20 @@ def test_the_server_may_die_while_a_training_goes_on(
     until(curves.send, "the points that were kept arrive")
     assert client.get_run(curves.run_id).info.status == "FINISHED"
     assert curve(client, curves.run_id, "epoch/loss") == {1: 0.5, 2: 0.4, 3: 0.3}
+
+
+def test_the_store_behind_mlflow_may_be_away_when_a_training_ends(
+    weed: LocalStore, tracker: Tracker, client: MlflowClient, model: str
+) -> None:
+    run_id = tracker.start(model, TRAINING, "bold-lynx")
+    weed.kill()
+    try:
+        finishing = threading.Thread(target=tracker.finish, args=(run_id, EVALUATION))
+        finishing.start()
+        until(lambda: "held_out/accuracy" in client.get_run(run_id).data.metrics, "the metrics are there")
+        assert client.get_run(run_id).info.status == "RUNNING", "the picture has no place yet"
+    finally:
+        weed.start()
+    finishing.join(90)
+    assert client.get_run(run_id).info.status == "FINISHED"
+    assert [file.path for file in client.list_artifacts(run_id)] == [CONFUSION]
