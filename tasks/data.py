@@ -209,7 +209,7 @@ def load_held_out(path: Path) -> HeldOut:
         Corrupt: it is cut off, changed, or something else.
     """
     try:
-        arrays = _arrays(path, ("x", "y", "about", "held_sha256"))
+        arrays = read_arrays(path, ("x", "y", "about", "held_sha256"))
     except InvalidData as error:
         raise Corrupt(f"{path} holds no held-out examples: {error}") from None
     expected = arrays.pop("held_sha256").tobytes().decode(errors="replace")
@@ -235,7 +235,7 @@ def _mnist() -> tuple[Array, Array]:
             f"The data mnist, all 70,000 digits, is not at hand: {error} Where no network reaches it use mnist-5k, or "
             "give the path of an .npz with arrays x and y."
         ) from None
-    parts = _arrays(path, ("x_train", "y_train", "x_test", "y_test"))
+    parts = read_arrays(path, ("x_train", "y_train", "x_test", "y_test"))
     x = np.concatenate([parts["x_train"], parts["x_test"]]).reshape(-1, *IMAGE_SHAPE)
     return x, np.concatenate([parts["y_train"], parts["y_test"]]).astype(np.int64)
 
@@ -245,18 +245,18 @@ def _read_npz(path: Path) -> tuple[Array, Array]:
         raise InvalidData(
             f"No data at {str(path)!r}: give mnist-5k, mnist, or the path of an existing .npz with arrays x and y."
         )
-    arrays = _arrays(path, ("x", "y"))
+    arrays = read_arrays(path, ("x", "y"))
     return arrays["x"], arrays["y"]
 
 
-def _arrays(path: Path, wanted: tuple[str, ...]) -> dict[str, Array]:
-    """The wanted arrays of an `.npz`; objects are never unpickled, which could run code.
+def read_arrays(path: Path, wanted: tuple[str, ...] = ()) -> dict[str, Array]:
+    """The wanted arrays of an `.npz`, or all of them; objects are never unpickled, which could run code.
 
     Raises:
         InvalidData: no `.npz`, cut off, an array missing or made of Python objects.
     """
     if not path.is_file():
-        raise InvalidData(f"{path} is no file: expected an .npz with arrays {', '.join(wanted)}.")
+        raise InvalidData(f"{path} is no file: expected an .npz with arrays {' and '.join(wanted) or 'by name'}.")
     if not zipfile.is_zipfile(path):
         raise InvalidData(
             f"{path} ({path.stat().st_size} bytes) is no .npz or was cut off: its end is not that of a zip archive. "
@@ -271,7 +271,7 @@ def _arrays(path: Path, wanted: tuple[str, ...]) -> dict[str, Array]:
                     f"{path} has no array {missing[0]!r}, only {', '.join(map(repr, archive.files)) or 'none at all'}: "
                     f"expected {' and '.join(wanted)}, as np.savez(path, x=..., y=...) writes them."
                 )
-            for name in wanted:
+            for name in wanted or archive.files:
                 arrays[name] = _member(archive, name, path)
     except _UNREADABLE as error:
         raise InvalidData(

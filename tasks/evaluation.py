@@ -1,0 +1,51 @@
+"""How good a classifier is on examples that training never saw."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+_SMALLEST = 1e-7  # probability below which a loss would no longer be told apart from infinity
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracy in 0..1, mean cross-entropy, and how often each true class was taken for which."""
+
+    accuracy: float
+    loss: float
+    class_accuracy: Mapping[int, float]  # of the classes that occur
+    confusion: Array  # int64 [C, C], rows the true class, columns the predicted one
+
+    def metrics(self) -> dict[str, float]:
+        """By name: `accuracy`, `loss`, and `accuracy_class_7` for each class that occurs."""
+        classes = {f"accuracy_class_{number}": value for number, value in self.class_accuracy.items()}
+        return {"accuracy": self.accuracy, "loss": self.loss, **classes}
+
+
+def evaluate(scores: Array, labels: Array) -> Evaluation:
+    """Compare what a classifier said with the truth.
+
+    Args:
+        scores: float `[N, C]`, probabilities; rows that are none (negative, or not of sum 1) are taken as logits.
+        labels: int64 `[N]` in 0..C-1.
+    """
+    classes = scores.shape[1]
+    values = scores.astype(np.float64)
+    if (values < 0).any() or not np.allclose(values.sum(axis=1), 1, atol=1e-2):
+        values = np.exp(values - values.max(axis=1, keepdims=True))
+        values /= values.sum(axis=1, keepdims=True)
+    likelihood = values[np.arange(len(labels)), labels]
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (labels, scores.argmax(axis=1)), 1)
+    totals = confusion.sum(axis=1)
+    return Evaluation(
+        accuracy=float(np.trace(confusion) / len(labels)),
+        loss=float(-np.log(np.clip(likelihood, _SMALLEST, 1)).mean()),
+        class_accuracy={int(c): float(confusion[c, c] / totals[c]) for c in np.flatnonzero(totals)},
+        confusion=confusion,
+    )

@@ -1,0 +1,138 @@
+"""Asking a SavedModel as TensorFlow Serving does: through the session loader, in a process of its own.
+
+`tf.saved_model.load` would say less: it runs models whose variables TensorFlow Serving cannot restore.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.errors import DeadlineExceeded, NotServable
+from tasks.protos import ModelSpec, PredictRequest, PredictResponse
+from tasks.tensors import from_proto, to_proto
+from tasks.tfrecord import read_records, write_records
+
+Array = np.ndarray[Any, Any]
+
+_QUESTIONS, _ANSWERS, _FAILURES = "questions.tfrecord", "answers.tfrecord", "failures.json"
+
+
+@dataclass(frozen=True)
+class Question:
+    """Inputs for one signature."""
+
+    signature: str
+    inputs: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a question was not answered."""
+
+    kind: str  # TensorFlow's error, such as InvalidArgumentError
+    message: str
+
+
+def ask(directory: Path, questions: Sequence[Question], deadline: float = 120.0) -> list[Mapping[str, Array] | Failure]:
+    """What the SavedModel in `directory` answers to each question: its outputs by name, or why there are none.
+
+    Args:
+        deadline: longest time for loading and answering, seconds.
+
+    Raises:
+        NotServable: it cannot be loaded.
+        DeadlineExceeded: it took too long.
+    """
+    with tempfile.TemporaryDirectory(prefix="slipway-session-") as folder:
+        exchange = Path(folder)
+        write_records(exchange / _QUESTIONS, [_request(q).SerializeToString() for q in questions])
+        command = [sys.executable, "-P", "-m", "tasks.session", str(directory.absolute()), folder]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=deadline, check=False)
+        except subprocess.TimeoutExpired:
+            raise DeadlineExceeded(
+                f"{directory} was not loaded and asked {len(questions)} questions within {deadline:g} s: the model is "
+                "too slow for this machine, or the machine too busy."
+            ) from None
+        failures = {n: Failure(*f) for n, f in _read_failures(exchange / _FAILURES).items()}
+        if None in failures:
+            raise NotServable(f"{directory} cannot be loaded: {failures[None].message}")
+        if done.returncode != 0:
+            raise NotServable(f"{directory} cannot be loaded: {_last_words(done)}")
+        answers = [PredictResponse.FromString(record) for record in read_records(exchange / _ANSWERS)]
+        return [failures.get(n) or _outputs(answer) for n, answer in enumerate(answers)]
+
+
+def _request(question: Question) -> PredictRequest:
+    inputs = {name: to_proto(array) for name, array in question.inputs.items()}
+    return PredictRequest(model_spec=ModelSpec(signature_name=question.signature), inputs=inputs)
+
+
+def _outputs(answer: PredictResponse) -> dict[str, Array]:
+    return {name: from_proto(tensor) for name, tensor in answer.outputs.items()}
+
+
+def _read_failures(path: Path) -> dict[int | None, tuple[str, str]]:
+    """By number of the question; None for the loading itself."""
+    if not path.exists():
+        return {}
+    return {number: (kind, message) for number, kind, message in json.loads(path.read_text())}
+
+
+def _last_words(done: "subprocess.CompletedProcess[str]") -> str:
+    if done.returncode < 0:
+        return f"the process that tried was ended by signal {-done.returncode}; if that is 9, memory ran out."
+    lines = done.stderr.strip().splitlines()
+    return f"{lines[-1]}" if lines else f"the process that tried ended with code {done.returncode} and no word."
+
+
+def _first_line(error: Exception) -> str:
+    """What a TensorFlow error says, without the trace of the graph below it."""
+    message = str(getattr(error, "message", error)).strip()
+    return next((line.strip() for line in message.splitlines() if line.strip()), type(error).__name__)
+
+
+def main(directory: str, exchange: str) -> None:
+    """The process that asks: reads the questions in `exchange` and writes answers and failures beside them."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+
+    folder = Path(exchange)
+    requests = [PredictRequest.FromString(record) for record in read_records(folder / _QUESTIONS)]
+    failures: list[tuple[int | None, str, str]] = []
+    answers = []
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        try:
+            graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], directory)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason
+            (folder / _FAILURES).write_text(json.dumps([(None, type(error).__name__, _first_line(error))]))
+            return
+        for number, request in enumerate(requests):
+            answer = PredictResponse()
+            try:
+                outputs = _run(session, graph.signature_def[request.model_spec.signature_name], request)
+                answer = PredictResponse(outputs={name: to_proto(value) for name, value in outputs.items()})
+            except Exception as error:  # noqa: BLE001 - as above
+                failures.append((number, type(error).__name__, _first_line(error)))
+            answers.append(answer.SerializeToString())
+    write_records(folder / _ANSWERS, answers)
+    (folder / _FAILURES).write_text(json.dumps(failures))
+
+
+def _run(session: Any, signature: Any, request: PredictRequest) -> dict[str, Array]:
+    fetches = {name: info.name for name, info in signature.outputs.items()}
+    feeds = {signature.inputs[name].name: from_proto(tensor) for name, tensor in request.inputs.items()}
+    outputs: dict[str, Array] = session.run(fetches, feeds)
+    return outputs
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
