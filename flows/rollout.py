@@ -5,6 +5,7 @@ from prefect.runtime import flow_run
 
 from flows.reconcile import reconcile
 from tasks.plan import Strategy
+from tasks.registry import tell_registry
 from tasks.rollout import accept, apply, await_fleet, begin, end, plan, take_back
 from tasks.validate import ValidationReport, validate
 
@@ -29,6 +30,9 @@ def rollout(model: str, version: int, fleet: str = "default", strategy: Strategy
             report.require_passed()
         accept(fleet, record)
     except BaseException as error:
-        raise take_back(fleet, record, error) from error
+        failure = take_back(fleet, record, error)
+        tell_registry(model, version)
+        raise failure from error
     end(fleet, record)
+    tell_registry(model, version)
     return report

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tasks import graph_ops, layout, signing, versions
@@ -23,7 +23,7 @@ def publish_version(
     model: str,
     directory: Path,
     *,
-    signatures: dict[str, SignatureSpec],
+    signatures: Mapping[str, SignatureSpec],
     golden: str | None,
     training: Training,
     run: str,

@@ -1,15 +1,21 @@
 """The model registry: one registered version in MLflow per published version, and the champion among them."""
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from tasks.errors import NotFound
+from tasks import layout, versions
+from tasks.errors import NotFound, TrackingError
 from tasks.records import Manifest, Verdict
-from tasks.settings import Settings
+from tasks.settings import Settings, settings
+from tasks.step import step, with_store
+from tasks.store import Store
 from tasks.tracking_server import LONGEST_TAG, TrackingServer, log_artifact, unless
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
 
 CHAMPION = "champion"
 MANIFEST = "manifest.json"
@@ -111,3 +117,28 @@ def _registered_number(client: "MlflowClient", model: str, version: int) -> str:
     if number is None:
         raise NotFound(f"{model} version {version} is not registered in MLflow: register it before its verdict.")
     return number
+
+
+def register_version(store: Store, manifest: Manifest) -> str:
+    """Register a published version with the settings' MLflow server; its number there."""
+    source = store.uri(layout.version_prefix(manifest.model, manifest.version)).rstrip("/")
+    return Registry.connect(settings()).registered(manifest, source)
+
+
+def tell_verdict(store: Store, model: str, version: int) -> None:
+    """Have MLflow's registry say what a rollout decided.
+
+    What serves is decided already, so MLflow's absence is no error; the next verdict on the version tells it.
+    """
+    verdict = versions.verdict(store, model, version)
+    if verdict is None:
+        return
+    try:
+        register_version(store, versions.manifest(store, model, version))
+        Registry.connect(settings()).decided(verdict)
+    except TrackingError as error:
+        log.warning("MLflow does not know yet that %s version %d is %s: %s", model, version, verdict.state, error)
+
+
+register = step("register in MLflow", with_store(register_version))
+tell_registry = step("tell MLflow", with_store(tell_verdict))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tasks import golden, layout, replicas, versions
+from tasks import artifacts, golden, layout, replicas, reports, versions
 from tasks.data import HeldOut, load_held_out
 from tasks.errors import Corrupt, ServingError, SlipwayError, ValidationFailed
 from tasks.fleet import Fleet
@@ -53,10 +53,13 @@ class Accuracy(Record):
     examples: int
     live: float
     trained: float | None  # what the manifest says, None where it says nothing
+    error: str | None = None  # why the examples could not all be asked
 
     @property
     def wrong(self) -> str | None:
         """Why this is not good enough, None where it is."""
+        if self.error is not None:
+            return f"held-out examples: {self.error}"
         if self.trained is None or self.live >= self.trained - ACCURACY_TOLERANCE:
             return None
         return f"held-out accuracy {self.live:.4f} through the live server, {self.trained:.4f} when trained"
@@ -124,7 +127,7 @@ def validate_version(
     """
     checks: list[Check] = []
     accuracies: list[Accuracy] = []
-    question = _accuracy_question(manifest.signatures, held_out)
+    question = accuracy_question(manifest.signatures, held_out.x.shape[1:]) if held_out else None
     for replica in asked:
         with ModelServer(replica.grpc_address, replica.rest_url, deadline) as server:
             target = Target(endpoint.model, label=endpoint.label)
@@ -157,6 +160,7 @@ def validate_fleet(fleet: Fleet, model: str, version: int, endpoint: Endpoint) -
         deadline=settings().call_deadline,
     )
     log.info("%s version %d as %s: %s", model, version, endpoint, report.summary())
+    artifacts.show(reports.validation(report), f"{model} version {version} as {endpoint}", "validation", str(endpoint))
     return report
 
 
@@ -221,10 +225,6 @@ def accuracy_question(
     return min(found, key=lambda f: f[0])[1] if found else None
 
 
-def _accuracy_question(signatures: Mapping[str, SignatureSpec], held_out: HeldOut | None) -> AccuracyQuestion | None:
-    return None if held_out is None else accuracy_question(signatures, held_out.x.shape[1:])
-
-
 def _asker(
     predict: Callable[..., Answer], target: Target, signature: str, *spec: SignatureSpec
 ) -> Callable[[Mapping[str, Array]], Answer]:
@@ -258,6 +258,18 @@ def _check(
     return Check(replica, protocol, signature, asked, wrong, statistics.median(times) if times else 0.0)
 
 
+def held_out_classes(
+    server: ModelServer, target: Target, question: AccuracyQuestion, x: Array
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The class int64 `[N]` that the live server answers for each example of `x` `[N, …]`."""
+    found = []
+    for start in range(0, len(x), _BATCH):
+        inputs = {question.input: x[start : start + _BATCH]}
+        answer = server.predict_grpc(target, question.signature, inputs).outputs[question.output]
+        found.append(answer.argmax(axis=-1) if question.probabilities else answer)
+    return np.concatenate(found).astype(np.int64)
+
+
 def _accuracy(
     server: ModelServer,
     target: Target,
@@ -266,17 +278,12 @@ def _accuracy(
     held_out: HeldOut,
     manifest: Manifest,
 ) -> Accuracy:
-    right = 0
+    trained, right, failed = manifest.training.metrics.get("accuracy"), 0.0, None
     try:
-        for start in range(0, len(held_out.y), _BATCH):
-            x = held_out.x[start : start + _BATCH]
-            answer = server.predict_grpc(target, question.signature, {question.input: x}).outputs[question.output]
-            classes = answer.argmax(axis=-1) if question.probabilities else answer
-            right += int((classes == held_out.y[start : start + _BATCH]).sum())
+        right = float((held_out_classes(server, target, question, held_out.x) == held_out.y).mean())
     except SlipwayError as error:
-        log.warning("replica %s stopped answering held-out examples: %s", replica, error)
-    trained = manifest.training.metrics.get("accuracy")
-    return Accuracy(replica, question.signature, len(held_out.y), right / len(held_out.y), trained)
+        failed = str(error)
+    return Accuracy(replica, question.signature, len(held_out.y), right, trained, failed)
 
 
 validate = step("validate", with_fleet(validate_fleet))

@@ -1,0 +1,132 @@
+"""A version in the making: a SavedModel on this machine's disk, with all that its manifest will say."""
+
+import dataclasses
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks import artifacts, layout, reports
+from tasks.golden import GOLDEN, read_golden, write_golden
+from tasks.golden_inputs import golden_from_inputs
+from tasks.publish import publish_version
+from tasks.records import DatasetRef, Manifest, Record, SignatureSpec, Training
+from tasks.savedmodel import check_servable, require_saved_model
+from tasks.settings import settings
+from tasks.snapshot import load_snapshot
+from tasks.step import step, with_store
+from tasks.store import Store
+from tasks.tracking import Tracker, tracked
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Build(Record):
+    """A SavedModel that is ready to be published."""
+
+    model: str
+    directory: str
+    signatures: Mapping[str, SignatureSpec]
+    golden: str  # path of the golden examples, relative to the directory
+    training: Training
+
+
+def train_and_export(
+    model: str,
+    factory: str,
+    signatures: Mapping[str, str] | None,
+    data: str,
+    snapshot: DatasetRef,
+    epochs: int,
+    seed: int,
+    run: str,
+) -> Build:
+    """Train what `factory` makes on the snapshot of `data`, followed in MLflow, and export it with golden examples.
+
+    Raises:
+        InvalidData: the data changed since its snapshot was taken.
+        InvalidModel: the factory, a signature or the training failed.
+        TrackingError: MLflow did not take the run.
+    """
+    from tasks.export import export_saved_model
+    from tasks.factory import code_version
+    from tasks.train import train
+
+    directory = _directory(model, run)
+    made_of = Training(factory=factory, seed=seed, epochs=epochs, code_version=code_version(factory), dataset=snapshot)
+    tracker = Tracker.connect(settings())
+    with tracked(tracker, model, made_of, run) as curves:
+        dataset = load_snapshot(data, snapshot)
+        trained = train(factory, dataset, seed=seed, epochs=epochs, signatures=signatures, on_epoch=curves)
+        exported = export_saved_model(trained, directory)
+    tracker.finish(curves.run_id, trained.evaluation)
+    training = dataclasses.replace(made_of, mlflow_run=curves.run_id, metrics=trained.evaluation.metrics())
+    report = reports.training(model, run, training, trained.evaluation, tracker.run_url(curves.run_id))
+    artifacts.show(report, f"Training of {model}", "training", model)
+    return Build(model, str(directory), exported.signatures, exported.golden, training)
+
+
+def prepare_saved_model(model: str, saved_model: str, inputs: str | None, run: str) -> Build:
+    """Take a SavedModel that was made elsewhere, with what it answers to `inputs` as its golden examples.
+
+    Args:
+        saved_model: its folder, which stays as it is.
+        inputs: a file as `tasks.golden_inputs.inputs_from_file` takes it; if None, they are made up.
+
+    Raises:
+        InvalidSavedModel, InvalidData, NotServable: says what is wrong with it, or with the inputs.
+    """
+    source, directory = Path(saved_model), _directory(model, run)
+    signatures = require_saved_model(source)
+    examples = golden_from_inputs(source, Path(inputs) if inputs else None)
+    shutil.copytree(source, directory)
+    (directory / GOLDEN).parent.mkdir(exist_ok=True)
+    write_golden(directory / GOLDEN, examples)
+    return Build(model, str(directory), signatures, GOLDEN, Training())
+
+
+def check_build(build: Build) -> None:
+    """Load the build in a fresh process as TensorFlow Serving loads it, and compare its answers with the golden ones.
+
+    Raises:
+        NotServable: TensorFlow Serving could not serve it, or would answer otherwise.
+    """
+    directory = Path(build.directory)
+    check_servable(directory, read_golden(directory / build.golden), settings().load_deadline)
+
+
+def publish_build(store: Store, build: Build, run: str) -> Manifest:
+    """Publish the build as the next version of its model. Its folder is no longer needed then."""
+    manifest = publish_version(
+        store,
+        build.model,
+        Path(build.directory),
+        signatures=build.signatures,
+        golden=build.golden,
+        training=build.training,
+        run=run,
+    )
+    log.info("published %s version %d", manifest.model, manifest.version)
+    return manifest
+
+
+def discard_build(build: Build) -> None:
+    """Remove a build's folder."""
+    shutil.rmtree(build.directory, ignore_errors=True)
+
+
+def _directory(model: str, run: str) -> Path:
+    """A folder for the build of this run; what an earlier try left there is removed."""
+    directory = settings().home.absolute() / "builds" / f"{layout.model_name(model)}-{run}"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    return directory
+
+
+fit = step("train and export", train_and_export)
+prepare = step("prepare SavedModel", prepare_saved_model)
+check = step("check as TensorFlow Serving loads it", check_build)
+publish = step("publish", with_store(publish_build))
+discard = step("discard build", discard_build)
