@@ -38,7 +38,7 @@ def up(settings: Settings, say: Say) -> None:
     wanted = programs(settings)
     supervisor = Supervisor(settings.home)
     require_distinct(use for program in wanted for use in program.ports)
-    with exclusive(settings.home, settings.start_deadline, say):
+    with exclusive(settings.home, 2 * settings.start_deadline, say):
         if not supervisor.answers():
             _clear_remains(settings.home, say)
         own = processes.listening(processes.members(settings.home))

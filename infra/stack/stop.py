@@ -1,5 +1,6 @@
 """Stopping the local stack: nothing that it started is left, whatever state it is in."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,10 +28,10 @@ def down(settings: Settings, say: Say) -> int:
     if not settings.home.exists():
         return 0
     supervisor = Supervisor(settings.home)
-    with exclusive(settings.home, settings.start_deadline, say):
+    with exclusive(settings.home, 2 * settings.start_deadline, say):
         found = processes.members(settings.home)
-        if supervisor.answers():
-            end_runs(settings.home, say)
+        end_runs(settings.home, say)
+        with contextlib.suppress(StackError):  # a supervisor that is gone, or goes at this moment
             _stop_all(supervisor, say)
         stubborn = processes.end(processes.members(settings.home), _LEFTOVER_SECONDS)
         if stubborn:

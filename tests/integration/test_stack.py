@@ -25,21 +25,20 @@ PROGRAMS = {"store", "prefect", "mlflow", "model-server", "agent", "worker"}
 def kept(stack: LocalStack) -> Path:
     """Something in each server that keeps data; `assert_kept` looks for it."""
     Store.connect(stack.settings).put("kept", b"in the store")
-    mlflow = stack.settings.mlflow_uri
-    experiments = f"{mlflow}/api/2.0/mlflow/experiments"
-    requests.post(f"{experiments}/create", json={"name": "kept"}, timeout=10)
+    mlflow = f"{stack.settings.mlflow_uri}/api/2.0"
+    requests.post(f"{mlflow}/mlflow/experiments/create", json={"name": "kept"}, timeout=10)
+    requests.put(f"{mlflow}/mlflow-artifacts/artifacts/kept.txt", data=b"a file", timeout=10).raise_for_status()
     requests.post(f"{stack.settings.prefect_api}/variables/", json={"name": "kept", "value": "here"}, timeout=10)
     return stack.settings.credentials_file
 
 
 def assert_kept(stack: LocalStack) -> None:
     assert Store.connect(stack.settings).get("kept") == b"in the store"
-    found = requests.get(
-        f"{stack.settings.mlflow_uri}/api/2.0/mlflow/experiments/get-by-name",
-        params={"experiment_name": "kept"},
-        timeout=10,
-    )
+    mlflow = f"{stack.settings.mlflow_uri}/api/2.0"
+    by_name = f"{mlflow}/mlflow/experiments/get-by-name"
+    found = requests.get(by_name, params={"experiment_name": "kept"}, timeout=10)
     assert found.json()["experiment"]["name"] == "kept"
+    assert requests.get(f"{mlflow}/mlflow-artifacts/artifacts/kept.txt", timeout=10).content == b"a file"
     variable = requests.get(f"{stack.settings.prefect_api}/variables/name/kept", timeout=10)
     assert variable.json()["value"] == "here"
 
@@ -72,6 +71,10 @@ def test_credentials_are_for_their_owner_alone(stack: LocalStack) -> None:
     assert len(secret) >= 30
     readable = [*stack.home.glob("logs/*"), stack.home / "supervisord.conf"]
     assert not [path for path in readable if path.is_file() and secret in path.read_text(errors="replace")]
+
+
+def test_files_of_mlflow_runs_lie_in_the_store(stack: LocalStack, kept: Path) -> None:
+    assert Store.connect(stack.settings).get("mlflow/kept.txt") == b"a file"
 
 
 def test_doctor_finds_nothing_wrong(stack: LocalStack) -> None:
