@@ -180,7 +180,7 @@ class Store:
             Corrupt: it ends before `start`.
         """
         at = start
-        for attempt in stamina.retry_context(on=_Broken, attempts=8, timeout=None):
+        for attempt in stamina.retry_context(on=_Broken, attempts=5, timeout=None):
             with attempt:
                 body = self._open(key, at, stop)
                 with self._errors(key, _Broken):

@@ -1,0 +1,37 @@
+"""Stores in memory, for tests that need no server."""
+
+from collections.abc import Iterator
+
+import pytest
+from moto import mock_aws
+
+from tasks.settings import Settings
+from tasks.store import Store
+from tests.unit.fake_s3 import FakeS3, serving
+
+
+@pytest.fixture
+def memory() -> Iterator[Settings]:
+    """Settings of an empty store in memory; unsigned versions are served from it."""
+    with mock_aws():
+        settings = Settings(
+            s3_endpoint="aws",
+            s3_access_key="key",
+            s3_secret_key="secret",  # type: ignore[arg-type]
+            signing="off",
+        )
+        Store.connect(settings).ensure_bucket()
+        yield settings
+
+
+@pytest.fixture
+def store(memory: Settings) -> Store:
+    """A store in memory."""
+    return Store.connect(memory)
+
+
+@pytest.fixture
+def fake_s3() -> Iterator[FakeS3]:
+    """A store over HTTP that misbehaves when asked to."""
+    with serving() as fake:
+        yield fake
