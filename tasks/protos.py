@@ -2,7 +2,7 @@
 
 The generated modules lie inside the `tensorflow` package, and importing any of them the usual way first runs the whole
 of TensorFlow. Here their packages are brought in by themselves; `tensorflow` itself is neither loaded nor stood in for,
-so a later `import tensorflow` (from any thread) is the ordinary one and finds these same messages.
+so an `import tensorflow`, later or in another thread meanwhile, is the ordinary one and finds these same messages.
 """
 
 import importlib
@@ -27,8 +27,6 @@ def _load_on_demand(package: ModuleType) -> None:
 
 def _open_message_packages() -> None:
     """Bring in the packages (empty in themselves) that hold TensorFlow's messages, without their parent."""
-    if "tensorflow" in sys.modules:
-        return
     tensorflow = importlib.util.find_spec("tensorflow")
     for top in ("tensorflow.core", "tensorflow.compiler"):
         spec = tensorflow and importlib.machinery.PathFinder.find_spec(top, tensorflow.submodule_search_locations)
