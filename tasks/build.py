@@ -11,6 +11,7 @@ from tasks import artifacts, layout, reports
 from tasks.golden import GOLDEN, read_golden, write_golden
 from tasks.golden_inputs import golden_from_inputs
 from tasks.publish import publish_version
+from tasks.quiet import without_chatter
 from tasks.records import DatasetRef, Manifest, Record, SignatureSpec, Training
 from tasks.savedmodel import check_servable, require_saved_model
 from tasks.settings import settings
@@ -50,6 +51,11 @@ def train_and_export(
         InvalidModel: the factory, a signature or the training failed.
         TrackingError: MLflow did not take the run.
     """
+    with without_chatter():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # looks for a GPU now rather than in the middle of the training's log
+
     from tasks.export import export_saved_model
     from tasks.factory import code_version
     from tasks.train import train
@@ -125,8 +131,8 @@ def _directory(model: str, run: str) -> Path:
     return directory
 
 
-fit = step("train and export", train_and_export)
+fit = step("train and export", train_and_export, "train and export {model}")
 prepare = step("prepare SavedModel", prepare_saved_model)
 check = step("check as TensorFlow Serving loads it", check_build)
-publish = step("publish", with_store(publish_build))
+publish = step("publish", with_store(publish_build), "publish {build.model}")
 discard = step("discard build", discard_build)

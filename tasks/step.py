@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import logging
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -9,7 +10,7 @@ from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
-from tasks.errors import ServingUnreachable, StoreUnreachable
+from tasks.errors import ServingUnreachable, SlipwayError, StoreUnreachable
 from tasks.fleet import Fleet
 from tasks.settings import settings
 from tasks.store import Store
@@ -18,10 +19,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def step(name: str, function: Callable[P, R]) -> Task[P, R]:
-    """`function` as a task that shows as `name` in the Prefect UI."""
+def step(name: str, function: Callable[P, R], run_name: str | None = None) -> Task[P, R]:
+    """`function` as a task called `name`, its runs called `run_name` with the task's arguments filled in."""
     return task(
         name=name,
+        task_run_name=run_name or name,
         cache_policy=NO_CACHE,
         retries=3,
         retry_delay_seconds=[1, 2, 4],
@@ -57,3 +59,16 @@ async def _is_transport_error(_task: Any, _run: TaskRun, state: State[Any]) -> b
     """Whether trying again may help: a server gave no answer. A wrong model stays wrong."""
     result = await state.aresult(raise_on_failure=False)
     return isinstance(result, StoreUnreachable | ServingUnreachable)
+
+
+class _InOneSentence(logging.Filter):
+    """Our own errors say what was wrong and what to do; a stack trace below them would only hide it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], SlipwayError):
+            record.exc_info = None
+        return True
+
+
+for _runs in ("prefect.task_runs", "prefect.flow_runs"):
+    logging.getLogger(_runs).addFilter(_InOneSentence())

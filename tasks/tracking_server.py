@@ -34,7 +34,7 @@ class TrackingServer:
 
     uri: str
     deadline: float  # of one call, seconds
-    patience: float = 60.0  # for a server that starts again while there is work to lose, seconds
+    patience: float = 120.0  # for a server that starts again while there is work to lose, seconds
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:

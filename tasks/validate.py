@@ -286,4 +286,4 @@ def _accuracy(
     return Accuracy(replica, question.signature, len(held_out.y), right, trained, failed)
 
 
-validate = step("validate", with_fleet(validate_fleet))
+validate = step("validate", with_fleet(validate_fleet), "validate {endpoint}")

@@ -1,5 +1,6 @@
 """Commands that deliver: release, publish, rollout, rollback. Each runs its flow here, seen in the Prefect UI."""
 
+import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -112,4 +113,29 @@ def see_flows() -> None:
         ) from None
     from infra.stack.programs import flow_environment
 
-    os.environ.update(flow_environment(settings()))
+    # Prefect's own lines, tracebacks among them, are for its UI; here the steps speak, and errors in one sentence.
+    os.environ.update(
+        flow_environment(settings())
+        | {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore"}
+    )
+    console = logging.StreamHandler()
+    console.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
+    steps = logging.getLogger("tasks")
+    steps.setLevel(logging.INFO)
+    steps.addHandler(console)
+    import prefect.main  # noqa: F401 - sets up logging, and would take the handler away again
+
+    logging.getLogger("prefect.flow_runs").addHandler(_FirstAddress(console))
+
+
+class _FirstAddress(logging.Handler):
+    """Tells where the run is to be seen, and nothing else that Prefect says of runs."""
+
+    def __init__(self, console: logging.Handler) -> None:
+        super().__init__(logging.INFO)
+        self._console: logging.Handler | None = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._console is not None and record.getMessage().startswith("View at "):
+            self._console.handle(record)
+            self._console = None
