@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from tasks.data import load_dataset
 from tasks.errors import TrackingError
 from tasks.evaluation import Evaluation
 from tasks.records import DatasetRef, Training
 from tasks.tracking import CONFUSION, TAG_REASON, Tracker, TrainingCurves, tracked
+from tasks.tracking_server import TrackingServer
+from tasks.train import train
 from tests.integration.local import LocalStore, until
 from tests.integration.tracking.conftest import LocalMlflow
 
@@ -63,6 +67,23 @@ def test_a_training_leaves_its_parameters_curves_metrics_and_picture(
     assert run.data.metrics["held_out/accuracy_class_1"] == 0.98
     picture = client.download_artifacts(curves.run_id, CONFUSION, str(tmp_path))
     assert Path(picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_real_training_has_each_of_its_epochs_in_its_curves(
+    tracker: Tracker, client: MlflowClient, model: str
+) -> None:
+
+    with tracked(tracker, model, TRAINING, "bold-lynx") as curves:
+        trained = train("tasks.models:sequential_mlp", load_dataset("mnist-5k", 0), seed=7, epochs=2, on_epoch=curves)
+    tracker.finish(curves.run_id, trained.evaluation)
+
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        expected = {number: metrics[name] for number, metrics in enumerate(trained.history, 1)}
+        assert curve(client, curves.run_id, f"epoch/{name}") == pytest.approx(expected)
+    kept = client.get_run(curves.run_id).data.metrics
+    assert {name: kept[f"held_out/{name}"] for name in trained.evaluation.metrics()} == pytest.approx(
+        trained.evaluation.metrics()
+    )
 
 
 def test_curves_can_be_watched_while_the_training_goes_on(tracker: Tracker, client: MlflowClient, model: str) -> None:
@@ -158,8 +179,10 @@ def test_an_experiment_that_was_deleted_is_named(tracker: Tracker, client: Mlflo
 
 
 def test_the_server_may_die_while_a_training_goes_on(
-    local_mlflow: LocalMlflow, tracker: Tracker, client: MlflowClient, model: str
+    local_mlflow: LocalMlflow, client: MlflowClient, model: str
 ) -> None:
+    patient = replace(TrackingServer.connect(local_mlflow.settings), patience=200.0)  # the server may start slowly
+    tracker = Tracker(patient)
     curves = TrainingCurves(tracker, tracker.start(model, TRAINING, "bold-lynx"))
     curves(1, {"loss": 0.5})
     local_mlflow.kill()
@@ -170,7 +193,7 @@ def test_the_server_may_die_while_a_training_goes_on(
         finishing.start()
     finally:
         local_mlflow.start()
-    finishing.join(60)
+    finishing.join(200)
     until(curves.send, "the points that were kept arrive")
     assert client.get_run(curves.run_id).info.status == "FINISHED"
     assert curve(client, curves.run_id, "epoch/loss") == {1: 0.5, 2: 0.4, 3: 0.3}
