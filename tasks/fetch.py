@@ -71,6 +71,7 @@ def require_whole(store: Store, manifest: Manifest) -> None:
     for path in listed:
         if not layout.is_plain_path(path):
             raise Corrupt(f"The manifest of {name} names the path {path!r}, which leaves the version's folder.")
+    for path in listed:
         if any(str(folder) in listed for folder in PurePosixPath(path).parents):
             raise Corrupt(f"The manifest of {name} names {path!r}, and a file where its folder would be.")
     if len(listed) != len(manifest.files):

@@ -1,37 +1,61 @@
-"""Stores in memory, for tests that need no server."""
+"""What several tests of the steps need and is costly to make: real digits, and one model trained and exported."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from moto import mock_aws
 
-from tasks.settings import Settings
-from tasks.store import Store
-from tests.unit.fake_s3 import FakeS3, serving
+from tests.unit.stores import _memories, fake_s3, memory, store  # noqa: F401 - fixtures
+
+if TYPE_CHECKING:
+    from tasks.data import Dataset
+    from tasks.export import ExportedModel
+    from tasks.train import TrainedModel
+
+EPOCHS = 15
+SEED = 1
+
+
+@pytest.fixture(scope="session")
+def digits() -> "Dataset":
+    """5,000 real digits."""
+    from tasks.data import load_dataset
+
+    return load_dataset("mnist-5k", split_seed=0)
+
+
+@pytest.fixture(scope="session")
+def few_digits(digits: "Dataset") -> "Dataset":
+    """200 real digits: too few to learn from, enough to train on."""
+    from tasks.data import split
+
+    return split("few", digits.x_train[:200], digits.y_train[:200], split_seed=0)
+
+
+@pytest.fixture(scope="session")
+def trained(digits: "Dataset") -> "TrainedModel":
+    """The custom model, trained as a release trains it."""
+    from tasks.train import train
+
+    return train("tasks.models:mlp", digits, seed=SEED, epochs=EPOCHS)
+
+
+@pytest.fixture(scope="session")
+def exported(trained: "TrainedModel", tmp_path_factory: pytest.TempPathFactory) -> "ExportedModel":
+    """The custom model, exported. Tests that harm it take a copy."""
+    from tasks.export import export_saved_model
+
+    return export_saved_model(trained, tmp_path_factory.mktemp("exported") / "1")
 
 
 @pytest.fixture
-def memory() -> Iterator[Settings]:
-    """Settings of an empty store in memory; unsigned versions are served from it."""
-    with mock_aws():
-        settings = Settings(
-            s3_endpoint="aws",
-            s3_access_key="key",
-            s3_secret_key="secret",  # type: ignore[arg-type]
-            signing="off",
-        )
-        Store.connect(settings).ensure_bucket()
-        yield settings
+def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], str]:
+    """Writes a user's own module into the working folder; its name."""
+    monkeypatch.chdir(tmp_path)
 
+    def write(name: str, source: str) -> str:
+        (tmp_path / f"{name}.py").write_text(source)
+        return name
 
-@pytest.fixture
-def store(memory: Settings) -> Store:
-    """A store in memory."""
-    return Store.connect(memory)
-
-
-@pytest.fixture
-def fake_s3() -> Iterator[FakeS3]:
-    """A store over HTTP that misbehaves when asked to."""
-    with serving() as fake:
-        yield fake
+    return write
