@@ -1,0 +1,48 @@
+import subprocess
+import sys
+
+import pytest
+
+BEFORE = """
+import sys
+from tasks import protos, tensors, golden, savedmodel, factory, train, export, data
+loaded = sorted(name for name in sys.modules if name.split(".")[0] in ("tensorflow", "keras"))
+assert "tensorflow" not in loaded and "keras" not in loaded, loaded
+assert not [name for name in loaded if name.startswith("tensorflow.python")], loaded
+"""
+
+RUNS = """
+import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
+model = tf.keras.Sequential([tf.keras.Input((2,)), tf.keras.layers.Dense(1)])
+assert model(tf.ones((3, 2))).shape == (3, 1)
+assert tensor_pb2.TensorProto is protos.TensorProto
+assert isinstance(tf.make_tensor_proto(1.0), protos.TensorProto)
+assert isinstance(tf.train.Example(), protos.Example)
+"""
+
+THREADS = """
+import threading
+barrier, wrong = threading.Barrier(5), []
+def load(module):
+    try:
+        barrier.wait()
+        __import__(module)
+    except BaseException as error:
+        wrong.append(repr(error))
+threads = [threading.Thread(target=load, args=[name]) for name in ["tensorflow", *4 * ["tasks.protos"]]]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert not wrong, wrong
+from tasks import protos
+"""
+
+
+@pytest.mark.parametrize(
+    "program",
+    [BEFORE + RUNS, "import tensorflow\nfrom tasks import protos\n" + RUNS, THREADS + RUNS],
+    ids=["messages first, without TensorFlow", "TensorFlow first", "both at once in threads"],
+)
+def test_messages_and_tensorflow_are_loaded_in_any_order(program: str) -> None:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
