@@ -2,6 +2,7 @@
 
 import logging
 import os
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 from infra.cli.help import example
 from infra.cli.models import Model
 from infra.cli.output import Json, print_json
+from tasks import layout
 from tasks.errors import InvalidInput, InvalidSettings
 from tasks.settings import settings
 
@@ -40,6 +42,7 @@ def release(
     as_json: Json = False,
 ) -> None:
     """Train a model, publish it as the next version, and roll it out once live servers answer as it was trained."""
+    layout.model_name(model)
     if inputs and not saved_model:
         raise InvalidInput("--inputs goes with --saved-model: a trained model's golden examples come from its data.")
     see_flows()
@@ -64,6 +67,34 @@ def release(
         print_json(released)
     else:
         print(f"\n{released.summary()}")
+
+
+@example("slipway publish exported/ --model MLP --inputs examples.json")
+def publish(
+    directory: Annotated[Path, typer.Argument(help="Folder of a SavedModel.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Name of the model, as in /v1/models/NAME.")],
+    inputs: Annotated[
+        Path | None,
+        typer.Option("--inputs", help="Inputs for its golden examples (.npz or .json); made up if not given."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Publish a SavedModel as the next version of a model, without serving it."""
+    from tasks.build import check_build, discard_build, prepare_saved_model, publish_build
+    from tasks.store import Store
+
+    store, run = Store.connect(settings()), f"publish-{uuid.uuid4()}"
+    store.require_suitable()
+    build = prepare_saved_model(model, str(directory), str(inputs) if inputs else None, run)
+    try:
+        check_build(build)
+        manifest = publish_build(store, build, run)
+    finally:
+        discard_build(build)
+    if as_json:
+        print_json(manifest)
+    else:
+        print(f"Published {model} version {manifest.version}: `slipway rollout {model} {manifest.version}` serves it.")
 
 
 @example("slipway rollback MLP --to 3")

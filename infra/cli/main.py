@@ -22,6 +22,7 @@ COMMANDS = {
     "logs": "infra.cli.stack:logs",
     "doctor": "infra.cli.doctor:doctor",
     "release": "infra.cli.delivery:release",
+    "publish": "infra.cli.delivery:publish",
     "rollback": "infra.cli.delivery:rollback",
     "versions": "infra.cli.models:versions",
     "predict": "infra.cli.models:predict",
