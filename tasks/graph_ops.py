@@ -45,7 +45,7 @@ FORBIDDEN = frozenset(f"{_FILES} {_NETWORK} {_CODE}".split())
 _WRITES_CHECKPOINT = frozenset({"MergeV2Checkpoints", "Save", "SaveSlices", "SaveV2"})
 _READS_CHECKPOINT = frozenset({"Restore", "RestoreSlice", "RestoreV2"})
 # Operations that are forbidden by the value of one attribute: unless it is one of these.
-_HARMLESS_VALUES = {
+HARMLESS_VALUES = {
     "DecodeProtoV2": ("descriptor_source", ("", "local://")),  # else the name of a file, or bytes://
     "EncodeProto": ("descriptor_source", ("", "local://")),
     "FixedUnigramCandidateSampler": ("vocab_file", ("",)),
@@ -128,8 +128,8 @@ def forbidden(model: SavedModel, allowed: Collection[str] = ()) -> list[Use]:
 
 
 def _is_forbidden(graph: "_Graph", function: str | None, node: "NodeDef") -> bool:
-    if node.op in _HARMLESS_VALUES:
-        attribute, harmless = _HARMLESS_VALUES[node.op]
+    if node.op in HARMLESS_VALUES:
+        attribute, harmless = HARMLESS_VALUES[node.op]
         return attribute in node.attr and node.attr[attribute].s.decode("utf-8", "replace") not in harmless
     if node.op not in FORBIDDEN:
         return False
