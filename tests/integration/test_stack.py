@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from infra.stack import processes
+from infra.stack.deployments import ROOT, declared, deployed
 from infra.stack.programs import WORK_POOL
 from infra.stack.supervision import Supervisor
 from tasks.store import Store
@@ -49,6 +50,7 @@ def test_everything_is_ready_after_up(stack: LocalStack) -> None:
     assert status["up"]
     pool = requests.get(f"{stack.settings.prefect_api}/work_pools/{WORK_POOL}", timeout=10).json()
     assert pool["type"] == "process"
+    assert declared(ROOT / "prefect.yaml") == deployed(stack.settings.prefect_api)
     assert requests.get(f"http://127.0.0.1:{stack.settings.prefect_port}/", timeout=10).text.startswith("<!")
     Store.connect(stack.settings).require_suitable()
 
@@ -59,7 +61,9 @@ def test_the_stack_at_rest_uses_less_than_2_gb(stack: LocalStack) -> None:
 
 def test_a_second_up_starts_nothing_and_changes_no_credentials(stack: LocalStack) -> None:
     before, secret = stack.pids(), stack.settings.credentials_file.read_bytes()
-    assert "Starting" not in stack.up()
+    said = stack.up()
+    assert "Starting" not in said
+    assert "Deploying" not in said
     assert stack.pids() == before
     assert stack.settings.credentials_file.read_bytes() == secret
 
