@@ -49,7 +49,7 @@ class FileSystemSource:
     stay as they are.
     """
 
-    def __init__(self, set_wanted: SetWanted, interval: int) -> None:
+    def __init__(self, set_wanted: SetWanted, interval: float) -> None:
         self._set_wanted, self._interval = set_wanted, interval
         self._lock = threading.Lock()
         self._models: dict[str, Watched] = {}
