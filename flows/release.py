@@ -8,8 +8,7 @@ from prefect.runtime import flow_run
 from flows.rollout import rollout
 from flows.train import train
 from tasks.build import Build, check, discard, prepare, publish
-from tasks.plan import Strategy
-from tasks.records import Manifest, Record
+from tasks.records import Manifest, Record, Strategy
 from tasks.registry import register
 from tasks.validate import ValidationReport
 

@@ -4,9 +4,9 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.reconcile import reconcile
-from tasks.plan import Strategy
+from tasks.records import Strategy
 from tasks.registry import tell_registry
-from tasks.rollout import accept, apply, await_fleet, begin, end, plan, take_back
+from tasks.rollout import accept, await_fleet, begin, end, plan, serve, take_back
 from tasks.validate import ValidationReport, validate
 
 
@@ -22,13 +22,15 @@ def rollout(model: str, version: int, fleet: str = "default", strategy: Strategy
         RolloutConflict: another rollout of the model is under way.
     """
     reconcile(fleet)
-    record = begin(fleet, model, version, flow_run.id)
+    record = begin(fleet, model, version, strategy, flow_run.id)
     try:
-        for stage in plan(fleet, record, strategy).stages:
-            await_fleet(fleet, apply(fleet, record, stage))
-            report = validate(fleet, model, version, stage.endpoint)
-            report.require_passed()
+        trial, live = plan(fleet, record).stages
+        await_fleet(fleet, serve(fleet, record, trial))
+        validate(fleet, model, version, trial.endpoint).require_passed()
         accept(fleet, record)
+        await_fleet(fleet, serve(fleet, record, live))
+        report = validate(fleet, model, version, live.endpoint)
+        report.require_passed()
     except BaseException as error:
         failure = take_back(fleet, record, error)
         tell_registry(model, version)

@@ -2,14 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from tasks.fleet import FleetConfig, serving_entry
 from tasks.layout import candidate_name
 from tasks.protos import ModelConfig
-from tasks.records import Record
-
-Strategy = Literal["candidate", "labels"]
+from tasks.records import Record, Strategy
 
 STABLE, CANARY = "stable", "canary"
 

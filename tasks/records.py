@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from tasks.errors import Corrupt
 from tasks.processes import ProcessRef
 
+Strategy = Literal["candidate", "labels"]
 VerdictState = Literal["accepted", "rejected", "retired"]
 
 
@@ -160,8 +161,9 @@ class RolloutRecord(Record):
 
     model: str
     version: int
+    strategy: Strategy
     run: str
-    process: ProcessRef
+    process: ProcessRef  # that works on it: the one that began it, or that takes it back
     deadline: datetime  # from when on anyone may take the rollout for dead
     # The fleet's config before the rollout's first change (0: the fleet served nothing); None while nothing is changed.
     previous_config: int | None = None

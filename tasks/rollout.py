@@ -8,15 +8,15 @@ from tasks import layout, replicas, versions
 from tasks.errors import LoadFailed, NotFound, RolloutConflict, RolloutFailed, SlipwayError, ValidationFailed
 from tasks.fleet import Fleet, FleetConfig
 from tasks.layout import candidate_name
-from tasks.plan import Plan, Stage, Strategy, plan_rollout, stage_entries
+from tasks.plan import Plan, Stage, plan_rollout, stage_entries
 from tasks.processes import is_gone, this_process
-from tasks.records import RolloutRecord, Verdict, VerdictState, now
+from tasks.records import RolloutRecord, Strategy, Verdict, VerdictState, now
 from tasks.step import step, with_fleet
 
 log = logging.getLogger(__name__)
 
 
-def begin_rollout(fleet: Fleet, model: str, version: int, run: str) -> RolloutRecord:
+def begin_rollout(fleet: Fleet, model: str, version: int, strategy: Strategy, run: str) -> RolloutRecord:
     """Take the model's place in the fleet for this run, so that whoever finds it dead can restore what was before.
 
     Raises:
@@ -26,7 +26,7 @@ def begin_rollout(fleet: Fleet, model: str, version: int, run: str) -> RolloutRe
     versions.manifest(fleet.store, model, version)
     # Two changes to reach, twice validated, and the way back.
     deadline = now() + timedelta(seconds=5 * fleet.deadline)
-    record = RolloutRecord(model=model, version=version, run=run, process=this_process(), deadline=deadline)
+    record = RolloutRecord(model, version, strategy, run, this_process(), deadline)
     key = layout.rollout_key(fleet.name, model)
     if not fleet.store.create(key, record.to_json()):
         other = rollout_under_way(fleet, model)
@@ -64,9 +64,9 @@ def dead_rollouts(fleet: Fleet) -> list[RolloutRecord]:
     return [r for r in records if r is not None and (now() > r.deadline or is_gone(r.process))]
 
 
-def make_plan(fleet: Fleet, record: RolloutRecord, strategy: Strategy) -> Plan:
-    """What the rollout will do, from what the fleet served when it began."""
-    return plan_rollout(fleet.read(record.previous_config or 0), record.model, record.version, strategy)
+def make_plan(fleet: Fleet, record: RolloutRecord) -> Plan:
+    """What the rollout will do, from what the fleet served when it began: a stage on trial, and one live."""
+    return plan_rollout(fleet.read(record.previous_config or 0), record.model, record.version, record.strategy)
 
 
 def apply_stage(fleet: Fleet, record: RolloutRecord, stage: Stage) -> FleetConfig:
@@ -90,7 +90,7 @@ def restore_previous(fleet: Fleet, record: RolloutRecord) -> FleetConfig:
 
 
 def accept_version(fleet: Fleet, record: RolloutRecord) -> None:
-    """Write that the version was accepted."""
+    """Write that the version was accepted: from here on clients may meet it, and a rollout that dies is finished."""
     _decide(fleet, record, "accepted", "its live answers are those of the trained model")
 
 
@@ -109,8 +109,11 @@ def take_back_version(fleet: Fleet, record: RolloutRecord, cause: BaseException)
     trial = f"{record.model} version {record.version}"
     reason = str(cause) or f"The run was stopped ({type(cause).__name__})."
     try:
+        # The verdict comes first: should this process die now, the rollout is not taken for one to be finished.
         if isinstance(cause, ValidationFailed | LoadFailed | RolloutFailed):
             _decide(fleet, record, "rejected", reason)
+        elif _was_accepted(fleet, record):
+            _decide(fleet, record, "retired", reason)
         config = restore_previous(fleet, record)
         replicas.await_config(fleet, config)
         end_rollout(fleet, record)
@@ -124,23 +127,31 @@ def take_back_version(fleet: Fleet, record: RolloutRecord, cause: BaseException)
 def recover_rollout(fleet: Fleet, record: RolloutRecord) -> str:
     """Finish or undo the rollout of a run that is dead; what was done, in one sentence.
 
-    An accepted version stays: its verdict is written after it was proven. Anything less is undone.
+    An accepted version had proven itself on every replica, and clients may have met it: its rollout is finished.
+    Anything less is undone.
     """
-    verdict = versions.verdict(fleet.store, record.model, record.version)
     trial = f"{record.model} version {record.version}, which the dead run {record.run} was rolling out,"
-    if verdict is not None and verdict.state == "accepted" and verdict.run == record.run:
-        end_rollout(fleet, record)
-        return f"{trial} had been accepted: finished."
+    # Whoever comes back from the dead must find that the place is not its own any more, before the fleet is changed.
+    record = dataclasses.replace(record, process=this_process())
+    fleet.store.put(layout.rollout_key(fleet.name, record.model), record.to_json())
     if record.previous_config is None:
         end_rollout(fleet, record)
-        return f"{trial} had not begun: nothing to take back."
-    # Whoever comes back from the dead must find that the place is not its own any more, before the fleet is changed.
-    record = dataclasses.replace(record, run=f"{record.run}, recovered", process=this_process())
-    fleet.store.put(layout.rollout_key(fleet.name, record.model), record.to_json())
+        return f"{trial} had changed nothing."
+    if _was_accepted(fleet, record):
+        _, live = make_plan(fleet, record).stages
+        replicas.await_config(fleet, apply_stage(fleet, record, live))
+        end_rollout(fleet, record)
+        return f"{trial} had been accepted: it serves."
     config = restore_previous(fleet, record)
     replicas.await_config(fleet, config)
     end_rollout(fleet, record)
     return f"{trial} was taken back. {_said(config, record.model)}"
+
+
+def _was_accepted(fleet: Fleet, record: RolloutRecord) -> bool:
+    """Whether this very rollout accepted the version."""
+    verdict = versions.verdict(fleet.store, record.model, record.version)
+    return verdict is not None and (verdict.state, verdict.run) == ("accepted", record.run)
 
 
 def served_version(fleet: Fleet, model: str) -> int | None:
@@ -185,7 +196,7 @@ def _said(config: FleetConfig, model: str) -> str:
 
 begin = step("begin rollout", with_fleet(begin_rollout))
 plan = step("plan", with_fleet(make_plan))
-apply = step("serve", with_fleet(apply_stage), "serve {record.model} {record.version} as {stage.endpoint}")
+serve = step("serve", with_fleet(apply_stage), "serve {record.model} {record.version} as {stage.endpoint}")
 await_fleet = step("await every replica", with_fleet(replicas.await_config))
 accept = step("accept", with_fleet(accept_version), "accept {record.model} {record.version}")
 end = step("end rollout", with_fleet(end_rollout))

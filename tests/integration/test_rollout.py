@@ -131,7 +131,7 @@ def test_rolling_back_serves_the_accepted_version_before_and_skips_rejected_ones
 
 def test_a_rollout_that_is_under_way_keeps_others_out(fleet: Fleet, small_models: Path) -> None:
     publish_affine(fleet.store, small_models, 1)
-    begin_rollout(fleet, "affine", 1, "another run")
+    begin_rollout(fleet, "affine", 1, "candidate", "another run")
     with pytest.raises(RolloutConflict, match="version 1 by run another run"):
         rollout("affine", 1, fleet.name)
 
@@ -142,8 +142,8 @@ def test_a_rollout_whose_run_died_is_taken_back_and_its_run_can_change_nothing_a
     for number in (1, 2):
         publish_affine(fleet.store, small_models, number)
     rollout("affine", 1, fleet.name)
-    record = begin_rollout(fleet, "affine", 2, "a run that will be taken for dead")
-    trial, live = make_plan(fleet, record, "candidate").stages
+    record = begin_rollout(fleet, "affine", 2, "candidate", "a run that will be taken for dead")
+    trial, live = make_plan(fleet, record).stages
     replicas.await_config(fleet, apply_stage(fleet, record, trial))
     monkeypatch.setattr("tasks.rollout.is_gone", lambda process: process == record.process)
     assert reconcile(fleet.name) == [
