@@ -14,9 +14,10 @@ from infra.cli.help import example
 from infra.cli.output import Json, megabytes, print_json
 from infra.stack import probes, processes
 from infra.stack.ports import require_distinct, require_free
-from infra.stack.programs import EMBEDDED, model_server_command, programs
+from infra.stack.programs import programs
 from infra.stack.supervision import Supervisor
 from tasks.errors import InvalidSettings, SlipwayError
+from tasks.model_server import EMBEDDED, model_server_command
 from tasks.settings import Settings, settings, unknown_variables
 
 STACK_MEMORY = 2_000_000_000  # bytes that the stack may use at rest

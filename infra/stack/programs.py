@@ -9,6 +9,7 @@ from pathlib import Path
 from infra.stack import probes
 from infra.stack.credentials import profile_file
 from tasks.errors import InvalidSettings
+from tasks.model_server import model_server_command
 from tasks.settings import Settings
 
 WORK_POOL = "slipway"
@@ -16,7 +17,6 @@ MONITORING = Path(__file__).with_name("monitoring.config")
 MLFLOW_ARTIFACTS = "mlflow"  # prefix in the bucket
 GRPC_OFFSET = 10_000  # the store's gRPC ports lie this far above its others, by its own convention
 PYTHON = str(Path(sys.prefix, "bin", "python"))  # one name for it, whichever of its names runs this command
-EMBEDDED = (PYTHON, "-m", "infra.modelserver")
 
 
 @dataclass(frozen=True)
@@ -191,27 +191,6 @@ def model_server(settings: Settings) -> Program:
         ports=(PortUse(grpc, "SLIPWAY_GRPC_PORT"), PortUse(rest, "SLIPWAY_REST_PORT")),
         steady_seconds=30,
     )
-
-
-def model_server_command(settings: Settings) -> tuple[str, ...]:
-    """The model server that `settings.model_server` chooses, without flags.
-
-    Raises:
-        InvalidSettings: it names a binary that is not there, or cannot be run.
-    """
-    choice = settings.model_server
-    if choice == "auto":
-        found = shutil.which("tensorflow_model_server")
-        return (found,) if found else EMBEDDED
-    if choice == "embedded":
-        return EMBEDDED
-    found = shutil.which(Path(choice).expanduser())
-    if found is None:
-        raise InvalidSettings(
-            f"SLIPWAY_MODEL_SERVER={choice!r} is no program that can be run: give the path of a "
-            "tensorflow_model_server, or `embedded`, or `auto`."
-        )
-    return (str(Path(found).absolute()),)
 
 
 def agent(settings: Settings) -> Program:

@@ -6,14 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from infra.stack.programs import (
-    EMBEDDED,
-    Program,
-    model_server_command,
-    programs,
-    settings_environment,
-)
-from tasks.errors import InvalidSettings
+from infra.stack.programs import Program, programs, settings_environment
 from tasks.settings import Settings
 
 
@@ -45,24 +38,6 @@ def test_every_model_server_gets_the_same_flags(tmp_path: Path) -> None:
     assert "--file_system_poll_wait_seconds=1" in flags[0]
     assert "--allow_version_labels_for_unavailable_models=true" in flags[0]
     assert f"--model_config_file={tmp_path}/replicas/r1/models.config" in flags[0]
-
-
-def test_auto_takes_a_tensorflow_model_server_from_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert model_server_command(Settings(model_server="auto")) == EMBEDDED
-    binary = tmp_path / "tensorflow_model_server"
-    binary.write_text("")
-    binary.chmod(0o755)
-    assert model_server_command(Settings(model_server="auto")) == (str(binary),)
-    assert model_server_command(Settings(model_server="embedded")) == EMBEDDED
-
-
-def test_a_model_server_that_cannot_be_run_is_refused(tmp_path: Path) -> None:
-    text = tmp_path / "notes.txt"
-    text.write_text("not a program")
-    for choice in (str(text), str(tmp_path / "missing")):
-        with pytest.raises(InvalidSettings, match="SLIPWAY_MODEL_SERVER="):
-            model_server_command(Settings(model_server=choice))
 
 
 def test_no_program_is_told_a_secret(tmp_path: Path) -> None:

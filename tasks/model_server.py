@@ -1,0 +1,33 @@
+"""Which program serves models here: one choice, for the replica and for the sandbox."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from tasks.errors import InvalidSettings
+from tasks.settings import Settings
+
+_PYTHON = str(Path(sys.prefix, "bin", "python"))
+# -P: a folder named infra where the command is run is not ours.
+EMBEDDED = (_PYTHON, "-P", "-m", "infra.modelserver")
+
+
+def model_server_command(settings: Settings) -> tuple[str, ...]:
+    """The model server that `settings.model_server` chooses, without flags.
+
+    Raises:
+        InvalidSettings: it names a binary that is not there, or cannot be run.
+    """
+    choice = settings.model_server
+    if choice == "auto":
+        found = shutil.which("tensorflow_model_server")
+        return (found,) if found else EMBEDDED
+    if choice == "embedded":
+        return EMBEDDED
+    found = shutil.which(Path(choice).expanduser())
+    if found is None:
+        raise InvalidSettings(
+            f"SLIPWAY_MODEL_SERVER={choice!r} is no program that can be run: give the path of a "
+            "tensorflow_model_server, or `embedded`, or `auto`."
+        )
+    return (str(Path(found).absolute()),)
