@@ -74,8 +74,16 @@ def _write_graph(trained: TrainedModel, directory: Path) -> None:
     archive = keras.export.ExportArchive()
     archive.track(trained.loaded.model)
     for endpoint in trained.loaded.endpoints:
+        _put_variables_in_order(endpoint.function, trained.loaded.model)
         archive.add_endpoint(endpoint.signature, endpoint.function)
     archive.write_out(os.fspath(directory), verbose=False)
+
+
+def _put_variables_in_order(function: Any, model: Any) -> None:
+    """Let the same weights become the same bytes: a traced function has its variables in a set, in order of address."""
+    place = {id(variable.value): number for number, variable in enumerate(model.variables)}
+    graph = function.get_concrete_function().graph
+    graph.variables = sorted(graph.variables, key=lambda v: (place.get(id(v), len(place)), v.name))
 
 
 def _endpoints(trained: TrainedModel, signatures: Mapping[str, SignatureSpec]) -> list[Endpoint]:

@@ -1,5 +1,7 @@
 """What several tests of the steps need and is costly to make: real digits, and one model trained and exported."""
 
+import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,9 +55,12 @@ def exported(trained: "TrainedModel", tmp_path_factory: pytest.TempPathFactory) 
 def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], str]:
     """Writes a user's own module into the working folder; its name."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
 
     def write(name: str, source: str) -> str:
         (tmp_path / f"{name}.py").write_text(source)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        importlib.invalidate_caches()
         return name
 
     return write

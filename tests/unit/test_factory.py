@@ -1,0 +1,162 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import InvalidModel
+from tasks.factory import LoadedModel, code_version, load_model
+
+Write = Callable[[str, str], str]
+
+MODELS = """
+import keras
+import tensorflow as tf
+
+not_callable = 3
+ones = [tf.TensorSpec([None, 2], tf.float32, name="x")]
+
+class Pair(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+        self.dense.build((None, 2))
+        self.built = True
+    def call(self, x):
+        return self.dense(x)
+    @tf.function(input_signature=[*ones, tf.TensorSpec([], tf.float32)])
+    def times(self, x, factor):
+        return self.dense(x) * factor
+    @tf.function(input_signature=ones)
+    def plain(self, x):
+        return self.dense(x)
+
+class Bare(keras.Model):
+    def call(self, x):
+        return x
+
+def pair(): return Pair()
+def bare(): return Bare()
+def sequential(): return keras.Sequential([keras.Input((2,), name="x"), keras.layers.Dense(1)])
+def shapeless(): return keras.Sequential([keras.layers.Dense(1)])
+def functional():
+    a, b = keras.Input((2,), name="a"), keras.Input((3,), name="b")
+    return keras.Model({"b": b, "a": a}, keras.layers.Concatenate()([a, b]))
+def nothing(): pass
+def number(): return 5
+def fails(): raise RuntimeError("out of luck\\nsecond line")
+def asks(units): return sequential()
+def _private(): pass
+"""
+
+
+@pytest.fixture
+def models(user_module: Write) -> str:
+    return user_module("my_models", MODELS)
+
+
+def endpoints(model: LoadedModel) -> dict[str, tuple[str, ...]]:
+    return {endpoint.signature: endpoint.inputs for endpoint in model.endpoints}
+
+
+def test_methods_with_an_input_signature_become_signatures_of_their_own_name(models: str) -> None:
+    assert endpoints(load_model(f"{models}:pair")) == {"times": ("x", "factor"), "plain": ("x",)}
+
+
+def test_a_mapping_names_the_signatures(models: str) -> None:
+    loaded = load_model(f"{models}:pair", {"serving_default": "plain", "scaled": "times"})
+    assert endpoints(loaded) == {"serving_default": ("x",), "scaled": ("x", "factor")}
+
+
+def test_a_model_whose_inputs_are_known_is_served_by_default(models: str) -> None:
+    assert endpoints(load_model(f"{models}:sequential")) == {"serving_default": ("x",)}
+    loaded = load_model(f"{models}:functional", {"both": "call"})
+    assert endpoints(loaded) == {"both": ("a", "b")} or endpoints(loaded) == {"both": ("b", "a")}
+
+
+def test_a_functional_model_takes_its_inputs_by_name(models: str) -> None:
+    import tensorflow as tf
+
+    (endpoint,) = load_model(f"{models}:functional").endpoints
+    values = {"a": tf.constant([[1.0, 2.0]]), "b": tf.constant([[3.0, 4.0, 5.0]])}
+    assert endpoint.function(*[values[name] for name in endpoint.inputs]).numpy().tolist() == [[1, 2, 3, 4, 5]]
+
+
+@pytest.mark.parametrize(
+    ("factory", "signatures", "message"),
+    [
+        ("nothing", None, "returned None, expected a Keras model"),
+        ("number", None, "returned an object of type int, expected a Keras model"),
+        ("fails", None, r"failed: RuntimeError: out of luck\. It is called without arguments"),
+        ("asks", None, "failed: TypeError: .*units"),
+        ("absent", None, "has no factory 'absent'; its functions are: pair, bare, sequential"),
+        ("not_callable", None, "is an object of type int, which cannot be called"),
+        ("bare", None, "has nothing to serve: no method bears an input spec"),
+        ("shapeless", None, "let a Sequential begin with keras.Input"),
+        ("pair", {"a": "absent"}, "names the method 'absent', which Pair does not have; .* 'times', 'plain'"),
+        ("pair", {"a": "dense_units"}, "names the method 'dense_units', which Pair does not have"),
+        ("pair", {"a": "call"}, "names the method 'call' of Pair, which has no input spec"),
+        ("sequential", {"a": "summary"}, "'summary' of Sequential, which has no input spec"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(
+    models: str, factory: str, signatures: dict[str, str] | None, message: str
+) -> None:
+    with pytest.raises(InvalidModel, match=message):
+        load_model(f"{models}:{factory}", signatures)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("no colon", "not of the form package.module:function"),
+        ("models:", "not of the form package.module:function"),
+        ("models.py:mlp()", "not of the form package.module:function"),
+        ("no_such_module:f", "no module 'no_such_module' for factory"),
+        ("tasks.no_such_module:f", r"no module 'tasks\.no_such_module' for factory"),
+        ("tasks.models.deeper:f", "no module|cannot be imported"),
+    ],
+)
+def test_a_factory_that_does_not_exist_is_refused(spec: str, message: str) -> None:
+    with pytest.raises(InvalidModel, match=message):
+        load_model(spec)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import no_such_library", "cannot be imported: ModuleNotFoundError: No module named 'no_such_library'"),
+        ("def f(:", "cannot be imported: SyntaxError"),
+        ("1 / 0", "cannot be imported: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_module_that_fails_says_why(user_module: Write, source: str, message: str) -> None:
+    with pytest.raises(InvalidModel, match=message):
+        load_model(f"{user_module('broken', source)}:f")
+
+
+def test_the_code_version_follows_the_source_and_nothing_else(user_module: Write, tmp_path: Path) -> None:
+    def version(name: str) -> str:
+        program = f"from tasks.factory import code_version; print(code_version('{name}:f'))"
+        return subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+        ).stdout.strip()
+
+    first = version(user_module("mine", "def f(): return 1"))
+    assert first.startswith("sha256:")
+    assert len(first) == 71
+    assert version("mine") == first
+    assert version(user_module("mine", "def f(): return 2")) != first
+
+    (tmp_path / "package").mkdir()
+    user_module("package/__init__", "")
+    user_module("package/models", "def f(): pass")
+    user_module("package/layers", "units = 1")
+    whole = version("package.models")
+    user_module("package/layers", "units = 2")
+    assert version("package.models") != whole, "what lies beside the factory belongs to it"
+
+
+def test_the_built_in_models_have_a_code_version() -> None:
+    assert code_version("tasks.models:mlp") == code_version("tasks.models:sequential_mlp")
