@@ -136,7 +136,8 @@ class _Status:
         self.pointer: int = _quick.TF_NewStatus()
 
     def __del__(self) -> None:
-        _quick.TF_DeleteStatus(self.pointer)
+        if _quick is not None:  # as it is when the interpreter ends
+            _quick.TF_DeleteStatus(self.pointer)
 
     def check(self) -> None:
         code = _quick.TF_GetCode(self.pointer)
