@@ -5,7 +5,7 @@ from prefect.runtime import flow_run
 
 from flows.reconcile import reconcile
 from tasks.records import Strategy
-from tasks.registry import tell_registry
+from tasks.registry import tell_mlflow
 from tasks.rollout import accept, await_fleet, begin, end, plan, serve, take_back
 from tasks.validate import ValidationReport, validate
 
@@ -33,8 +33,8 @@ def rollout(model: str, version: int, fleet: str = "default", strategy: Strategy
         report.require_passed()
     except BaseException as error:
         failure = take_back(fleet, record, error)
-        tell_registry(model, version)
+        tell_mlflow(model, version)
         raise failure from error
     end(fleet, record)
-    tell_registry(model, version)
+    tell_mlflow(model, version)
     return report

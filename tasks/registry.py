@@ -1,5 +1,6 @@
 """The model registry: one registered version in MLflow per published version, and the champion among them."""
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 
 CHAMPION = "champion"
 MANIFEST = "manifest.json"
+
+_PATIENCE = 5.0  # seconds that a delivery waits for an MLflow that does not answer
 
 TAG_VERSION = "slipway.version"
 TAG_CONTENT = "slipway.content_id"
@@ -119,26 +122,21 @@ def _registered_number(client: "MlflowClient", model: str, version: int) -> str:
     return number
 
 
-def register_version(store: Store, manifest: Manifest) -> str:
-    """Register a published version with the settings' MLflow server; its number there."""
-    source = store.uri(layout.version_prefix(manifest.model, manifest.version)).rstrip("/")
-    return Registry.connect(settings()).registered(manifest, source)
+def tell_version(store: Store, model: str, version: int) -> None:
+    """Have MLflow's registry hold a published version and, where rollouts have decided about it, their verdict.
 
-
-def tell_verdict(store: Store, model: str, version: int) -> None:
-    """Have MLflow's registry say what a rollout decided.
-
-    What serves is decided already, so MLflow's absence is no error; the next verdict on the version tells it.
+    What is published and what serves is decided in the store, so MLflow's absence holds up no delivery: what it missed
+    it is told the next time that something is decided about the version.
     """
-    verdict = versions.verdict(store, model, version)
-    if verdict is None:
-        return
+    manifest, verdict = versions.manifest(store, model, version), versions.verdict(store, model, version)
+    source = store.uri(layout.version_prefix(model, version)).rstrip("/")
+    registry = Registry(dataclasses.replace(TrackingServer.connect(settings()), patience=_PATIENCE))
     try:
-        register_version(store, versions.manifest(store, model, version))
-        Registry.connect(settings()).decided(verdict)
+        registry.registered(manifest, source)
+        if verdict is not None:
+            registry.decided(verdict)
     except TrackingError as error:
-        log.warning("MLflow does not know yet that %s version %d is %s: %s", model, version, verdict.state, error)
+        log.warning("MLflow was not told of %s version %d: %s", model, version, error)
 
 
-register = step("register in MLflow", with_store(register_version))
-tell_registry = step("tell MLflow", with_store(tell_verdict))
+tell_mlflow = step("tell MLflow", with_store(tell_version), "tell MLflow of {model} {version}")
