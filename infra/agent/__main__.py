@@ -32,7 +32,6 @@ def _run(stop: threading.Event) -> None:
 
     mine = settings()
     server = ModelServer(f"{mine.host}:{mine.grpc_port}", f"http://{mine.host}:{mine.rest_port}", mine.call_deadline)
-
     replica = Replica(Store.connect(mine), server, mine.replica_models, mine.replica_config)
     agent = Agent(mine, replica)
     listener = health.serve(agent, mine.host, mine.agent_port)
