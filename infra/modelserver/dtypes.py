@@ -35,7 +35,8 @@ _NUMPY: dict[int, np.dtype[Any]] = {
     29: np.dtype(ml_dtypes.int4),
     30: np.dtype(ml_dtypes.uint4),
 }
-_DATA_TYPES = {dtype: number for number, dtype in reversed(_NUMPY.items())}
+_QUANTIZED = frozenset(range(11, 14)) | {15, 16}
+_DATA_TYPES = {dtype: number for number, dtype in _NUMPY.items() if number not in _QUANTIZED}
 
 
 def numpy_dtype(data_type: int) -> np.dtype[Any]:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.modelserver import dtypes
-from infra.modelserver.errors import Code, ServingError
+from infra.modelserver.errors import Code, ServingError, invalid_argument
 from infra.modelserver.protos import tensor_pb2, tensorflow_directory
 
 
@@ -58,6 +58,7 @@ _QUICK: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "TF_StringGetSize": (c_size_t, (c_void_p,)),
     "TF_TensorByteSize": (c_size_t, (c_void_p,)),
     "TF_TensorData": (c_void_p, (c_void_p,)),
+    "TF_TensorElementCount": (c_int64, (c_void_p,)),
     "TF_TensorType": (c_int, (c_void_p,)),
     "TF_Version": (c_char_p, ()),
 }
@@ -192,6 +193,10 @@ def tensor_from_proto(serialized: bytes) -> int:
     except ServingError:
         delete(tensor)
         raise
+    if not _quick.TF_TensorElementCount(tensor):  # has no buffer, and the C API reads through it all the same
+        data_type, shape = read_type(tensor), read_shape(tensor)
+        delete(tensor)
+        return new_tensor(data_type, shape, None, 0)
     return tensor
 
 
@@ -238,6 +243,7 @@ def slice_rows(tensor: int, begin: int, end: int) -> int:
     if data_type == dtypes.DT_STRING:
         width = math.prod(shape[1:])
         return _tensor_from_strings(read_strings(tensor)[begin * width : end * width], part)
+    _require_numbers(data_type)
     width = _quick.TF_TensorByteSize(tensor) // shape[0] if shape[0] else 0
     data = _quick.TF_TensorData(tensor)
     return new_tensor(data_type, part, (data or 0) + begin * width, (end - begin) * width)
@@ -249,6 +255,7 @@ def concatenate(tensors: Sequence[int]) -> int:
     shape = (sum(_quick.TF_Dim(tensor, 0) for tensor in tensors), *rest)
     if data_type == dtypes.DT_STRING:
         return _tensor_from_strings([text for tensor in tensors for text in read_strings(tensor)], shape)
+    _require_numbers(data_type)
     sizes = [_quick.TF_TensorByteSize(tensor) for tensor in tensors]
     merged = new_tensor(data_type, shape, None, sum(sizes))
     target = _quick.TF_TensorData(merged)
@@ -257,6 +264,11 @@ def concatenate(tensors: Sequence[int]) -> int:
             (_copy if size < _LARGE else _copy_large)(target, _quick.TF_TensorData(tensor), size)
             target += size
     return merged
+
+
+def _require_numbers(data_type: int) -> None:
+    if not dtypes.is_number(data_type):
+        raise invalid_argument(f"Tensors of DataType {data_type} cannot be sliced or concatenated.")
 
 
 def delete(tensor: int) -> None:

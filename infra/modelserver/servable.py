@@ -209,13 +209,15 @@ class Servable:
         feeds: list[int] = []
         results: list[int] = []
         try:
-            for alias in signature.inputs:
+            for alias, info in signature.inputs.items():
                 array = inputs.get(alias)
-                feeds.append(
-                    runtime.tensor_from_proto(signature.defaults[alias])
-                    if array is None
-                    else runtime.tensor_from_array(array, dtypes.data_type_of(array.dtype))
-                )
+                if array is None:
+                    feeds.append(runtime.tensor_from_proto(signature.defaults[alias]))
+                    continue
+                # Quantized types share NumPy's with plain ones.
+                same = array.dtype == info.dtype and dtypes.is_number(info.data_type)
+                data_type = info.data_type if same else dtypes.data_type_of(array.dtype)
+                feeds.append(runtime.tensor_from_array(array, data_type))
             fetches = tuple([signature.outputs[alias].name for alias in aliases])
             results = self.run_tensors("Predict", self.feed_names(signature), feeds, fetches, timeout)
             return {alias: runtime.array_from_tensor(tensor) for alias, tensor in zip(aliases, results, strict=True)}
