@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import stamina
@@ -226,7 +226,9 @@ class Store:
     def delete_all(self, prefix: str) -> int:
         """Remove all objects under `prefix`, and the parts of uploads that were never finished; how many objects."""
         keys = self.keys(prefix)
-        for key in keys:
+        # SeaweedFS goes on listing an empty folder until it is deleted as if it were an object.
+        folders = {str(parent) + "/" for key in keys for parent in PurePosixPath(key).parents}
+        for key in [*keys, *sorted((f for f in {*folders, prefix} if f.startswith(prefix)), reverse=True)]:
             self.delete(key)
         pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix)
         with self._errors(prefix):

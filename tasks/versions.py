@@ -129,8 +129,8 @@ def discard_abandoned(store: Store, model: str, grace: float) -> list[int]:
     """
     abandoned = set(abandoned_claims(store, model, grace))
     closed = {n for n, is_open in _decided(store, model).items() if not is_open}
-    left = abandoned | (closed & _folders(store, model))
-    return [n for n in sorted(left) if discard(store, model, n)]
+    left = {n for n in closed & _folders(store, model) if store.keys(layout.version_prefix(model, n))}
+    return [n for n in sorted(abandoned | left) if discard(store, model, n)]
 
 
 def _manifest_bytes(store: Store, model: str, version: int) -> bytes:
