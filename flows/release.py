@@ -7,9 +7,10 @@ from prefect.runtime import flow_run
 
 from flows.rollout import rollout
 from flows.train import train
-from tasks.build import Build, check, discard, prepare, publish
+from tasks.build import Build, discard, prepare, publish, try_alone
+from tasks.gate import compare
 from tasks.records import Manifest, Record, Strategy
-from tasks.registry import register
+from tasks.registry import tell_mlflow
 from tasks.validate import ValidationReport
 
 
@@ -41,9 +42,18 @@ def release(
     split_seed: int = 0,
     fleet: str = "default",
     strategy: Strategy = "candidate",
+    force: str | None = None,
 ) -> Release:
-    """Train `model` (see the flow `train`), publish it as the next version, and serve it once it has proven itself."""
-    return deliver(train(model, factory, signatures, data, epochs, seed, split_seed), fleet, strategy)
+    """Train `model` (see the flow `train`), publish it as the next version, and serve it once it has proven itself.
+
+    Args:
+        force: a reason for publishing it even if it is worse than the version that serves; kept with the version.
+
+    Raises:
+        GateFailed: it is worse. Nothing was published.
+        RolloutFailed: it was published, and taken back; says why, and what serves now.
+    """
+    return deliver(train(model, factory, signatures, data, epochs, seed, split_seed), fleet, strategy, force)
 
 
 @flow(name="release-saved-model", flow_run_name="release {model} from a SavedModel")
@@ -53,23 +63,27 @@ def release_saved_model(
     inputs: str | None = None,
     fleet: str = "default",
     strategy: Strategy = "candidate",
+    force: str | None = None,
 ) -> Release:
     """Publish a SavedModel made elsewhere as the next version of `model`, and serve it once it has proven itself.
 
     Args:
         saved_model: its folder.
         inputs: a `.json` of predict requests, or an `.npz`, whose answers are its golden examples.
+        force: as for `release`.
     """
     build = prepare(model, saved_model, inputs, flow_run.id)
-    check(build)
-    return deliver(build, fleet, strategy)
+    try_alone(build)
+    return deliver(build, fleet, strategy, force)
 
 
-def deliver(build: Build, fleet: str, strategy: Strategy) -> Release:
-    """Publish the build, and roll it out."""
+def deliver(build: Build, fleet: str, strategy: Strategy, force: str | None) -> Release:
+    """Publish the build if it is not worse than what serves, and roll it out."""
     try:
-        manifest = publish(build, flow_run.id)
+        comparison = compare(fleet, build, force)
+        comparison.require_passed()
+        manifest = publish(build, flow_run.id, comparison)
     finally:
         discard(build)
-    register(manifest)
+    tell_mlflow(manifest.model, manifest.version)
     return Release(manifest, rollout(manifest.model, manifest.version, fleet, strategy))

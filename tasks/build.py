@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks import artifacts, layout, reports
+from tasks import artifacts, graph_ops, layout, reports
 from tasks.golden import GOLDEN, read_golden, write_golden
 from tasks.golden_inputs import golden_from_inputs
 from tasks.publish import publish_version
 from tasks.quiet import without_chatter
-from tasks.records import DatasetRef, Manifest, Record, SignatureSpec, Training
-from tasks.savedmodel import check_servable, require_saved_model
+from tasks.records import Comparison, DatasetRef, Manifest, Record, SignatureSpec, Training
+from tasks.sandbox import try_saved_model
+from tasks.savedmodel import require_saved_model
 from tasks.settings import settings
+from tasks.signing import Trust
 from tasks.snapshot import load_snapshot
 from tasks.step import step, with_store
 from tasks.store import Store
@@ -83,9 +85,11 @@ def prepare_saved_model(model: str, saved_model: str, inputs: str | None, run: s
 
     Raises:
         InvalidSavedModel, InvalidData, NotServable: says what is wrong with it, or with the inputs.
+        ForbiddenOps: its graph holds operations that touch files or run code; it was not run.
     """
     source, directory = Path(saved_model), _directory(model, run)
     signatures = require_saved_model(source)
+    graph_ops.require_harmless(source, Trust.of(settings()).allowed_ops)
     examples = golden_from_inputs(source, Path(inputs) if inputs else None)
     shutil.copytree(source, directory)
     (directory / GOLDEN).parent.mkdir(exist_ok=True)
@@ -93,18 +97,22 @@ def prepare_saved_model(model: str, saved_model: str, inputs: str | None, run: s
     return Build(model, str(directory), signatures, GOLDEN, Training())
 
 
-def check_build(build: Build) -> None:
-    """Load the build in a fresh process as TensorFlow Serving loads it, and compare its answers with the golden ones.
+def try_build(build: Build) -> None:
+    """Load the build alone, in the model server that serves, and compare its answers with the golden ones.
 
     Raises:
-        NotServable: TensorFlow Serving could not serve it, or would answer otherwise.
+        ForbiddenOps, NotServable, LoadFailed, DeadlineExceeded: as `tasks.sandbox.try_saved_model` does.
     """
     directory = Path(build.directory)
-    check_servable(directory, read_golden(directory / build.golden), settings().load_deadline)
+    try_saved_model(build.model, directory, read_golden(directory / build.golden), settings())
 
 
-def publish_build(store: Store, build: Build, run: str) -> Manifest:
-    """Publish the build as the next version of its model. Its folder is no longer needed then."""
+def publish_build(store: Store, build: Build, run: str, gate: Comparison | None = None) -> Manifest:
+    """Publish the build as the next version of its model. Its folder is no longer needed then.
+
+    Args:
+        gate: how it compared with the version that serves; None where nobody asked.
+    """
     manifest = publish_version(
         store,
         build.model,
@@ -113,6 +121,7 @@ def publish_build(store: Store, build: Build, run: str) -> Manifest:
         golden=build.golden,
         training=build.training,
         run=run,
+        gate=gate,
     )
     log.info("published %s version %d", manifest.model, manifest.version)
     return manifest
@@ -133,6 +142,6 @@ def _directory(model: str, run: str) -> Path:
 
 fit = step("train and export", train_and_export, "train and export {model}")
 prepare = step("prepare SavedModel", prepare_saved_model)
-check = step("check as TensorFlow Serving loads it", check_build)
+try_alone = step("try in a sandbox", try_build, "try {build.model} in a sandbox")
 publish = step("publish", with_store(publish_build), "publish {build.model}")
 discard = step("discard build", discard_build)

@@ -49,3 +49,15 @@ def evaluate(scores: Array, labels: Array) -> Evaluation:
         class_accuracy={int(c): float(confusion[c, c] / totals[c]) for c in np.flatnonzero(totals)},
         confusion=confusion,
     )
+
+
+def class_accuracies(predicted: Array, labels: Array) -> dict[str, float]:
+    """`accuracy`, and `accuracy_class_7` for each class that occurs, as `Evaluation.metrics` names them.
+
+    Args:
+        predicted: int64 `[N]`, any class number.
+        labels: int64 `[N]`, the truth.
+    """
+    right = predicted == labels
+    classes = {f"accuracy_class_{number}": float(right[labels == number].mean()) for number in np.unique(labels)}
+    return {"accuracy": float(right.mean()), **classes}

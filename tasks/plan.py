@@ -94,6 +94,12 @@ def servings(config: FleetConfig) -> dict[str, Serving]:
     }
 
 
+def live_version(config: FleetConfig, model: str) -> int | None:
+    """The version that clients of `model` meet: the one labelled `stable`, else the highest; None where none serves."""
+    found = servings(config).get(model)
+    return found.labels.get(STABLE, max(found.versions, default=None)) if found else None
+
+
 def _candidate_stages(model: str, version: int) -> tuple[Stage, ...]:
     candidate = candidate_name(model)
     return (
@@ -103,8 +109,7 @@ def _candidate_stages(model: str, version: int) -> tuple[Stage, ...]:
 
 
 def _label_stages(current: FleetConfig, model: str, version: int) -> tuple[Stage, ...]:
-    before = servings(current).get(model)
-    stable = before.labels.get(STABLE, max(before.versions, default=None)) if before else None
+    stable = live_version(current, model)
     loaded = tuple(sorted({v for v in (stable, version) if v is not None}))
     labels = {STABLE: stable} if stable is not None else {}
     return (

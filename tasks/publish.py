@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tasks import graph_ops, layout, signing, versions
 from tasks.errors import InvalidSavedModel, NotFound, SlipwayError, StoreError
-from tasks.records import Claim, FileEntry, Manifest, SignatureSpec, Training
+from tasks.records import Claim, Comparison, FileEntry, Manifest, SignatureSpec, Training
 from tasks.store import Store
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ def publish_version(
     golden: str | None,
     training: Training,
     run: str,
+    gate: Comparison | None = None,
 ) -> Manifest:
     """Publish the SavedModel in `directory` as the next version of `model`.
 
@@ -36,6 +37,7 @@ def publish_version(
     Args:
         golden: path of the golden examples, relative to `directory`, or None.
         run: name of the run that publishes.
+        gate: how it compared with the version that serves, or None.
 
     Raises:
         InvalidName: the model could not be served by that name.
@@ -60,6 +62,7 @@ def publish_version(
         signatures=signatures,
         golden=golden,
         training=training,
+        gate=gate,
     )
     try:
         _send_files(store, manifest, directory)

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.errors import Corrupt
+from tasks.errors import Corrupt, GateFailed
 from tasks.processes import ProcessRef
 
 Strategy = Literal["candidate", "labels"]
@@ -106,6 +106,35 @@ class Training(Record):
 
 
 @dataclass(frozen=True)
+class Comparison(Record):
+    """A trained model and the version that serves, on the same held-out examples, before publishing."""
+
+    trained: Mapping[str, float]  # `accuracy` and `accuracy_class_7`, each in 0..1; empty where nothing was compared
+    live: Mapping[str, float]
+    live_version: int | None  # None where nothing serves
+    worse: tuple[str, ...] = ()  # what speaks against the trained model, in words
+    notes: tuple[str, ...] = ()  # what else a reader should know, such as why nothing was compared
+    forced: str | None = None  # a person's reason for publishing it all the same
+
+    @property
+    def passed(self) -> bool:
+        """Whether the trained model may be published."""
+        return not self.worse or self.forced is not None
+
+    def require_passed(self) -> None:
+        """Do nothing where the model may be published.
+
+        Raises:
+            GateFailed: says in what it is worse, and how to publish it all the same.
+        """
+        if not self.passed:
+            raise GateFailed(
+                f"The trained model is worse than version {self.live_version}, which serves: {'; '.join(self.worse)}. "
+                "Nothing was published; `--force REASON` publishes it all the same."
+            )
+
+
+@dataclass(frozen=True)
 class Manifest(Record):
     """The commit mark of a version: a version without one does not exist."""
 
@@ -116,6 +145,7 @@ class Manifest(Record):
     signatures: Mapping[str, SignatureSpec]
     golden: str | None  # path of the golden examples among the files
     training: Training
+    gate: Comparison | None = None
     created: datetime = field(default_factory=now)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tasks import plots
 from tasks.evaluation import Evaluation
-from tasks.records import Training
+from tasks.records import Comparison, Training
 
 if TYPE_CHECKING:
     from tasks.validate import ValidationReport
@@ -49,6 +49,31 @@ def training(
             picture(plots.confusion_matrix(evaluation.confusion, f"{model}, run {run}"), "confusion matrix"),
         ]
     return "\n\n".join([*parts, "## Made of", _made_of(record)]) + "\n"
+
+
+def comparison(model: str, found: Comparison) -> str:
+    """How a trained model compares with the version that serves."""
+    verdict = "passes" if found.passed else "does NOT pass"
+    parts = [f"# {text(model)} {verdict} the gate"]
+    if found.live_version is not None:
+        parts.append(f"Version {found.live_version} serves.")
+    if found.forced is not None:
+        parts.append(f"Forced, whatever was found: {text(found.forced)}")
+    parts += (
+        ["\n".join(f"- {text(line)}" for line in (*found.worse, *found.notes))] if found.worse + found.notes else []
+    )
+    if found.trained:
+        rows = [
+            (
+                text(name.replace("_", " ")),
+                f"{value:.4f}",
+                f"{found.live[name]:.4f}",
+                f"{value - found.live[name]:+.4f}",
+            )
+            for name, value in found.trained.items()
+        ]
+        parts += ["## On the same held-out examples", table(("what", "trained", "live", "difference"), rows)]
+    return "\n\n".join(parts) + "\n"
 
 
 def validation(report: "ValidationReport") -> str:

@@ -1,120 +1,175 @@
-"""Trying a version before it is published: alone, in a model server of its own."""
+"""Trying a SavedModel before it is published: alone, in a model server of its own."""
 
 import contextlib
+import logging
+import os
+import random
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.errors import DeadlineExceeded, InvalidSettings, LoadFailed, ServingUnreachable
+from tasks import graph_ops
+from tasks.errors import DeadlineExceeded, LoadFailed, NotServable, ServingUnreachable
 from tasks.golden import GoldenExample
+from tasks.model_server import model_server_command
 from tasks.plan import Endpoint
-from tasks.records import Manifest, ReplicaReport
+from tasks.records import Manifest, ReplicaReport, Training
+from tasks.savedmodel import advice, require_golden
 from tasks.serving import ModelServer
+from tasks.session import Failure
 from tasks.settings import Settings
+from tasks.signing import Trust
 from tasks.validate import ValidationReport, validate_version
 
-EMBEDDED = (str(Path(sys.prefix, "bin", "python")), "-m", "infra.modelserver")
+log = logging.getLogger(__name__)
+
 _HOST = "127.0.0.1"
+_VERSION = 1  # it has no number yet
+_LAST_WORDS = 3  # lines of its log
 _POLL = 0.1  # seconds between two questions for its state
+_PORTS = range(20_000, 32_000)  # below those that a kernel hands out to connections (32768 on)
+_FIRST_TO_GO = "1000"  # for the kernel's out-of-memory killer: this server, and not one that serves
 
 
-def model_server_command(settings: Settings) -> tuple[str, ...]:
-    """The model server that `settings.model_server` chooses, without flags.
-
-    Raises:
-        InvalidSettings: it names a binary that is not there, or cannot be run.
-    """
-    choice = settings.model_server
-    if choice == "auto":
-        found = shutil.which("tensorflow_model_server")
-        return (found,) if found else EMBEDDED
-    if choice == "embedded":
-        return EMBEDDED
-    found = shutil.which(Path(choice).expanduser())
-    if found is None:
-        raise InvalidSettings(
-            f"SLIPWAY_MODEL_SERVER={choice!r} is no program that can be run: give the path of a "
-            "tensorflow_model_server, or `embedded`, or `auto`."
-        )
-    return (str(Path(found).absolute()),)
-
-
-def try_version(
-    directory: Path, manifest: Manifest, examples: Sequence[GoldenExample], settings: Settings
+def try_saved_model(
+    model: str, directory: Path, examples: Sequence[GoldenExample], settings: Settings
 ) -> ValidationReport:
     """Load the SavedModel in `directory` alone, in the model server that serves, and ask it its golden examples.
 
-    Args:
-        manifest: what the version will say of itself; its number is not used.
-
     Raises:
+        InvalidSavedModel: it is none.
+        ForbiddenOps: its graph holds operations that touch files or run code; it was not run.
+        NotServable: a signature has no golden example, fails, answers otherwise than expected, or too slowly.
         LoadFailed: it does not load, or the server dies of it; carries the server's own last words.
         DeadlineExceeded: it does not load in time.
     """
+    graph_ops.require_harmless(directory, Trust.of(settings).allowed_ops)
+    signatures = require_golden(directory, examples)
+    manifest = Manifest(model, _VERSION, "", (), signatures, None, Training())
     with tempfile.TemporaryDirectory(prefix="slipway-sandbox-") as folder:
-        base, log_file = Path(folder) / manifest.model, Path(folder) / "log"
+        base = Path(folder) / model
         base.mkdir()
-        (base / str(manifest.version)).symlink_to(directory.absolute())
-        with _server(manifest, base, log_file, settings) as sandbox:
-            _await_available(sandbox, manifest, settings.load_deadline, log_file)
-            replica = ReplicaReport("sandbox", sandbox.client.rest_url, sandbox.client.grpc_address, 0, {})
-            endpoint = Endpoint(manifest.model)
-            return validate_version(manifest, examples, None, [replica], endpoint, deadline=settings.call_deadline)
+        (base / str(_VERSION)).symlink_to(directory.absolute())
+        with _serving(model, base, settings) as sandbox:
+            sandbox.await_available(settings.load_deadline)
+            report = validate_version(
+                manifest,
+                examples,
+                None,
+                [sandbox.replica],
+                Endpoint(model),
+                deadline=settings.call_deadline,
+                budget=settings.answer_budget,
+            )
+            sandbox.require_alive()
+    if not report.passed:
+        raise _refusal(report)
+    log.info("%s alone in a model server of its own: %s", model, report.summary())
+    return report
+
+
+def _refusal(report: ValidationReport) -> NotServable:
+    first = next(check for check in report.checks if check.wrong)
+    wrong = " ".join((first.wrong or "").split())
+    more = f" (and {len(report.failures) - 1} more)" if len(report.failures) > 1 else ""
+    return NotServable(
+        f"{report.model}, tried alone in a model server: {first.protocol}, signature {first.signature!r}: "
+        f"{wrong}{more}. {advice(Failure('', wrong))} Nothing was published."
+    )
+
+
+@dataclass(frozen=True)
+class _Sandbox:
+    """A model server with one model, and what it prints."""
+
+    model: str
+    process: "subprocess.Popen[bytes]"
+    client: ModelServer
+    log_file: Path
+
+    @property
+    def replica(self) -> ReplicaReport:
+        return ReplicaReport("sandbox", self.client.rest_url, self.client.grpc_address, 0, {})
+
+    def await_available(self, deadline: float) -> None:
+        """Wait until the model is loaded and can be asked over both protocols, `deadline` seconds at most."""
+        end = time.monotonic() + deadline
+        while time.monotonic() < end:
+            self.require_alive()
+            with contextlib.suppress(ServingUnreachable):
+                if any(s.state == "AVAILABLE" for s in self.client.statuses(self.model)):
+                    self.client.rest("GET", f"/v1/models/{self.model}")  # this port opens after the other
+                    return
+            time.sleep(_POLL)
+        raise DeadlineExceeded(
+            f"{self.model} did not load within {deadline:g} s in a model server of its own. If it is that large, "
+            "raise SLIPWAY_LOAD_DEADLINE."
+        )
+
+    def require_alive(self) -> None:
+        """Do nothing where the server runs; its last words, as an error, where it has ended."""
+        code = self.process.poll()
+        if code is None:
+            return
+        words = " ".join(" ".join(self.log_file.read_text(errors="replace").splitlines()[-_LAST_WORDS:]).split())
+        ended = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
+        memory = " (memory ran out, if nobody else did it)" if code == -9 else ""
+        raise LoadFailed(
+            f"{self.model}: the model server that tried it alone {ended}{memory}. Its last words: {words or 'none'}"
+        )
 
 
 @contextlib.contextmanager
-def _server(manifest: Manifest, base: Path, log_file: Path, settings: Settings) -> Iterator["_Sandbox"]:
+def _serving(model: str, base: Path, settings: Settings) -> Iterator[_Sandbox]:
     grpc_port, rest_port = _free_ports(2)
     command = [
+        *_ending_with_us(),
         *model_server_command(settings),
         f"--port={grpc_port}",
         f"--rest_api_port={rest_port}",
-        f"--model_name={manifest.model}",
+        f"--model_name={model}",
         f"--model_base_path={base}",
         "--max_num_load_retries=0",
     ]
-    with log_file.open("wb") as log_output:
-        process = subprocess.Popen(command, stdout=log_output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    log_file = base.parent / "log"
+    with log_file.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
     client = ModelServer(f"{_HOST}:{grpc_port}", f"http://{_HOST}:{rest_port}", settings.call_deadline)
     try:
-        yield _Sandbox(process, client)
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{process.pid}/oom_score_adj").write_text(_FIRST_TO_GO)
+        yield _Sandbox(model, process, client, log_file)
     finally:
         client.close()
         process.kill()
         process.wait()
 
 
-@dataclass(frozen=True)
-class _Sandbox:
-    process: "subprocess.Popen[bytes]"
-    client: ModelServer
-
-
-def _await_available(sandbox: _Sandbox, manifest: Manifest, deadline: float, log_file: Path) -> None:
-    end = time.monotonic() + deadline
-    while time.monotonic() < end:
-        if sandbox.process.poll() is not None:
-            words = log_file.read_text(errors="replace").strip().splitlines()
-            raise LoadFailed(
-                f"{manifest.model}: the model server that tried it alone ended with code {sandbox.process.returncode}. "
-                f"Its last words: {words[-1] if words else 'none'}"
-            )
-        with contextlib.suppress(ServingUnreachable):
-            if any(s.state == "AVAILABLE" for s in sandbox.client.statuses(manifest.model)):
-                return
-        time.sleep(_POLL)
-    raise DeadlineExceeded(f"{manifest.model} did not load within {deadline:g} s in a model server of its own.")
+def _ending_with_us() -> list[str]:
+    """What makes a program end when this process does, however it ends; nothing where the system cannot."""
+    found = shutil.which("setpriv")
+    return [found, "--pdeathsig", "KILL"] if found else []
 
 
 def _free_ports(count: int) -> list[int]:
+    ports: list[int] = []
     with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((_HOST, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+        for port in random.sample(_PORTS, len(_PORTS)):
+            if len(ports) == count:
+                break
+            probe = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                probe.bind((_HOST, port))
+                ports.append(port)
+    return ports

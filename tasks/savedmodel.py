@@ -46,6 +46,25 @@ def require_saved_model(directory: Path) -> dict[str, SignatureSpec]:
     return signatures
 
 
+def require_golden(directory: Path, golden: Sequence[GoldenExample]) -> dict[str, SignatureSpec]:
+    """Do nothing where `golden` can prove every signature of the SavedModel in `directory`; its signatures.
+
+    Raises:
+        InvalidSavedModel: it is none.
+        NotServable: a signature has no golden example, or an example asks for what is not there.
+    """
+    signatures = require_saved_model(directory)
+    unasked = sorted(signatures.keys() - {example.signature for example in golden})
+    if unasked:
+        raise NotServable(
+            f"{directory}: nothing proves that signature {unasked[0]!r} can be served, for it has no golden example: "
+            "make one for each signature."
+        )
+    for example in golden:
+        _require_asked_rightly(directory, example, signatures)
+    return signatures
+
+
 def check_servable(directory: Path, golden: Sequence[GoldenExample], deadline: float = 120.0) -> None:
     """Do nothing where the SavedModel, loaded as TensorFlow Serving loads it, answers every golden example as expected.
 
@@ -57,15 +76,7 @@ def check_servable(directory: Path, golden: Sequence[GoldenExample], deadline: f
         NotServable: it cannot be loaded, a signature fails or answers otherwise, or has no golden example.
         DeadlineExceeded: it took too long.
     """
-    signatures = require_saved_model(directory)
-    unasked = sorted(signatures.keys() - {example.signature for example in golden})
-    if unasked:
-        raise NotServable(
-            f"{directory}: nothing proves that signature {unasked[0]!r} can be served, for it has no golden example: "
-            "make one for each signature."
-        )
-    for example in golden:
-        _require_asked_rightly(directory, example, signatures)
+    require_golden(directory, golden)
     answers = ask(directory, [Question(example.signature, example.inputs) for example in golden], deadline)
     for example, answer in zip(golden, answers, strict=True):
         if isinstance(answer, Failure):

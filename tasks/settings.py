@@ -14,6 +14,7 @@ from tasks.errors import InvalidSettings
 Port = Annotated[int, Field(ge=1, le=65535)]
 StorePort = Annotated[int, Field(ge=1, le=55535)]  # its gRPC port lies 10000 above
 Seconds = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 SUPERVISED = "SLIPWAY_SUPERVISED"  # no setting: home of the stack that a process belongs to, set by its supervisor
 
 
@@ -69,6 +70,17 @@ class Settings(BaseSettings):
         "auto",
         description="`auto` (tensorflow_model_server on the PATH, else embedded), `embedded`, or a path to a binary.",
     )
+    # Trainings of the digit classifiers that differ in their seed alone lie up to 0.012 apart, and 0.11 in one class.
+    gate_tolerance: Share = Field(
+        0.02, description="How much lower a new model's accuracy may be than the live version's, 0 to 1."
+    )
+    gate_class_tolerance: Share = Field(
+        0.15, description="How much lower a new model's accuracy on one class may be than the live version's, 0 to 1."
+    )
+    answer_budget: Seconds = Field(
+        1.0, description="Longest time a version may take for an answer to a golden example, the median, seconds."
+    )
+
     fleet: str = Field("default", description="Fleet that releases go to.")
     replica: str = Field("r1", description="Name of this replica in its fleet.")
     models_dir: Path | None = Field(

@@ -12,11 +12,11 @@ import numpy as np
 
 from tasks import artifacts, golden, layout, replicas, reports, versions
 from tasks.data import HeldOut, load_held_out
-from tasks.errors import Corrupt, ServingError, SlipwayError, ValidationFailed
+from tasks.errors import Corrupt, SlipwayError, ValidationFailed
 from tasks.fleet import Fleet
 from tasks.golden import GoldenExample
 from tasks.plan import Endpoint
-from tasks.records import Manifest, Record, ReplicaReport, SignatureSpec
+from tasks.records import DatasetRef, Manifest, Record, ReplicaReport, SignatureSpec
 from tasks.serving import Answer, ModelServer, Target
 from tasks.settings import settings
 from tasks.step import step, with_fleet
@@ -30,6 +30,7 @@ TOLERANCE = 1e-5  # of values, absolute and relative
 # A digit on the edge between two classes may fall to the other side through a rounding error of another machine.
 ACCURACY_TOLERANCE = 0.005
 _BATCH = 200  # held-out examples in one question
+_LOOKS = 3  # at the speed of a version that seems too slow: the machine may have been busy
 
 
 @dataclass(frozen=True)
@@ -116,14 +117,16 @@ def validate_version(
     endpoint: Endpoint,
     *,
     deadline: float,
+    budget: float,
 ) -> ValidationReport:
     """Ask each replica for `endpoint` and compare with what `manifest`'s version answered when it was trained.
 
-    An answer that is wrong, or an error in its place, is a finding in the report and not an exception.
+    An answer that is wrong, or late, or an error in its place, is a finding in the report and not an exception.
 
     Args:
         held_out: x `[N, …]` and y `[N]` that training never saw, or None.
         deadline: longest time for one answer, seconds.
+        budget: longest median time of the answers to one signature's golden examples, seconds.
     """
     checks: list[Check] = []
     accuracies: list[Accuracy] = []
@@ -136,9 +139,9 @@ def validate_version(
                 if not mine:
                     continue
                 ask_rest = _asker(server.predict_rest, target, name, spec)
-                checks.append(_check(replica.replica, "REST", name, mine, ask_rest, manifest.version))
+                checks.append(_check(replica.replica, "REST", name, mine, ask_rest, manifest.version, budget))
                 ask_grpc = _asker(server.predict_grpc, target, name)
-                checks.append(_check(replica.replica, "gRPC", name, mine, ask_grpc, manifest.version))
+                checks.append(_check(replica.replica, "gRPC", name, mine, ask_grpc, manifest.version, budget))
             if question is not None and held_out is not None:
                 accuracies.append(_accuracy(server, target, replica.replica, question, held_out, manifest))
     return ValidationReport(manifest.model, manifest.version, endpoint, tuple(checks), tuple(accuracies))
@@ -154,10 +157,11 @@ def validate_fleet(fleet: Fleet, model: str, version: int, endpoint: Endpoint) -
     report = validate_version(
         manifest,
         golden_examples(fleet.store, manifest),
-        held_out_examples(fleet.store, manifest),
+        held_out_examples(fleet.store, manifest.training.dataset),
         replicas.live(fleet),
         endpoint,
         deadline=settings().call_deadline,
+        budget=settings().answer_budget,
     )
     log.info("%s version %d as %s: %s", model, version, endpoint, report.summary())
     artifacts.show(reports.validation(report), f"{model} version {version} as {endpoint}", "validation", str(endpoint))
@@ -181,9 +185,8 @@ def golden_examples(store: Store, manifest: Manifest) -> list[GoldenExample]:
         return golden.read_golden(path)
 
 
-def held_out_examples(store: Store, manifest: Manifest) -> HeldOut | None:
-    """The examples that training never saw, None for a version that was made elsewhere."""
-    dataset = manifest.training.dataset
+def held_out_examples(store: Store, dataset: DatasetRef | None) -> HeldOut | None:
+    """The examples that training never saw, None for a version that was made elsewhere, without a dataset."""
     if dataset is None:
         return None
     with tempfile.TemporaryDirectory(prefix="slipway-data-") as folder:
@@ -238,13 +241,34 @@ def _check(
     examples: Sequence[GoldenExample],
     ask: Callable[[Mapping[str, Array]], Answer],
     version: int,
+    budget: float,
 ) -> Check:
-    wrong, times, asked = None, [], 0
+    asked = sum(_rows(example) for example in examples)
+    seconds, wrong = _asked(examples, ask, version)
+    for _ in range(_LOOKS - 1):
+        if wrong is None and seconds > budget:
+            again, wrong = _asked(examples, ask, version)
+            seconds = min(seconds, again)
+    if wrong is None and seconds > budget:
+        wrong = f"its answers are right, but take {seconds:.2g} s; SLIPWAY_ANSWER_BUDGET allows {budget:g} s"
+    return Check(replica, protocol, signature, asked, wrong, seconds)
+
+
+def _rows(example: GoldenExample) -> int:
+    first = next(iter(example.inputs.values()), None)
+    return len(first) if first is not None and first.ndim else 1
+
+
+def _asked(
+    examples: Sequence[GoldenExample], ask: Callable[[Mapping[str, Array]], Answer], version: int
+) -> tuple[float, str | None]:
+    """Median time of the answers in seconds, and what is wrong with the first that is."""
+    times: list[float] = []
+    wrong = None
     for example in examples:
-        asked += len(next(iter(example.inputs.values())))
         try:
             answer = ask(example.inputs)
-        except (ServingError, SlipwayError) as error:
+        except SlipwayError as error:
             wrong = str(error)
             break
         times.append(answer.seconds)
@@ -255,7 +279,7 @@ def _check(
         if differences:
             wrong = differences[0]
             break
-    return Check(replica, protocol, signature, asked, wrong, statistics.median(times) if times else 0.0)
+    return statistics.median(times) if times else 0.0, wrong
 
 
 def held_out_classes(

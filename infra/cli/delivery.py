@@ -14,9 +14,16 @@ from infra.cli.models import Model
 from infra.cli.output import Json, print_json
 from tasks import layout
 from tasks.errors import InvalidInput, InvalidSettings
+from tasks.records import Strategy
 from tasks.settings import settings
 
 Fleet = Annotated[str | None, typer.Option("--fleet", help="Fleet to deliver to; SLIPWAY_FLEET if not given.")]
+StrategyOption = Annotated[
+    Strategy,
+    typer.Option(
+        "--strategy", help="candidate: tried under another name; labels: under the label canary, then stable."
+    ),
+]
 
 
 @example("slipway release MLP --factory mypackage.models:make --signature call=call --data digits.npz")
@@ -39,6 +46,13 @@ def release(
         Path | None, typer.Option("--inputs", help="Inputs for the golden examples of --saved-model (.npz or .json).")
     ] = None,
     fleet: Fleet = None,
+    strategy: StrategyOption = "candidate",
+    force: Annotated[
+        str | None,
+        typer.Option(
+            "--force", metavar="REASON", help="Publish it even if it is worse than what serves, and keep why."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a model, publish it as the next version, and roll it out once live servers answer as it was trained."""
@@ -51,7 +65,12 @@ def release(
 
     if saved_model:
         released = release_saved_model(
-            model, str(saved_model), inputs=str(inputs) if inputs else None, fleet=fleet or settings().fleet
+            model,
+            str(saved_model),
+            inputs=str(inputs) if inputs else None,
+            fleet=fleet or settings().fleet,
+            strategy=strategy,
+            force=force,
         )
     else:
         released = flow(
@@ -62,6 +81,8 @@ def release(
             epochs=epochs,
             seed=seed,
             fleet=fleet or settings().fleet,
+            strategy=strategy,
+            force=force,
         )
     if as_json:
         print_json(released)
@@ -80,14 +101,14 @@ def publish(
     as_json: Json = False,
 ) -> None:
     """Publish a SavedModel as the next version of a model, without serving it."""
-    from tasks.build import check_build, discard_build, prepare_saved_model, publish_build
+    from tasks.build import discard_build, prepare_saved_model, publish_build, try_build
     from tasks.store import Store
 
     store, run = Store.connect(settings()), f"publish-{uuid.uuid4()}"
     store.require_suitable()
     build = prepare_saved_model(model, str(directory), str(inputs) if inputs else None, run)
     try:
-        check_build(build)
+        try_build(build)
         manifest = publish_build(store, build, run)
     finally:
         discard_build(build)
