@@ -1,56 +1,21 @@
 """A version is tried, validated, switched to, and taken back when it is wrong: real flows, store and replica."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from flows.reconcile import reconcile
 from flows.rollback import rollback
 from flows.rollout import rollout
 from tasks import replicas, versions
-from tasks.errors import NotFound, RolloutConflict, RolloutFailed, SlipwayError
+from tasks.errors import NotFound, RolloutConflict, RolloutFailed
 from tasks.fleet import Fleet, serving_entry
 from tasks.rollout import apply_stage, begin_rollout, make_plan, rollout_under_way
-from tasks.serving import Target
+from tests.integration.clients import Client
 from tests.integration.models import publish_affine
 from tests.integration.replica import LocalReplica
 
 pytestmark = pytest.mark.usefixtures("flows")
-
-
-class Client:
-    """Asks for `affine` again and again, and keeps which versions answered and what failed."""
-
-    def __init__(self, replica: LocalReplica) -> None:
-        self.versions: list[int | None] = []
-        self.failures: list[str] = []
-        self._replica = replica
-
-    @contextmanager
-    def hammering(self) -> Iterator["Client"]:
-        stop = threading.Event()
-        thread = threading.Thread(target=self._ask, args=(stop,))
-        thread.start()
-        try:
-            yield self
-        finally:
-            stop.set()
-            thread.join()
-
-    def _ask(self, stop: threading.Event) -> None:
-        with self._replica.client() as client:
-            while not stop.is_set():
-                try:
-                    answer = client.predict_grpc(
-                        Target("affine"), "serving_default", {"x": np.array([4.0], np.float32)}
-                    )
-                    self.versions.append(answer.version)
-                except SlipwayError as error:
-                    self.failures.append(str(error))
 
 
 def state(fleet: Fleet, version: int) -> str:
