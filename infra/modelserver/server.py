@@ -232,6 +232,7 @@ class ModelServer:
 
     def _start_rest(self, rest_socket: socket.socket) -> threading.Thread:
         from infra.modelserver.rest_app import make_app
+        from infra.modelserver.rest_protocol import RestProtocol
 
         flags = self._settings.flags
         app = make_app(
@@ -249,7 +250,7 @@ class ModelServer:
             uvicorn.Config(
                 app,
                 loop="none",
-                http="httptools",
+                http=RestProtocol,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
