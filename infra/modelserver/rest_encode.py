@@ -24,6 +24,7 @@ from infra.modelserver.states import VersionStatus
 _ONE_LINE: Final = b", "
 _INT_TYPES: Final = frozenset((3, 4, 5, 6, 9, 10, 22, 23))  # and bool: what is printed as it stands
 _STRING: Final = 7
+_LARGE: Final = 1 << 14  # elements
 _DIGITS: Final = {1: (9, True), 2: (17, False)}
 
 
@@ -88,13 +89,20 @@ def _message(proto: Any) -> str:
 def _rows(signature: Signature, outputs: Mapping[str, Array]) -> bytes:
     batch = _batch_size(outputs)
     depth = 3 if len(outputs) > 1 else 2
-    columns = []
+    columns: list[Sequence[bytes]] = []
     for alias, array in outputs.items():
-        tokens = _tokens(alias, array, signature, depth + array.ndim - 1)
-        columns.append(_nested(tokens, array.shape, depth, one_line=True))
+        if not _is_large(alias, array, signature):
+            tokens = _tokens(alias, array, signature, depth + array.ndim - 1)
+            columns.append(_nested(tokens, array.shape, depth, one_line=True))
+        elif len(outputs) == 1:
+            columns.append([_one_line(array)[1:-1]])
+        elif array.ndim == 1:
+            columns.append(_one_line(array)[1:-1].split(_ONE_LINE))
+        else:
+            columns.append([_one_line(row) for row in array])
     if not batch:
         return b'{\n    "predictions": []\n}'
-    if len(columns) == 1:
+    if len(outputs) == 1:
         return b'{\n    "predictions": [' + _ONE_LINE.join(columns[0]) + b"\n    ]\n}"
     keys = [_key(alias) for alias in outputs]
     rows = []
@@ -121,9 +129,11 @@ def _columns(signature: Signature, outputs: Mapping[str, Array]) -> bytes:
     depth = 1 if len(outputs) == 1 else 2
     texts = {}
     for alias, array in outputs.items():
-        tokens = _tokens(alias, array, signature, depth + array.ndim)
-        whole = (1, *array.shape)
-        texts[alias] = _nested(tokens, whole, depth, one_line=False)[0]
+        if _is_large(alias, array, signature):
+            texts[alias] = _one_line(array)
+        else:
+            tokens = _tokens(alias, array, signature, depth + array.ndim)
+            texts[alias] = _nested(tokens, (1, *array.shape), depth, one_line=False)[0]
     if len(texts) == 1:
         return b'{\n    "outputs": ' + next(iter(texts.values())) + b"\n}"
     members = b",\n".join([b"        " + _key(alias) + text for alias, text in texts.items()])
@@ -187,6 +197,21 @@ def _floats(flat: Array, digits: int, single: bool) -> Sequence[bytes]:
     for at in np.flatnonzero(special).tolist():
         tokens[at] = decimal(values[at], single=single).encode()
     return tokens
+
+
+def _is_large(alias: str, array: Array, signature: Signature) -> bool:
+    """Whether an array of numbers is printed in haste: the same numbers, in the fewest digits and on one line."""
+    data_type = signature.outputs[alias].data_type
+    return array.size > _LARGE and array.ndim > 0 and (data_type in _DIGITS or data_type in _INT_TYPES)
+
+
+def _one_line(array: Array) -> bytes:
+    text = orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"n" in text:  # null: a number that JSON does not have
+        words = [decimal(value, single=True).encode() for value in array[~np.isfinite(array)].tolist()]
+        parts = text.split(b"null")
+        text = parts[0] + b"".join([word + part for word, part in zip(words, parts[1:], strict=True)])
+    return text.replace(b",", _ONE_LINE)
 
 
 def _string(text: bytes) -> bytes:

@@ -5,7 +5,7 @@ from typing import Any, Final
 from infra.modelserver.errors import ServingError, invalid_argument
 from infra.modelserver.rest_base64 import decode_object, is_base64
 from infra.modelserver.rest_json import Json, members, quote, to_bytes, valid_text
-from infra.modelserver.rest_parser import parse_object
+from infra.modelserver.rest_parser import read_object
 from infra.modelserver.rest_tensors import json_type, signature_name
 
 _KINDS: Final = {str: "bytes_list", float: "float_list", int: "int64_list", bool: "int64_list"}
@@ -13,17 +13,11 @@ _KINDS: Final = {str: "bytes_list", float: "float_list", int: "int64_list", bool
 
 def fill_request(body: bytes, request: Any) -> None:
     """Fill a ClassificationRequest's or RegressionRequest's signature and examples. Raises ServingError."""
-    document = parse_object(body)
-    try:
-        _fill(document, request)
-    except ServingError as error:
-        if "." not in error.message:
-            raise
-        # The text may quote a fraction, which must then be read to RapidJSON's own last bit.
-        _fill(parse_object(body, exactly=True), request)
+    read_object(body, lambda document: _fill(document, request))
 
 
 def _fill(document: dict[str, Json], request: Any) -> None:
+    request.ClearField("input")
     request.model_spec.signature_name = valid_text(signature_name(document))
     target = request.input.example_list
     if "context" in document:

@@ -29,6 +29,7 @@ _STRUCTURE: Final = b'[]{},:"'
 _NOT_STRUCTURE: Final = bytes(set(range(256)) - set(_STRUCTURE))
 _NOT_PLAIN: Final = set(_STRUCTURE.decode() + "\\")
 _BUFFER_KINDS: Final = dict.fromkeys(FLOATS, "d") | dict.fromkeys((*INT32S, INT64, UINT32), "i") | {UINT64: "u"}
+_LONGEST: Final = 0xFFFFFF  # the length that simdjson tells for this many elements and for any more
 _BUFFER_TYPES: Final = {"d": np.dtype(np.float64), "i": np.dtype(np.int64), "u": np.dtype(np.uint64)}
 
 
@@ -149,6 +150,8 @@ def _shape(value: Any, size: int) -> tuple[int, ...]:
         if not shape[-1]:
             raise _Declined
         value = value[0]
+    if shape[0] == _LONGEST:
+        shape[0] = size // prod(shape[1:])
     if prod(shape) != size:
         raise _Declined
     return tuple(shape)

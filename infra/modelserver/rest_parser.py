@@ -7,8 +7,9 @@ offsets of parse errors are RapidJSON's (reader.h, error/en.h).
 
 import math
 import re
+from collections.abc import Callable
 from itertools import chain
-from typing import Final
+from typing import Final, TypeVar
 
 import orjson
 
@@ -17,7 +18,14 @@ from infra.modelserver.rest_json import Json, RepeatedKeys, quote
 
 MAX_DEPTH: Final = 10_000  # TensorFlow Serving's parser recurses, and dies some ten thousand levels down
 _LONG_RUN: Final = 64  # bytes of plain numbers that are worth a step of their own
+_LONGEST_RUN: Final = 1 << 20  # and no more at once, so that other threads get their turn
+_LARGE_BODY: Final = 16 << 20  # what orjson, which keeps others waiting, is not given in one piece
 
+_QUOTABLE: Final = 1 << 20  # bytes of a body that are worth reading twice for an error's last digits
+
+T = TypeVar("T")
+
+_FRACTION = re.compile(r"[0-9][.e][-+0-9]")
 _SPACE = re.compile(rb"[ \n\r\t]*")
 _STRING_STOP = re.compile(rb'[\x00-\x1f"\\]')
 _HEX4 = re.compile(rb"[0-9A-Fa-f]{4}")
@@ -30,6 +38,21 @@ _POWERS: Final = [float(f"1e{n}") for n in range(309)]
 _OPEN_ARRAY, _CLOSE_ARRAY, _OPEN_OBJECT, _CLOSE_OBJECT, _COMMA, _COLON, _QUOTE, _BACKSLASH = b'[]{},:"\\'
 
 
+def read_object(body: bytes, read: Callable[[dict[str, Json]], T]) -> T:
+    """What `read` makes of a body's object; errors, its own and the parser's, are ServingErrors.
+
+    Where the text of read's error quotes a fraction, the body is read again with RapidJSON's own rounding: the last
+    digits of a number may differ.
+    """
+    document = parse_object(body)
+    try:
+        return read(document)
+    except ServingError as error:
+        if len(body) > _QUOTABLE or not _FRACTION.search(error.message):
+            raise
+    return read(parse_object(body, exactly=True))
+
+
 def parse_object(body: bytes, *, exactly: bool = False) -> dict[str, Json]:
     """Parse a request's body, which must be one JSON object.
 
@@ -37,7 +60,7 @@ def parse_object(body: bytes, *, exactly: bool = False) -> dict[str, Json]:
     """
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
-    document = None if exactly else _parse_strict(body)
+    document = None if exactly or len(body) > _LARGE_BODY else _parse_strict(body)
     if document is None:
         document = _Reader(body, exactly=exactly).document()
     if not isinstance(document, dict):
@@ -162,7 +185,7 @@ class _Reader:
         """Append a run of plain numbers in one step: an array of a million should not take a million steps."""
         if self.exactly:
             return
-        run = _NUMBERS.match(self.data, self.at)
+        run = _NUMBERS.match(self.data, self.at, self.at + _LONGEST_RUN)
         if run is None or run.end() - run.start() < _LONG_RUN:
             return
         try:

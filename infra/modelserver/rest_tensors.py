@@ -15,7 +15,7 @@ import numpy as np
 from infra.modelserver.errors import Code, ServingError, invalid_argument
 from infra.modelserver.rest_base64 import decode_object, is_base64
 from infra.modelserver.rest_json import Json, members, quote, to_bytes
-from infra.modelserver.rest_parser import parse_object
+from infra.modelserver.rest_parser import read_object
 from infra.modelserver.servable import Array, Signature, TensorInfo
 
 SignatureOf = Callable[[str], Signature]
@@ -53,13 +53,7 @@ def predict_inputs(body: bytes, signature_of: SignatureOf) -> PredictInputs:
 
     signature_of finds a signature by name ("" for the default one) and may raise ServingError, as this does.
     """
-    try:
-        return _inputs_of(parse_object(body), signature_of)
-    except ServingError as error:
-        if "." not in error.message:
-            raise
-    # The text may quote a fraction, which must then be read to RapidJSON's own last bit.
-    return _inputs_of(parse_object(body, exactly=True), signature_of)
+    return read_object(body, lambda document: _inputs_of(document, signature_of))
 
 
 def signature_name(document: dict[str, Json]) -> str:

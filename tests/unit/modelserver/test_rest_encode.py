@@ -137,6 +137,21 @@ def test_every_float64_comes_back(array: Any) -> None:
     np.testing.assert_array_equal(np.array(json.loads(reply({"y": array}))["predictions"], np.float64), array)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.bool_])
+@pytest.mark.parametrize("shape", [(20000,), (200, 101), (2, 100, 101)])
+def test_large_replies_hold_the_same_numbers(dtype: Any, shape: tuple[int, ...]) -> None:
+    array = (np.random.default_rng(1).random(shape) * 4).astype(dtype)
+    if array.dtype.kind == "f":
+        array.ravel()[[0, 7, -1]] = [np.nan, np.inf, -np.inf]
+    other = np.arange(shape[0])
+    for row_format, key in ((True, "predictions"), (False, "outputs")):
+        back = np.array(json.loads(reply({"y": array}, row_format=row_format))[key], dtype)
+        np.testing.assert_array_equal(back, array)
+    rows = json.loads(reply({"y": array, "z": other}))["predictions"]
+    np.testing.assert_array_equal(np.array([row["y"] for row in rows], dtype), array)
+    assert [row["z"] for row in rows] == other.tolist()
+
+
 @pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint32, np.uint64])
 def test_integers_are_printed_as_they_are(dtype: Any) -> None:
     limits = np.iinfo(dtype)
