@@ -18,6 +18,7 @@ from tasks.golden_inputs import EXAMPLES, inputs_from_spec
 from tasks.publish import content_id, describe_files
 from tasks.records import SignatureSpec, TensorSpec
 from tasks.savedmodel import read_signatures
+from tasks.session import reason
 from tasks.tfrecord import write_records
 from tasks.train import TrainedModel
 
@@ -104,10 +105,9 @@ def _golden_example(
     try:
         answer = endpoint.function(*[tf.constant(inputs[name]) for name in endpoint.inputs])
     except Exception as error:
-        message = str(getattr(error, "message", error)).strip() or type(error).__name__
         raise InvalidModel(
             f"Signature {endpoint.signature!r} of {trained.loaded.spec} fails on {_described(spec)}: "
-            f"{message.splitlines()[0]}. A version is published only if each signature can be asked."
+            f"{reason(error)}. A version is published only if each signature can be asked."
         ) from error
     outputs = {name: tensor.numpy() for name, tensor in _named(answer).items()}
     if outputs.keys() != spec.outputs.keys():

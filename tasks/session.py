@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,9 @@ from tasks.tfrecord import read_records, write_records
 
 Array = np.ndarray[Any, Any]
 
+_NODE = re.compile(r"\[\[\{\{.*?\}\}\]\]|\{\{.*?\}\} *")
+# Of several errors TensorFlow lists each; the first one's line begins with (0). Lines of a trace are indented.
+_HEADING = re.compile(r"Graph execution error|Detected at node|<stack traces|\d+ root error|\s(?!\s*\(0\))")
 _QUESTIONS, _ANSWERS, _FAILURES = "questions.tfrecord", "answers.tfrecord", "failures.json"
 
 
@@ -94,10 +98,11 @@ def _last_words(done: "subprocess.CompletedProcess[str]") -> str:
     return f"{lines[-1]}" if lines else f"the process that tried ended with code {done.returncode} and no word."
 
 
-def _first_line(error: Exception) -> str:
-    """What a TensorFlow error says, without the trace of the graph below it."""
-    message = str(getattr(error, "message", error)).strip()
-    return next((line.strip() for line in message.splitlines() if line.strip()), type(error).__name__)
+def reason(error: Exception) -> str:
+    """What a TensorFlow error says, without its headings, the trace of the graph and the names of its nodes."""
+    text = _NODE.sub("", str(getattr(error, "message", error)))
+    lines = [line for line in text.splitlines() if line.strip() and not _HEADING.match(line)]
+    return lines[0].strip() if lines else type(error).__name__
 
 
 def main(directory: str, exchange: str) -> None:
@@ -113,7 +118,7 @@ def main(directory: str, exchange: str) -> None:
         try:
             graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], directory)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason
-            (folder / _FAILURES).write_text(json.dumps([(None, type(error).__name__, _first_line(error))]))
+            (folder / _FAILURES).write_text(json.dumps([(None, type(error).__name__, reason(error))]))
             return
         for number, request in enumerate(requests):
             answer = PredictResponse()
@@ -121,7 +126,7 @@ def main(directory: str, exchange: str) -> None:
                 outputs = _run(session, graph.signature_def[request.model_spec.signature_name], request)
                 answer = PredictResponse(outputs={name: to_proto(value) for name, value in outputs.items()})
             except Exception as error:  # noqa: BLE001 - as above
-                failures.append((number, type(error).__name__, _first_line(error)))
+                failures.append((number, type(error).__name__, reason(error)))
             answers.append(answer.SerializeToString())
     write_records(folder / _ANSWERS, answers)
     (folder / _FAILURES).write_text(json.dumps(failures))
