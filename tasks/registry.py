@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 CHAMPION = "champion"
 MANIFEST = "manifest.json"
 
-_PATIENCE = 5.0  # seconds that a delivery waits for an MLflow that does not answer
+_PATIENCE = 1.0  # seconds that a delivery waits for an MLflow that does not answer
 
 TAG_VERSION = "slipway.version"
 TAG_CONTENT = "slipway.content_id"

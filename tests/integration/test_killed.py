@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_API_URL
 
 from flows.reconcile import reconcile
 from flows.rollout import rollout
@@ -39,7 +40,7 @@ def replicas_of_three(tmp_path: Path, store_settings: Settings) -> Iterator[list
         replica.end()
 
 
-def release_and_die(saved_model: str, fleet: str, environment: dict[str, str], writes: int) -> None:
+def release_and_die(saved_model: str, fleet: str, environment: dict[str, str], prefect_api: str, writes: int) -> None:
     """Release, and end as a power cut would after the given number of writes to the store."""
     os.environ.update(environment)
     import botocore.httpsession
@@ -55,22 +56,26 @@ def release_and_die(saved_model: str, fleet: str, environment: dict[str, str], w
         return answer
 
     botocore.httpsession.URLLib3Session.send = counting
+    from prefect.settings import temporary_settings
+
     from flows.release import release_saved_model
 
-    release_saved_model("affine", saved_model, fleet=fleet)
+    with temporary_settings({PREFECT_API_URL: prefect_api}):
+        release_saved_model("affine", saved_model, fleet=fleet)
 
 
 def test_whenever_a_release_dies_the_fleet_serves_an_accepted_version_and_nothing_half_done_is_seen(
     fleet: Fleet, replicas_of_three: list[LocalReplica], small_models: Path
 ) -> None:
-    environment = {k: v for k, v in os.environ.items() if k.startswith(("SLIPWAY_", "PREFECT_"))}
+    environment = {k: v for k, v in os.environ.items() if k.startswith("SLIPWAY_")}
+    api = str(PREFECT_API_URL.value())
     rollout("affine", publish_affine(fleet.store, small_models, 1), fleet.name)
     died, writes = 0, 0
     with Client(replicas_of_three[0]).hammering() as client:
         while True:
             writes += 1
             model = small_models / "affine" / str(1 + writes % 3)
-            process = PROCESSES.Process(target=release_and_die, args=(str(model), fleet.name, environment, writes))
+            process = PROCESSES.Process(target=release_and_die, args=(str(model), fleet.name, environment, api, writes))
             process.start()
             process.join(120)
             assert process.exitcode is not None, f"a release that was to die after {writes} writes goes on and on"
