@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_modelserver.py [--seconds 3] [--clients 8]
 
-One run measures everything, on loopback: REST and gRPC predict of one 28×28 digit and of 32, by one client and by
+One run measures everything, on loopback: REST and gRPC predict of one 28x28 digit and of 32, by one client and by
 many; the same session called in a bare loop (the floor); and `tensorflow_model_server`, when it is on the PATH, asked
 by the same clients. Ratios are of rates in this run; a busy machine moves the rates more than the ratios.
 """
@@ -213,7 +213,7 @@ def main() -> None:
 
 def report(models: Path, seconds: float, clients: int) -> None:
     """Print each measurement as it is made, then the ratios."""
-    print(f"{'':36}{'rate /s':>10}{'p50 ms':>10}{'p99 ms':>10}{'p99/p50':>9}")
+    sys.stdout.write(f"{'':36}{'rate /s':>10}{'p50 ms':>10}{'p99 ms':>10}{'p99/p50':>9}\n")
     rates: dict[tuple[str, str, int], float] = {}
     for count in DIGITS:
         result = floor(models, count, seconds)
@@ -228,15 +228,17 @@ def report(models: Path, seconds: float, clients: int) -> None:
                         show(f"{name} {kind}, {digits(count)}, {asking} client{'s' * (asking > 1)}", result)
                         if asking == 1:
                             rates[name, kind, count] = result.rate
-    print()
+    sys.stdout.write("\n")
     for (name, kind, count), rate in rates.items():
         if name == "floor":
             continue
-        print(f"{name} {kind}, {digits(count)}: {rate / rates['floor', '', count]:.2f} of the floor", end="")
+        ratios = f"{rate / rates['floor', '', count]:.2f} of the floor"
         real = rates.get(("TF Serving", kind, count))
-        print(f", {rate / real:.2f} of TF Serving" if real and name == "embedded" else "")
+        if real and name == "embedded":
+            ratios += f", {rate / real:.2f} of TF Serving"
+        sys.stdout.write(f"{name} {kind}, {digits(count)}: {ratios}\n")
     if ("TF Serving", "REST", 1) not in rates:
-        print("tensorflow_model_server is not on the PATH: not compared with it")
+        sys.stdout.write("tensorflow_model_server is not on the PATH: not compared with it\n")
 
 
 def digits(count: int) -> str:
@@ -246,7 +248,9 @@ def digits(count: int) -> str:
 
 def show(what: str, result: Measured) -> None:
     """Print one line of the table."""
-    print(f"{what:36}{result.rate:>10.0f}{result.p50:>10.2f}{result.p99:>10.2f}{result.p99 / result.p50:>9.1f}", flush=True)
+    percentiles = f"{result.p50:>10.2f}{result.p99:>10.2f}{result.p99 / result.p50:>9.1f}"
+    sys.stdout.write(f"{what:36}{result.rate:>10.0f}{percentiles}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
