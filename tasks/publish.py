@@ -44,6 +44,7 @@ def publish_version(
         InvalidSavedModel: the folder is no SavedModel, holds a link, or was written to meanwhile.
         ForbiddenOps: its graph holds operations that touch files or run code.
         InvalidSettings: there is no key to sign with.
+        StoreUnsuitable: the store lacks create-if-absent.
         StoreError: the store did not take it, or something else writes there. What was sent is deleted again.
     """
     layout.model_name(model)
@@ -52,6 +53,7 @@ def publish_version(
     graph_ops.require_harmless(directory, store.trust.allowed_ops)
     before = _stamps(directory)
     files = describe_files(directory)
+    store.require_suitable()
     number = claim_number(store, model, run)
     log.info("publishing %s version %d: %d files, %d bytes", model, number, len(files), sum(f.size for f in files))
     manifest = Manifest(
