@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from infra.modelserver import runtime
+from infra.modelserver.blocking import check_may_block
 from infra.modelserver.errors import Code, ServingError, failed_precondition, invalid_argument
 from infra.modelserver.metrics import Metrics
 from infra.modelserver.servable import Runner
@@ -117,6 +118,7 @@ class Batcher:
 
     def run(self, call: runtime.Call, tensors: Sequence[int], timeout: float | None) -> list[int]:
         """Run as part of a batch; as Session.run."""
+        check_may_block()
         shapes = [runtime.read_shape(tensor) for tensor in tensors]
         rows = _rows(shapes)
         parameters = self._scheduler.parameters

@@ -5,28 +5,28 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
+from infra.modelserver.blocking import WouldBlock, nothing_may_block
 from infra.modelserver.servable import Array, Servable, Signature
 
 T = TypeVar("T")
 
 _QUICK_SECONDS = 0.002
 _SMALL_BYTES = 1 << 16
-_KEYS = 1024
+_KINDS = 1024
 
 
 class Dispatcher:
     """Keeps long work off the event loop, and short work out of the threads.
 
     Going to a thread and back costs more than a small model's whole answer. So work on a small body runs on the loop
-    where earlier work of the same kind took under 2 ms, and in a thread otherwise.
+    where it took under 2 ms so far; work that can't promise to be short raises WouldBlock there, and goes to a thread.
     """
 
-    def __init__(self, threads: int, *, always_in_threads: bool = False) -> None:
-        """always_in_threads is for work that waits for other work, as batches do."""
+    def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="rest")
-        self._always_in_threads = always_in_threads
         self._seconds: OrderedDict[Hashable, float] = OrderedDict()  # moving averages; used on the loop's thread only
 
     async def run(
@@ -44,22 +44,26 @@ class Dispatcher:
         """A blocking call in a worker thread."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
 
-    async def call_sized(self, key: Hashable, size: int, function: Callable[..., T], *args: Any) -> T:
-        """A blocking call on `size` bytes, here where work under this key is known to be short, else in a thread."""
-        if size > _SMALL_BYTES or self._always_in_threads:
+    async def call_quick(self, kind: Hashable, size: int, function: Callable[..., T], *args: Any) -> T:
+        """Work on a body of `size` bytes (unpacked): here where such work is known to be short, else in a thread.
+
+        kind tells works apart (model, verb). It is begun a second time, in a thread, when it raises WouldBlock here.
+        """
+        if size > _SMALL_BYTES:
             return await self.call(function, *args)
         start = time.perf_counter()
         try:
-            if self._seconds.get(key, _QUICK_SECONDS) < _QUICK_SECONDS:
-                return function(*args)
+            if self._seconds.get(kind, _QUICK_SECONDS) < _QUICK_SECONDS:
+                with suppress(WouldBlock), nothing_may_block():
+                    return function(*args)
             return await self.call(function, *args)
         finally:
-            self._note(key, time.perf_counter() - start)
+            self._note(kind, time.perf_counter() - start)
 
-    def _note(self, key: Hashable, seconds: float) -> None:
-        before = self._seconds.pop(key, seconds)
-        self._seconds[key] = 0.8 * before + 0.2 * seconds
-        if len(self._seconds) > _KEYS:
+    def _note(self, kind: Hashable, seconds: float) -> None:
+        before = self._seconds.pop(kind, seconds)
+        self._seconds[kind] = 0.8 * before + 0.2 * seconds
+        if len(self._seconds) > _KINDS:
             self._seconds.popitem(last=False)
 
     def close(self) -> None:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.modelserver import dtypes
+from infra.modelserver.blocking import check_may_block
 from infra.modelserver.errors import Code, ServingError, invalid_argument
 from infra.modelserver.protos import tensor_pb2, tensorflow_directory
 
@@ -277,11 +278,17 @@ def delete(tensor: int) -> None:
 
 
 class Call:
-    """Feeds and fetches of one kind of run, resolved once, and how long such runs take."""
+    """Feeds and fetches of one kind of run, resolved once, and how long such runs take.
 
-    __slots__ = ("feeds", "fetches", "inputs", "outputs", "results", "seconds", "values")
+    is_bounded says that the size of what is fed bounds a run's time.
+    """
 
-    def __init__(self, inputs: Sequence[tuple[int, int]], outputs: Sequence[tuple[int, int]]) -> None:
+    __slots__ = ("feeds", "fetches", "inputs", "is_bounded", "outputs", "results", "seconds", "values")
+
+    def __init__(
+        self, inputs: Sequence[tuple[int, int]], outputs: Sequence[tuple[int, int]], *, is_bounded: bool = False
+    ) -> None:
+        self.is_bounded = is_bounded
         self.inputs, self.outputs = len(inputs), len(outputs)
         self.feeds = (_Output * len(inputs))(*[_Output(*endpoint) for endpoint in inputs])
         self.fetches = (_Output * len(outputs))(*[_Output(*endpoint) for endpoint in outputs])
@@ -353,8 +360,11 @@ class Session:
         results, status = call.results(), _status()
         # A gRPC call without a deadline has a very late one.
         timeout_ms = max(1, int(timeout * 1000)) if timeout is not None and timeout < _FOREVER else None
-        # Handing a run of microseconds to TensorFlow's pool costs more than the run.
-        options = byref(_run_options(timeout_ms, in_caller=call.seconds < _QUICK_SECONDS))
+        # Handing a run of microseconds to TensorFlow's pool costs more than the run. In the caller no time-out ends it.
+        in_caller = call.is_bounded and call.seconds < _QUICK_SECONDS
+        if not call.is_bounded:
+            check_may_block()
+        options = byref(_run_options(timeout_ms, in_caller=in_caller))
         start = time.perf_counter()
         _blocking.TF_SessionRun(
             self._session, options, call.feeds, call.values(*tensors), call.inputs,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from infra.modelserver import dtypes, runtime
 from infra.modelserver.errors import Code, ServingError, invalid_argument
+from infra.modelserver.graphs import unbounded
 from infra.modelserver.metrics import Metrics
 from infra.modelserver.protos import get_model_metadata_pb2, meta_graph_pb2
 
@@ -98,6 +99,8 @@ class Servable:
         self.runner: Runner = self._session
         meta_graph = meta_graph_pb2.MetaGraphDef.FromString(self._session.meta_graph)
         self._session.meta_graph = b""
+        outputs = [info.name for proto in meta_graph.signature_def.values() for info in proto.outputs.values()]
+        self._unbounded = unbounded(meta_graph.graph_def, outputs)
         self.signature_map_proto = get_model_metadata_pb2.SignatureDefMap()
         for key, proto in meta_graph.signature_def.items():
             self.signature_map_proto.signature_def[key].CopyFrom(proto)
@@ -120,6 +123,7 @@ class Servable:
         return runtime.Call(
             [endpoint(name, f"FeedInputs: unable to find feed output {name}") for name in feeds],
             [endpoint(name, f"FetchOutputs node {name}: not found") for name in fetches],
+            is_bounded=self._unbounded.isdisjoint(fetches),
         )
 
     def merge_runs(self, wrap: Callable[[Runner], Runner]) -> None:

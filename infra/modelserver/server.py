@@ -128,7 +128,7 @@ class ModelServer:
         self._scheduler = BatchScheduler(settings.batching, self.metrics) if settings.batching else None
         self._grpc: Any = None
         self._rest: uvicorn.Server | None = None
-        self._dispatcher = Dispatcher(flags.rest_api_num_threads, always_in_threads=flags.enable_batching)
+        self._dispatcher = Dispatcher(flags.rest_api_num_threads)
 
     def run(self) -> None:
         """Load all models, open the ports, serve until SIGTERM or SIGINT. Raises StartupError."""

@@ -1,0 +1,80 @@
+"""Where the dispatcher runs what: told by the thread that the work finds itself in."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+
+from infra.modelserver.blocking import check_may_block
+from infra.modelserver.dispatch import Dispatcher
+
+SMALL, LARGE = 100, 10**6
+
+
+def here() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def slow() -> bool:
+    time.sleep(0.01)  # the work itself is what takes long
+    return here()
+
+
+def unpromising() -> bool:
+    check_may_block()
+    return here()
+
+
+def ran_on_the_loop(size: int, *works: Callable[[], bool]) -> list[bool]:
+    async def run() -> list[bool]:
+        dispatcher = Dispatcher(2)
+        try:
+            return [await dispatcher.call_quick("predict", size, work) for work in works]
+        finally:
+            dispatcher.close()
+
+    return asyncio.run(run())
+
+
+def test_the_first_work_of_a_kind_runs_in_a_thread_and_quick_work_on_the_loop_from_then_on() -> None:
+    assert ran_on_the_loop(SMALL, here, here, here) == [False, True, True]
+
+
+def test_work_that_took_long_goes_to_a_thread() -> None:
+    assert ran_on_the_loop(SMALL, slow, here, here) == [False, False, False]
+
+
+def test_work_on_a_large_body_always_goes_to_a_thread() -> None:
+    assert ran_on_the_loop(LARGE, here, here, here) == [False, False, False]
+
+
+def test_work_that_cannot_promise_to_be_short_is_begun_again_in_a_thread() -> None:
+    assert ran_on_the_loop(SMALL, here, unpromising, here, unpromising) == [False, False, True, False]
+
+
+def test_other_work_goes_to_a_thread() -> None:
+    async def run() -> list[bool]:
+        dispatcher = Dispatcher(1)
+        try:
+            return [await dispatcher.call(here) for _ in range(2)]
+        finally:
+            dispatcher.close()
+
+    assert asyncio.run(run()) == [False, False]
+
+
+def test_an_error_reaches_who_asked_from_the_loop_as_from_a_thread() -> None:
+    def fail() -> bool:
+        raise ValueError("no")
+
+    async def run() -> list[str]:
+        dispatcher, seen = Dispatcher(1), []
+        for _ in range(2):
+            try:
+                await dispatcher.call_quick("predict", SMALL, fail)
+            except ValueError as error:
+                seen.append(str(error))
+        dispatcher.close()
+        return seen
+
+    assert asyncio.run(run()) == ["no", "no"]
