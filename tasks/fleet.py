@@ -9,7 +9,7 @@ from google.protobuf import text_format
 from tasks import layout
 from tasks.errors import Corrupt
 from tasks.protos import ModelConfig, ModelServerConfig
-from tasks.records import now
+from tasks.records import RolloutRecord, now
 from tasks.settings import Settings
 from tasks.store import Store
 
@@ -105,6 +105,12 @@ class Fleet:
                 log.info("fleet %s: config %d written: %s", self.name, number, note)
                 return FleetConfig(number, merged)
             current = self.newest(current.number)
+
+    def rollout_under_way(self, model: str) -> RolloutRecord | None:
+        """The rollout of `model` that has not ended, None where there is none."""
+        key = layout.rollout_key(self.name, model)
+        data = self.store.find(key)
+        return RolloutRecord.from_json(data, self.store.uri(key)) if data is not None else None
 
     def base_path(self, model: str) -> str:
         """Where the versions of `model` lie, as a config names it; a replica turns it into a folder of its own."""

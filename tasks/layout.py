@@ -93,6 +93,11 @@ def verdict_key(model: str, version: int) -> str:
     return f"models/{model}/verdicts/{version}.json"
 
 
+def fleets_prefix() -> str:
+    """Prefix of all fleets; what lies under it as folders are their names."""
+    return "fleets/"
+
+
 def configs_prefix(fleet: str) -> str:
     """Prefix of a fleet's configs; keys sort as their numbers do."""
     return f"fleets/{fleet}/configs/"

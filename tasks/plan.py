@@ -1,7 +1,8 @@
 """What a rollout will do, decided before anything is done: its stages, and what each loads, unloads and relabels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 from tasks.fleet import FleetConfig, serving_entry
 from tasks.layout import candidate_name
@@ -9,6 +10,7 @@ from tasks.protos import ModelConfig
 from tasks.records import Record, Strategy
 
 STABLE, CANARY = "stable", "canary"
+ABOUT_MEMORY = "Memory is an estimate: the files of all copies held at once, without what a server needs beside them."
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,37 @@ class Plan(Record):
     changes: tuple[Change, ...]
 
 
+@dataclass(frozen=True)
+class Copy:
+    """A version in a model server's memory, under one name; a version under two names is there twice."""
+
+    name: str
+    version: int
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a copy is loaded from: a model in the store, and the size of the version's files in bytes."""
+
+    model: str
+    size: int
+
+
+@dataclass(frozen=True)
+class ReplicaPlan(Record):
+    """What a rollout does on one replica."""
+
+    replica: str
+    config: int  # number of the fleet config that it serves now
+    downloads: int  # bytes
+    changes: tuple[Change, ...]  # one for each stage
+    memory: tuple[int, ...]  # at each stage's peak, bytes: the files of all copies; an estimate
+    uncounted: tuple[str, ...]  # what is in memory too, and is not Slipway's
+
+
 def plan_rollout(current: FleetConfig, model: str, version: int, strategy: Strategy) -> Plan:
     """The plan that brings a fleet from `current` to `version` of `model`.
 
@@ -71,12 +104,31 @@ def plan_rollout(current: FleetConfig, model: str, version: int, strategy: Strat
     version before stays loaded.
     """
     stages = _candidate_stages(model, version) if strategy == "candidate" else _label_stages(current, model, version)
-    changes, before = [], servings(current)
-    for stage in stages:
-        after = before | {s.name: s for s in stage.servings}
-        changes.append(_change(stage, before, after))
-        before = after
-    return Plan(model, version, strategy, current.number, stages, tuple(changes))
+    states = _states(stages, servings(current))
+    changes = tuple(map(_change, stages, states, states[1:]))
+    return Plan(model, version, strategy, current.number, stages, changes)
+
+
+def plan_replica(
+    plan: Plan, current: FleetConfig, replica: str, serves: FleetConfig, sources: Mapping[Copy, Source]
+) -> ReplicaPlan:
+    """What the plan does on a replica that serves `serves`: `current`, or an older config if it lags behind."""
+    now = servings(serves)
+    states = [now, *_states(plan.stages, servings(current))[1:]]
+    held = [dict.fromkeys(_copies(before) + _copies(after)) for before, after in pairwise(states)]
+    there = {(sources[copy].model, copy.version) for copy in _copies(now) if copy in sources}
+    wanted = {(sources[c].model, c.version): sources[c].size for copies in held for c in copies if c in sources}
+    without_versions = {s.name for state in states for s in state.values() if not s.versions}
+    strangers = {str(copy) for copies in held for copy in copies if copy not in sources}
+    removed = {s.name for stage in plan.stages for s in stage.servings if not s.versions}
+    return ReplicaPlan(
+        replica=replica,
+        config=serves.number,
+        downloads=sum(size for version, size in wanted.items() if version not in there),
+        changes=tuple(map(_change, plan.stages, states, states[1:])),
+        memory=tuple(sum(sources[c].size for c in copies if c in sources) for copies in held),
+        uncounted=tuple(sorted(strangers | (without_versions - removed))),
+    )
 
 
 def stage_entries(stage: Stage, base_path: str) -> dict[str, ModelConfig | None]:
@@ -118,8 +170,15 @@ def _label_stages(current: FleetConfig, model: str, version: int) -> tuple[Stage
     )
 
 
+def _states(stages: Sequence[Stage], current: Mapping[str, Serving]) -> list[Mapping[str, Serving]]:
+    """What is served before the first stage, and after each."""
+    return list(
+        accumulate(stages, lambda state, stage: {**state, **{s.name: s for s in stage.servings}}, initial=current)
+    )
+
+
 def _change(stage: Stage, before: Mapping[str, Serving], after: Mapping[str, Serving]) -> Change:
-    had, has = _copies(before), _copies(after)
+    had, has = [str(c) for c in _copies(before)], [str(c) for c in _copies(after)]
     relabels = []
     for name, serving in after.items():
         old = before[name].labels if name in before else {}
@@ -136,5 +195,5 @@ def _change(stage: Stage, before: Mapping[str, Serving], after: Mapping[str, Ser
     )
 
 
-def _copies(found: Mapping[str, Serving]) -> list[str]:
-    return [f"{s.name} {v}" for s in found.values() for v in s.versions]
+def _copies(found: Mapping[str, Serving]) -> list[Copy]:
+    return [Copy(s.name, v) for s in found.values() for v in s.versions]

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
 
 from tasks import layout
 from tasks.errors import DeadlineExceeded, RolloutFailed
 from tasks.fleet import Fleet, FleetConfig
-from tasks.records import ReplicaReport, now
+from tasks.records import Record, ReplicaReport, now
 
 # A replica reports every five seconds; one that has been silent for this long is not waited for.
 LEASE = timedelta(seconds=30)
@@ -27,6 +29,36 @@ def reports(fleet: Fleet) -> list[ReplicaReport]:
 def live(fleet: Fleet) -> list[ReplicaReport]:
     """The last words of the replicas whose lease has not run out."""
     return [r for r in reports(fleet) if now() - r.time <= LEASE]
+
+
+@dataclass(frozen=True)
+class ReplicaState(Record):
+    """A replica's last word, and what to think of it."""
+
+    report: ReplicaReport
+    state: Literal["ready", "behind", "failing", "silent"]
+    silent: float  # seconds since it reported
+
+    @property
+    def serves(self) -> str:
+        """What it serves, in one line."""
+        found = [(name, s) for name, states in self.report.models.items() for s in states]
+        return ", ".join(f"{name} {s.version}" for name, s in found if s.state == "AVAILABLE") or "nothing"
+
+
+def states(fleet: Fleet) -> list[ReplicaState]:
+    """All replicas that ever reported, sorted by name, each with how it stands to the fleet's newest config."""
+    newest, found = fleet.newest().number, reports(fleet)
+    return [judge(report, newest, now()) for report in found]
+
+
+def judge(report: ReplicaReport, newest: int, time: datetime) -> ReplicaState:
+    """How a replica stands at `time` to the newest config."""
+    silent = time - report.time
+    if silent > LEASE:
+        return ReplicaState(report, "silent", silent.total_seconds())
+    state: Literal["ready", "behind", "failing"] = "ready" if report.config >= newest else "behind"
+    return ReplicaState(report, "failing" if report.error else state, silent.total_seconds())
 
 
 def await_config(fleet: Fleet, config: FleetConfig) -> list[ReplicaReport]:

@@ -10,9 +10,14 @@ import numpy as np
 
 from tasks import plots
 from tasks.evaluation import Evaluation
+from tasks.plan import ABOUT_MEMORY
 from tasks.records import Comparison, Training
 
 if TYPE_CHECKING:
+    from tasks.history import ConfigChange
+    from tasks.preview import Preview
+    from tasks.prune import Pruning
+    from tasks.replicas import ReplicaState
     from tasks.validate import ValidationReport
 
 Array = np.ndarray[Any, Any]
@@ -119,6 +124,83 @@ def validation(report: "ValidationReport") -> str:
             ),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def plan(found: "Preview") -> str:
+    """What a rollout would do."""
+    mine = found.plan
+    serves = f"version {found.live} serves" if found.live is not None else "nothing serves"
+    parts = [
+        f"# {text(mine.model)} version {mine.version} to fleet {text(found.fleet)}",
+        f"Strategy {mine.strategy}, from config {mine.config}: {serves}.",
+    ]
+    if found.warnings:
+        parts.append("\n".join(f"- **{text(warning)}**" for warning in found.warnings))
+    rows = [
+        (
+            text(change.stage),
+            text(replica.replica),
+            text(", ".join(change.loads)),
+            text(", ".join(change.unloads)),
+            text(", ".join(change.relabels)),
+            megabytes(memory),
+        )
+        for replica in found.replicas
+        for change, memory in zip(replica.changes, replica.memory, strict=True)
+    ]
+    head = ("stage", "replica", "loads", "unloads", "moves labels", "memory at its peak")
+    steps = "\n".join(f"{number}. {text(line)}" for number, line in enumerate(found.steps, 1))
+    return "\n\n".join([*parts, table(head, rows), ABOUT_MEMORY, "## Steps", steps]) + "\n"
+
+
+def replicas(fleet: str, newest: int, found: Iterable["ReplicaState"]) -> str:
+    """The replicas of a fleet, and how each is."""
+    rows = [
+        (
+            text(s.report.replica),
+            text(s.state),
+            str(s.report.config),
+            text(s.serves),
+            text(s.report.rest_url),
+            f"{s.silent:.0f} s ago",
+            text(s.report.error or ""),
+        )
+        for s in found
+    ]
+    head = ("replica", "state", "config", "serves", "address", "reported", "error")
+    return f"# Replicas of fleet {text(fleet)}\n\nIts newest config is number {newest}.\n\n{table(head, rows)}\n"
+
+
+def history(fleet: str, found: Iterable["ConfigChange"]) -> str:
+    """A fleet's configs, newest first."""
+    rows = [
+        (
+            str(change.number),
+            f"{change.time:%Y-%m-%d %H:%M:%S}" if change.time else "unknown",
+            text(change.run or ""),
+            text(change.note),
+            text("; ".join(change.changes) or "nothing"),
+        )
+        for change in found
+    ]
+    return f"# History of fleet {text(fleet)}\n\n{table(('config', 'time (UTC)', 'run', 'why', 'changed'), rows)}\n"
+
+
+def pruning(found: "Pruning") -> str:
+    """Which versions of a model may go."""
+    rows = [
+        (str(f.version), text(f.state), megabytes(f.size), "stays" if f.kept else "**goes**", text("; ".join(f.kept)))
+        for f in found.fates
+    ]
+    freed = megabytes(sum(fate.size for fate in found.going))
+    summary = f"{len(found.going)} of {len(found.fates)} versions may go, {freed} in all."
+    head = ("version", "state", "size", "fate", "why")
+    return f"# Versions of {text(found.model)}\n\n{summary}\n\n{table(head, rows)}\n"
+
+
+def megabytes(size: int) -> str:
+    """A size in bytes as people read it."""
+    return f"{size / 1e6:.1f} MB"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

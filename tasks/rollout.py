@@ -50,9 +50,7 @@ def end_rollout(fleet: Fleet, record: RolloutRecord) -> None:
 
 def rollout_under_way(fleet: Fleet, model: str) -> RolloutRecord | None:
     """The rollout of `model` that has not ended, None where there is none."""
-    key = layout.rollout_key(fleet.name, model)
-    data = fleet.store.find(key)
-    return RolloutRecord.from_json(data, fleet.store.uri(key)) if data is not None else None
+    return fleet.rollout_under_way(model)
 
 
 def dead_rollouts(fleet: Fleet) -> list[RolloutRecord]:

@@ -114,6 +114,15 @@ def discard(store: Store, model: str, number: int) -> bool:
     return True
 
 
+def withdraw(store: Store, model: str, number: int) -> None:
+    """Take a published version away: from one moment to the next it does not exist, and then its files go.
+
+    The mark of a number that was given up replaces the manifest. Where this is broken off, `discard_abandoned` goes on.
+    """
+    store.put(layout.manifest_key(model, number), _CLOSED)
+    discard(store, model, number)
+
+
 def abandoned_claims(store: Store, model: str, grace: float) -> list[int]:
     """Numbers claimed more than `grace` seconds ago (by the store's clock) of which no version came, ascending."""
     claims = _claims(store, model)
@@ -139,7 +148,7 @@ def _manifest_bytes(store: Store, model: str, version: int) -> bytes:
         return data
     there = published(store, model)
     known = f"Published: {', '.join(map(str, there))}." if there else "It has no published version."
-    gone = "was claimed, but never published" if data == _CLOSED else "does not exist"
+    gone = "was deleted, or never published" if data == _CLOSED else "does not exist"
     raise NotFound(f"Version {version} of model {model!r} {gone}. {known}")
 
 

@@ -23,8 +23,14 @@ COMMANDS = {
     "doctor": "infra.cli.doctor:doctor",
     "release": "infra.cli.delivery:release",
     "publish": "infra.cli.delivery:publish",
+    "plan": "infra.cli.fleet:plan",
+    "rollout": "infra.cli.fleet:rollout",
     "rollback": "infra.cli.delivery:rollback",
+    "reconcile": "infra.cli.fleet:reconcile",
+    "replicas": "infra.cli.fleet:replicas",
+    "history": "infra.cli.fleet:history",
     "versions": "infra.cli.models:versions",
+    "prune": "infra.cli.fleet:prune",
     "predict": "infra.cli.models:predict",
 }
 

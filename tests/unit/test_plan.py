@@ -1,8 +1,9 @@
 """A rollout is decided before anything is done."""
 
 from tasks.fleet import FleetConfig, serving_entry, with_entries
-from tasks.plan import Endpoint, plan_rollout, stage_entries
-from tasks.protos import ModelServerConfig
+from tasks.plan import Copy, Endpoint, ReplicaPlan, Source, live_version, plan_replica, plan_rollout, stage_entries
+from tasks.protos import ModelConfig, ModelServerConfig
+from tasks.records import Strategy
 
 
 def serving(*versions: int, **labels: int) -> FleetConfig:
@@ -52,3 +53,49 @@ def test_the_entries_of_a_stage_are_what_the_plan_says() -> None:
     live = plan_rollout(serving(6), "MLP", 7, "candidate").stages[1]
     entries = stage_entries(live, "s3://b/models/MLP")
     assert entries == {"MLP": serving_entry("MLP", "s3://b/models/MLP", [7], {}), "MLP-candidate": None}
+
+
+SOURCES = {
+    Copy(name, version): Source("MLP", 10 ** (version - 4))
+    for name in ("MLP", "MLP-candidate")
+    for version in (5, 6, 7)
+}
+
+
+def on_a_replica(serves: FleetConfig, strategy: Strategy = "candidate") -> ReplicaPlan:
+    current = serving(6)
+    return plan_replica(plan_rollout(current, "MLP", 7, strategy), current, "r1", serves, SOURCES)
+
+
+def test_a_replica_that_keeps_up_does_what_the_plan_says_and_holds_three_copies_at_its_peak() -> None:
+    found = on_a_replica(serving(6))
+    assert found.changes == plan_rollout(serving(6), "MLP", 7, "candidate").changes
+    assert found.memory == (100 + 1000, 100 + 1000 + 1000)
+    assert found.downloads == 1000
+
+
+def test_with_labels_a_replica_holds_two_copies() -> None:
+    assert on_a_replica(serving(6), "labels").memory == (1100, 1100)
+
+
+def test_a_replica_that_lags_behind_catches_up_in_the_first_stage() -> None:
+    behind = FleetConfig(4, serving(5).models)
+    found = on_a_replica(behind)
+    assert (found.config, found.downloads) == (4, 1100)
+    assert (found.changes[0].loads, found.changes[0].unloads) == (("MLP 6", "MLP-candidate 7"), ("MLP 5",))
+    assert found.changes[1:] == plan_rollout(serving(6), "MLP", 7, "candidate").changes[1:]
+
+
+def test_what_slipway_did_not_write_is_named_and_not_counted() -> None:
+    latest = ModelConfig(name="latest", base_path="/srv/latest")
+    pinned = serving_entry("pinned", "/srv/pinned", [3], {})
+    beside = FleetConfig(5, with_entries(serving(6).models, {"latest": latest, "pinned": pinned}))
+    found = plan_replica(plan_rollout(beside, "MLP", 7, "candidate"), beside, "r1", beside, SOURCES)
+    assert found.uncounted == ("latest", "pinned 3")
+    assert found.memory == (1100, 2100)
+
+
+def test_clients_meet_the_stable_version_or_else_the_highest() -> None:
+    assert live_version(serving(5, 6, stable=5), "MLP") == 5
+    assert live_version(serving(5, 6), "MLP") == 6
+    assert live_version(NOTHING, "MLP") is None

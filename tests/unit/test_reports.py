@@ -1,13 +1,18 @@
 import base64
 import re
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from tasks import plots, reports
 from tasks.evaluation import Evaluation
-from tasks.plan import Endpoint
-from tasks.records import DatasetRef, Training
+from tasks.history import ConfigChange
+from tasks.plan import Change, Endpoint, Plan, ReplicaPlan
+from tasks.preview import Preview
+from tasks.prune import Fate, Pruning
+from tasks.records import Comparison, DatasetRef, ReplicaReport, Training
+from tasks.replicas import ReplicaState
 from tasks.validate import Accuracy, Check, ValidationReport
 
 DATA = DatasetRef(name="digits", sha256="ab" * 32, split_seed=11, held_out="k")
@@ -120,3 +125,46 @@ def test_a_validation_report_begins_with_what_was_wrong() -> None:
 
 def test_a_validation_that_asked_nothing_is_not_valid() -> None:
     assert "NOT valid" in reports.validation(ValidationReport("MLP", 7, Endpoint("MLP"), (), ()))
+
+
+def test_a_comparison_says_whether_the_model_passes_and_shows_both_models_class_by_class() -> None:
+    trained, live = {"accuracy": 0.9, "accuracy_class_7": 0.1}, {"accuracy": 0.95, "accuracy_class_7": 0.9}
+    found = Comparison(trained, live, 6, ("accuracy of class 7 0.1000, that of the live version is 0.9000",))
+    report = reports.comparison("MLP", found)
+    assert report.startswith("# MLP does NOT pass the gate\n\nVersion 6 serves.")
+    assert "\n- accuracy of class 7 0.1000" in report
+    assert rows(report, "what")[1] == ["accuracy class 7", "0.1000", "0.9000", "-0.8000"]
+    forced = reports.comparison("MLP", Comparison({}, {}, None, notes=("Nothing serves.",), forced="why | not"))
+    assert forced.startswith("# MLP passes the gate\n")
+    assert r"Forced, whatever was found: why \| not" in forced
+    assert "held-out" not in forced
+
+
+def test_a_plan_names_what_each_stage_does_on_each_replica() -> None:
+    change = Change("live", ("MLP 7",), ("MLP 6",), (), ("MLP 6", "MLP 7"))
+    plan = Plan("MLP", 7, "candidate", 42, (), (change,))
+    found = Preview(
+        "default", 6, plan, (ReplicaPlan("r1", 42, 0, (change,), (2_500_000,), ()),), ("Ask it.",), ("Hm.",)
+    )
+    report = reports.plan(found)
+    assert "Strategy candidate, from config 42: version 6 serves." in report
+    assert rows(report, "stage") == [["live", "r1", "MLP 7", "MLP 6", "", "2.5 MB"]]
+    assert "1. Ask it." in report
+    assert "- **Hm.**" in report
+
+
+def test_replicas_history_and_pruning_are_tables() -> None:
+    report = ReplicaReport("r1", "http://r1:1", "r1:2", 41, {}, error="MLP 7 | did not load")
+    shown = reports.replicas("default", 42, [ReplicaState(report, "failing", 3.2)])
+    assert rows(shown, "replica") == [
+        ["r1", "failing", "41", "nothing", "http://r1:1", "3 s ago", r"MLP 7 \| did not load"]
+    ]
+    change = ConfigChange(42, datetime(2026, 3, 1, 10, tzinfo=UTC), "4711", "live MLP 7", ("MLP serves 7",))
+    assert rows(reports.history("default", [change, ConfigChange(41, None, None, "", ())]), "config") == [
+        ["42", "2026-03-01 10:00:00", "4711", "live MLP 7", "MLP serves 7"],
+        ["41", "unknown", "", "", "nothing"],
+    ]
+    fates = (Fate(1, "accepted", 1_000_000, ()), Fate(2, "accepted", 1_000_000, ("served by fleet default",)))
+    pruning = reports.pruning(Pruning("MLP", fates))
+    assert "1 of 2 versions may go, 1.0 MB in all." in pruning
+    assert [row[3] for row in rows(pruning, "version")] == ["**goes**", "stays"]

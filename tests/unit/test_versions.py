@@ -76,7 +76,7 @@ def test_what_an_abandoned_number_left_is_deleted_but_its_claim_stays(store: Sto
     assert store.find(layout.signature_key("MLP", 1)) is None
     assert versions.claimed(store, "MLP") == [1, 2]
     assert versions.published(store, "MLP") == [2]
-    with pytest.raises(NotFound, match="was claimed, but never published"):
+    with pytest.raises(NotFound, match="was deleted, or never published"):
         versions.manifest(store, "MLP", 1)
     assert published(store, tmp_path, b"next").version == 3
 

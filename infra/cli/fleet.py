@@ -1,0 +1,219 @@
+"""Commands for a fleet: plan, rollout, replicas, history, reconcile, prune."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from infra.cli.delivery import Fleet, StrategyOption, see_flows
+from infra.cli.help import example
+from infra.cli.models import Model
+from infra.cli.output import Json, print_json, print_table
+from tasks import layout
+from tasks.settings import settings
+
+if TYPE_CHECKING:
+    from tasks.preview import Preview
+    from tasks.prune import Pruning
+
+Version = Annotated[int, typer.Argument(help="Number of a published version, as in `slipway versions`.")]
+FleetName = Annotated[str | None, typer.Argument(metavar="[FLEET]", help="SLIPWAY_FLEET if not given.")]
+
+
+@example("slipway plan MLP 7 --strategy labels")
+def plan(
+    model: Model, version: Version, fleet: Fleet = None, strategy: StrategyOption = "candidate", as_json: Json = False
+) -> None:
+    """Show what a rollout would load, unload and relabel on each replica, and its steps; nothing is changed."""
+    from tasks.fleet import Fleet as ConnectedFleet
+    from tasks.preview import preview_rollout
+
+    found = preview_rollout(ConnectedFleet.connect(settings(), fleet), layout.model_name(model), version, strategy)
+    if as_json:
+        print_json(found)
+    else:
+        _print_plan(found)
+
+
+def _print_plan(found: "Preview") -> None:
+    from tasks.plan import ABOUT_MEMORY
+
+    serves = f"version {found.live} serves" if found.live is not None else "no version serves"
+    mine = found.plan
+    print(f"{mine.model} version {mine.version} to fleet {found.fleet}, strategy {mine.strategy}, from config ", end="")
+    print(f"{mine.config}: {serves} now.\n")
+    if found.replicas:
+        print_table(
+            ["STAGE", "REPLICA", "LOADS", "UNLOADS", "MOVES LABELS", "PEAK MEMORY"],
+            [
+                (
+                    change.stage,
+                    replica.replica,
+                    ", ".join(change.loads),
+                    ", ".join(change.unloads),
+                    ", ".join(change.relabels),
+                    _size(memory),
+                )
+                for stage in zip(*(zip(r.changes, r.memory, strict=True) for r in found.replicas), strict=True)
+                for replica, (change, memory) in zip(found.replicas, stage, strict=True)
+            ],
+        )
+        print()
+        for replica in found.replicas:
+            beside = f"; not counted: {', '.join(replica.uncounted)}" if replica.uncounted else ""
+            print(f"{replica.replica} downloads {_size(replica.downloads)} first{beside}.")
+        print(f"{ABOUT_MEMORY}\n")
+    for number, line in enumerate(found.steps, 1):
+        print(f"{number}. {line}")
+    for warning in found.warnings:
+        print(f"\nNote: {warning}")
+
+
+@example("slipway rollout MLP 7 --strategy labels")
+def rollout(
+    model: Model, version: Version, fleet: Fleet = None, strategy: StrategyOption = "candidate", as_json: Json = False
+) -> None:
+    """Have a fleet serve a published version, validated on every replica, or what it served before."""
+    layout.model_name(model)
+    see_flows()
+    from flows.rollout import rollout as flow
+
+    report = flow(model, version, fleet or settings().fleet, strategy)
+    if as_json:
+        print_json(report)
+    else:
+        print(f"\n{model} version {report.version} is accepted and serves. {report.summary()}.")
+
+
+@example("slipway replicas default")
+def replicas(fleet: FleetName = None, as_json: Json = False) -> None:
+    """List a fleet's replicas: what each serves and whether it keeps up; exit code 1 unless all live ones are ready."""
+    from tasks.fleet import Fleet as ConnectedFleet
+    from tasks.replicas import states
+
+    found = states(ConnectedFleet.connect(settings(), fleet))
+    alive = [s for s in found if s.state != "silent"]
+    if as_json:
+        print_json([{"state": s.state, "silent": s.silent, "report": s.report} for s in found])
+    elif not found:
+        print(f"Fleet {fleet or settings().fleet} has no replica that ever reported: `make up` starts one here.")
+    else:
+        print_table(
+            ["REPLICA", "STATE", "CONFIG", "SERVES", "REST", "GRPC", "REPORTED", "ERROR"],
+            [
+                (
+                    s.report.replica,
+                    s.state,
+                    s.report.config,
+                    s.serves,
+                    s.report.rest_url,
+                    s.report.grpc_address,
+                    f"{s.silent:.0f} s ago",
+                    s.report.error,
+                )
+                for s in found
+            ],
+        )
+    raise typer.Exit(0 if alive and all(s.state == "ready" for s in alive) else 1)
+
+
+@example("slipway history default --last 5")
+def history(
+    fleet: FleetName = None,
+    last: Annotated[int, typer.Option("--last", "-n", min=1, help="How many of the newest configs.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List a fleet's configs, newest first: when, by which run and why each was written, and what it changed."""
+    from tasks.fleet import Fleet as ConnectedFleet
+    from tasks.history import fleet_history
+
+    found = fleet_history(ConnectedFleet.connect(settings(), fleet), last)
+    if as_json:
+        print_json(found)
+    elif not found:
+        print(f"Fleet {fleet or settings().fleet} has no config: nothing was ever rolled out to it.")
+    else:
+        print_table(
+            ["CONFIG", "TIME (UTC)", "RUN", "WHY", "CHANGED"],
+            [
+                (
+                    change.number,
+                    f"{change.time:%Y-%m-%d %H:%M:%S}" if change.time else "",
+                    change.run,
+                    change.note,
+                    "; ".join(change.changes) or "nothing",
+                )
+                for change in found
+            ],
+        )
+
+
+@example("slipway reconcile --fleet default")
+def reconcile(fleet: Fleet = None, as_json: Json = False) -> None:
+    """Finish or undo the rollouts of a fleet whose run has died."""
+    see_flows()
+    from flows.reconcile import reconcile as flow
+
+    done: Sequence[str] = flow(fleet or settings().fleet)
+    if as_json:
+        print_json(done)
+    else:
+        print("\n".join(done) or f"Fleet {fleet or settings().fleet} has no rollout whose run has died.")
+
+
+@example("slipway prune MLP --keep 5")
+def prune(
+    model: Model,
+    keep: Annotated[
+        int, typer.Option("--keep", help="How many of the newest versions stay; rejected ones don't count.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Delete; without it nothing is.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the versions that nothing needs any more, and with --yes delete them; their numbers are never used again."""
+    layout.model_name(model)
+    if yes:
+        see_flows()
+        from flows.prune import prune as flow
+
+        found = flow(model, keep, yes=True)
+    else:
+        from tasks.prune import choose_versions
+        from tasks.store import Store
+
+        found = choose_versions(Store.connect(settings()), model, keep)
+    if as_json:
+        print_json(found)
+    else:
+        _print_pruning(found, keep, yes)
+
+
+def _print_pruning(found: "Pruning", keep: int, yes: bool) -> None:
+    fates = {True: "is deleted" if yes else "would go", False: "stays"}
+    print_table(
+        ["VERSION", "STATE", "SIZE", "", "WHY"],
+        [
+            (
+                f.version,
+                f.state,
+                _size(f.size),
+                fates[f.version in found.deleted if yes else not f.kept],
+                "; ".join(f.kept),
+            )
+            for f in found.fates
+        ],
+    )
+    going = [f for f in found.going if not yes or f.version in found.deleted]
+    freed = _size(sum(fate.size for fate in going))
+    if yes:
+        print(f"\n{len(going)} versions deleted, {freed}.")
+    elif going:
+        print(
+            f"\nNothing was deleted. `slipway prune {found.model} --keep {keep} --yes` deletes {len(going)}, {freed}."
+        )
+    else:
+        print("\nNothing would be deleted.")
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"

@@ -1,0 +1,32 @@
+"""How a replica stands to its fleet's newest config."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tasks.records import ReplicaReport, VersionState
+from tasks.replicas import LEASE, judge
+
+THEN = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "silent", "state"),
+    [
+        (5, None, 0, "ready"),
+        (4, None, 0, "behind"),
+        (4, "MLP 7 did not load", 0, "failing"),
+        (5, None, LEASE.seconds + 1, "silent"),
+        (4, "MLP 7 did not load", LEASE.seconds + 1, "silent"),
+    ],
+)
+def test_a_replica_is_ready_behind_failing_or_silent(config: int, error: str | None, silent: int, state: str) -> None:
+    report = ReplicaReport("r1", "http://r1", "r1:8500", config, {}, error, time=THEN)
+    judged = judge(report, 5, THEN + timedelta(seconds=silent))
+    assert (judged.state, judged.silent) == (state, silent)
+
+
+def test_what_a_replica_serves_is_what_is_available() -> None:
+    models = {"MLP": (VersionState(7, "AVAILABLE"), VersionState(6, "END")), "Other": (VersionState(1, "LOADING"),)}
+    assert judge(ReplicaReport("r1", "", "", 5, models, time=THEN), 5, THEN).serves == "MLP 7"
+    assert judge(ReplicaReport("r1", "", "", 5, {}, time=THEN), 5, THEN).serves == "nothing"
