@@ -16,9 +16,9 @@ from tasks.factory import SERVING_DEFAULT, Endpoint
 from tasks.golden import GOLDEN, GoldenExample, prediction_log, write_golden
 from tasks.golden_inputs import EXAMPLES, inputs_from_spec
 from tasks.publish import content_id, describe_files
+from tasks.reasons import reason
 from tasks.records import SignatureSpec, TensorSpec
 from tasks.savedmodel import read_signatures
-from tasks.session import reason
 from tasks.tfrecord import write_records
 from tasks.train import TrainedModel
 

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from tasks.errors import InvalidModel
+from tasks.reasons import reason
 
 log = logging.getLogger(__name__)
 
@@ -213,8 +214,7 @@ def _is_functional(model: Any) -> bool:
 
 
 def _said(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {reason(error)}" if str(error) else type(error).__name__
 
 
 def _a(value: object) -> str:

@@ -62,13 +62,13 @@ def golden_from_inputs(
 def _refused(directory: Path, signature: str, failure: Failure, given: bool) -> InvalidData | NotServable:
     if failure.kind not in _BAD_INPUT:
         return NotServable(
-            f"{directory}: TensorFlow Serving could not answer signature {signature!r}: {failure.message} "
+            f"{directory}: TensorFlow Serving could not answer signature {signature!r}: {failure.message}. "
             f"{advice(failure)}"
         )
     if given:
-        return InvalidData(f"{directory}: signature {signature!r} refuses the given inputs: {failure.message}")
+        return InvalidData(f"{directory}: signature {signature!r} refuses the given inputs: {failure.message}.")
     return InvalidData(
-        f"{directory}: signature {signature!r} refuses inputs made up from its spec: {failure.message} "
+        f"{directory}: signature {signature!r} refuses inputs made up from its spec: {failure.message}. "
         "Give real ones (--inputs FILE: a .json of predict requests, or an .npz with arrays SIGNATURE/INPUT)."
     )
 

@@ -81,7 +81,7 @@ def check_servable(directory: Path, golden: Sequence[GoldenExample], deadline: f
     for example, answer in zip(golden, answers, strict=True):
         if isinstance(answer, Failure):
             raise NotServable(
-                f"{directory}: TensorFlow Serving could not answer signature {example.signature!r}: {answer.message} "
+                f"{directory}: TensorFlow Serving could not answer signature {example.signature!r}: {answer.message}. "
                 f"{advice(answer)}"
             )
         differences = compare(example.outputs, answer)

@@ -6,7 +6,6 @@
 import importlib.util
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -19,14 +18,12 @@ import numpy as np
 
 from tasks.errors import DeadlineExceeded, NotServable
 from tasks.protos import ModelSpec, PredictRequest, PredictResponse
+from tasks.reasons import reason
 from tasks.tensors import from_proto, to_proto
 from tasks.tfrecord import read_records, write_records
 
 Array = np.ndarray[Any, Any]
 
-_NODE = re.compile(r"\[\[\{\{.*?\}\}\]\]|\{\{.*?\}\} *")
-# Of several errors TensorFlow lists each; the first one's line begins with (0). Lines of a trace are indented.
-_HEADING = re.compile(r"Graph execution error|Detected at node|<stack traces|\d+ root error|\s(?!\s*\(0\))")
 _QUESTIONS, _ANSWERS, _FAILURES = "questions.tfrecord", "answers.tfrecord", "failures.json"
 
 
@@ -69,9 +66,9 @@ def ask(directory: Path, questions: Sequence[Question], deadline: float = 120.0)
             ) from None
         failures = {n: Failure(*f) for n, f in _read_failures(exchange / _FAILURES).items()}
         if None in failures:
-            raise NotServable(f"{directory} cannot be loaded: {failures[None].message}")
+            raise NotServable(f"{directory} cannot be loaded: {failures[None].message}. Copy or export it again.")
         if done.returncode != 0:
-            raise NotServable(f"{directory} cannot be loaded: {_last_words(done)}")
+            raise NotServable(f"{directory} cannot be loaded: {_last_words(done)}.")
         answers = [PredictResponse.FromString(record) for record in read_records(exchange / _ANSWERS)]
         return [failures.get(n) or _outputs(answer) for n, answer in enumerate(answers)]
 
@@ -94,16 +91,13 @@ def _read_failures(path: Path) -> dict[int | None, tuple[str, str]]:
 
 def _last_words(done: "subprocess.CompletedProcess[str]") -> str:
     if done.returncode < 0:
-        return f"the process that tried was ended by signal {-done.returncode}; if that is 9, memory ran out."
+        return f"the process that tried was ended by signal {-done.returncode}; if that is 9, memory ran out"
     lines = done.stderr.strip().splitlines()
-    return f"{lines[-1]}" if lines else f"the process that tried ended with code {done.returncode} and no word."
-
-
-def reason(error: Exception) -> str:
-    """What a TensorFlow error says, without its headings, the trace of the graph and the names of its nodes."""
-    text = _NODE.sub("", str(getattr(error, "message", error)))
-    lines = [line for line in text.splitlines() if line.strip() and not _HEADING.match(line)]
-    return lines[0].strip() if lines else type(error).__name__
+    return (
+        lines[-1].strip().removesuffix(".")
+        if lines
+        else f"the process that tried ended with code {done.returncode} and no word"
+    )
 
 
 def _leave_out_api() -> None:

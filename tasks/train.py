@@ -13,6 +13,7 @@ from tasks.data import Dataset
 from tasks.errors import InvalidInput, InvalidModel, SlipwayError
 from tasks.evaluation import Evaluation, evaluate
 from tasks.factory import LoadedModel, code_version, load_model
+from tasks.reasons import reason
 
 log = logging.getLogger(__name__)
 
@@ -134,8 +135,7 @@ def _require_finite(metrics: Mapping[str, float], epoch: int, epochs: int, spec:
 
 
 def _untrainable(spec: str, error: Exception) -> InvalidModel:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = f"{type(error).__name__}: {lines[0] if lines else 'no word why'}"
+    said = f"{type(error).__name__}: {reason(error)}"
     advice = "It must take float32 [N, 28, 28, 1] and give one probability per class, [N, classes]."
     if "No gradients provided" in said:
         advice = (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.errors import DeadlineExceeded, NotServable
-from tasks.session import Failure, Question, ask, reason
+from tasks.session import Failure, Question, ask
 
 
 @pytest.fixture(scope="module")
@@ -77,25 +77,3 @@ def test_a_folder_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
 def test_what_takes_too_long_is_given_up(kinds: Path) -> None:
     with pytest.raises(DeadlineExceeded, match=r"was not loaded and asked 0 questions within 0\.05 s"):
         ask(kinds, [], deadline=0.05)
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        ("Graph execution error:\n\ntoo dark\n\t [[{{node a}}]]", "too dark"),
-        ("{{function_node f}} {{node g}} too dark [Op:g]", "too dark [Op:g]"),
-        (
-            "Graph execution error:\n\nDetected at node a defined at (most recent call last):\n"
-            '  File "m.py", line 1, in f\n\n    call()\n\ntoo dark\n\t [[{{node a}}]] [Op:f]',
-            "too dark",
-        ),
-        (
-            "Graph execution error:\n\n2 root error(s) found.\n  (0) INVALID_ARGUMENT:  too dark\n\t [[{{node a}}]]\n"
-            "  (1) INVALID_ARGUMENT:  too bright",
-            "(0) INVALID_ARGUMENT:  too dark",
-        ),
-        ("", "RuntimeError"),
-    ],
-)
-def test_the_reason_is_what_tensorflow_says_without_its_trace(message: str, expected: str) -> None:
-    assert reason(RuntimeError(message)) == expected

@@ -23,7 +23,7 @@ from tasks.export import export_saved_model
 from tasks.train import train
 
 data, folder = sys.argv[1:]
-for name, other in (("mlp", "sequential_mlp"), ("sequential_mlp", "mlp")):
+for name in ("mlp", "sequential_mlp"):
     trained = train(f"tasks.models:{name}", load_dataset(data, 0), seed=7, epochs=2)
     exported = export_saved_model(trained, Path(folder) / name)
     files = {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
@@ -126,9 +126,9 @@ def test_an_error_of_the_caller_passes_through(few_digits: Dataset) -> None:
     ("factory", "message"),
     [
         ("diverging", "loss became nan in epoch 1 of 1, expected a finite number. Lower the learning rate"),
-        ("three_classes", "cannot be trained|gives"),
-        ("other_shape", r"cannot be trained \(ValueError: .*It must take float32 \[N, 28, 28, 1\]"),
-        ("two_outputs", "gives list for 40 examples|cannot be trained"),
+        ("three_classes", r"cannot be trained \(InvalidArgumentError: .* is not in \[0, 3\)\)\. It must take"),
+        ("other_shape", r"cannot be trained \(ValueError: Invalid input shape .*It must take float32 \[N, 28, 28, 1\]"),
+        ("two_outputs", "cannot be trained .* and give one probability per class"),
         ("unbuilt", r"give the class a build\(\) that builds every layer"),
     ],
 )
