@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr | None = Field(None, description="Secret of the access key.")
 
     signing: Literal["on", "off"] = Field(
-        "on", description="`off`: versions are published unsigned, and served by whoever wrote them."
+        "on", description="`off`: versions are published unsigned, and served whoever wrote them."
     )
     signing_key: Path | None = Field(
         None, description="Private key that signs published versions; made under home at first start if unset."
