@@ -5,7 +5,7 @@ import dataclasses
 from prefect import flow
 from prefect.runtime import flow_run
 
-from tasks.prune import Pruning, choose, delete, finish
+from tasks.prune import Pruning, choose, delete, finish, tell
 
 
 @flow(name="prune", flow_run_name="prune {model}")
@@ -21,4 +21,6 @@ def prune(model: str, keep: int = 10, yes: bool = False) -> Pruning:
         return pruning
     deleted = [fate.version for fate in pruning.going if delete(model, fate.version, flow_run.id)]
     finish(model)
+    for version in deleted:
+        tell(model, version)
     return dataclasses.replace(pruning, deleted=tuple(deleted))

@@ -109,8 +109,18 @@ def prune_version(store: Store, model: str, version: int, run: str) -> bool:
         return False
     if version in versions.published(store, model):
         versions.withdraw(store, model, version)
-        _tell(store, Verdict(model=model, version=version, state="retired", reason="pruned", run=run))
+        versions.decide(store, Verdict(model=model, version=version, state="retired", reason="pruned", run=run))
     return True
+
+
+def tell_retired(store: Store, model: str, version: int) -> None:
+    """Have MLflow's registry say that a version was pruned; MLflow's absence is no error, for nothing depends on it."""
+    verdict = versions.verdict(store, model, version)
+    try:
+        if verdict is not None:
+            Registry.connect(settings()).decided(verdict)
+    except SlipwayError as error:
+        log.warning("MLflow does not know that %s version %d was pruned: %s", model, version, error)
 
 
 def finish_pruning(store: Store, model: str) -> list[int]:
@@ -156,15 +166,7 @@ def _names(model: str) -> tuple[str, str]:
     return model, layout.candidate_name(model)
 
 
-def _tell(store: Store, verdict: Verdict) -> None:
-    """Keep that the version was retired; MLflow's absence is no error, for nothing depends on it."""
-    versions.decide(store, verdict)
-    try:
-        Registry.connect(settings()).decided(verdict)
-    except SlipwayError as error:
-        log.warning("MLflow does not know that %s version %d was pruned: %s", verdict.model, verdict.version, error)
-
-
 choose = step("choose versions", with_store(choose_versions))
 delete = step("delete version", with_store(prune_version), "delete {model} {version}")
 finish = step("finish earlier deletions", with_store(finish_pruning))
+tell = step("tell MLflow", with_store(tell_retired))
