@@ -144,7 +144,10 @@ class _RestApp:
         try:
             asked = rest_paths.route(method, uri)
             zipped = b"gzip" in _header(scope, b"content-encoding")
-            content = await self._options.dispatcher.call(self._work, asked, body, zipped)
+            size = MAX_UNZIPPED_BYTES if zipped else len(body)
+            content = await self._options.dispatcher.call_quick(
+                (asked.verb, asked.name), size, self._work, asked, body, zipped
+            )
             return Reply(200, headers, content)
         except rest_paths.BadVersion as problem:
             return Reply(problem.code.http_status, headers)
@@ -163,7 +166,7 @@ class _RestApp:
                 seconds = time.perf_counter() - started
                 self._options.metrics.record_request(asked.name, asked.verb.title(), "REST", code.name, seconds)
 
-    # What may take long runs in a worker thread: reading the body, the model, writing the reply.
+    # What may take long runs in a worker thread (see Dispatcher): reading the body, the model, writing the reply.
 
     def _work(self, asked: Route, body: bytes, zipped: bool) -> bytes:
         if zipped and body:
