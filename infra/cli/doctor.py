@@ -16,6 +16,7 @@ from infra.stack import probes, processes
 from infra.stack.ports import require_distinct, require_free
 from infra.stack.programs import programs
 from infra.stack.supervision import Supervisor
+from tasks import signing
 from tasks.errors import InvalidSettings, SlipwayError
 from tasks.model_server import EMBEDDED, model_server_command
 from tasks.settings import Settings, settings, unknown_variables
@@ -66,11 +67,21 @@ def examine() -> Iterator[Finding]:
     yield memory(psutil.virtual_memory().available, up)
     yield ports(mine)
     yield credentials(mine)
+    yield from signatures(mine)
     yield model_server(mine, up)
     yield store(mine, up)
     yield server("prefect", mine.prefect_api.removesuffix("/api"), "/api/admin/version", mine.prefect_url, up)
     yield server("mlflow", mine.mlflow_uri, "/version", mine.mlflow_url, up)
     yield agent(mine, up)
+
+
+def signatures(mine: Settings) -> Iterator[Finding]:
+    """Whether only versions that were signed here are served."""
+    found = signing.warnings(mine)
+    for text in found:
+        yield Finding("signing", "warning", text)
+    if not found:
+        yield Finding("signing", "ok", f"versions are signed with {mine.private_key}")
 
 
 def python_version(version: tuple[str, str, str]) -> Finding:
