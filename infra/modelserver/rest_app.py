@@ -17,6 +17,7 @@ from infra.modelserver.options import RestOptions
 from infra.modelserver.protos import classification_pb2, regression_pb2
 from infra.modelserver.rest_examples import fill_request
 from infra.modelserver.rest_json import valid_text
+from infra.modelserver.rest_memory import keep_freed_memory
 from infra.modelserver.rest_numbers import number_inputs
 from infra.modelserver.rest_paths import Route
 from infra.modelserver.rest_tensors import predict_inputs
@@ -62,6 +63,7 @@ class Reply:
 
 def make_app(manager: Manager, options: RestOptions) -> App:
     """The ASGI application that answers for a manager's models."""
+    keep_freed_memory()
     return _RestApp(manager, options)
 
 
