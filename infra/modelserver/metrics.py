@@ -85,6 +85,8 @@ class Metrics:
         self._runtime = _Histogram(
             ":tensorflow:serving:runtime_latency", _LATENCY_BUCKETS, "model_name", "API", "runtime"
         )
+        self._graph_runs = _Counter(":tensorflow:core:graph_runs")
+        self._graph_micros = _Counter(":tensorflow:core:graph_run_time_usecs")
         self._examples = _Histogram(":tensorflow:serving:request_example_counts", _EXAMPLE_BUCKETS, "model")
         self._example_total = _Counter(":tensorflow:serving:request_example_count_total", "model")
         self._warmup = _Histogram(":tensorflow:serving:model_warmup_latency", _LATENCY_BUCKETS, "model_path", "status")
@@ -106,8 +108,13 @@ class Metrics:
         if status == "OK":
             self._latency.add((model_name, api, entrypoint), seconds * _MICROS)
 
+    def record_graph_run(self, seconds: float) -> None:
+        """One session run ended well, for one request or a batch of them."""
+        self._graph_runs.add(())
+        self._graph_micros.add((), int(seconds * _MICROS))
+
     def record_run(self, model_name: str, api: str, seconds: float) -> None:
-        """One session run ended well."""
+        """One request's run ended well."""
         self._runtime.add((model_name, api, "TF1"), seconds * _MICROS)
 
     def record_examples(self, model_name: str, count: int) -> None:

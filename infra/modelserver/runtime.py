@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_size_t, c_void_p
 from functools import lru_cache
@@ -319,9 +319,13 @@ def _run_options(timeout_ms: int | None, *, in_caller: bool) -> _Buffer:
 class Session:
     """A SavedModel in memory. Thread-safe but for close, which must come last."""
 
-    def __init__(self, path: str, tags: Sequence[str], config: bytes) -> None:
-        """Load the SavedModel at path. Raises ServingError with TensorFlow's code and text."""
+    def __init__(self, path: str, tags: Sequence[str], config: bytes, on_run: Callable[[float], None]) -> None:
+        """Load the SavedModel at path. Raises ServingError with TensorFlow's code and text.
+
+        config is a serialized ConfigProto; on_run is told the seconds of every run that ended well.
+        """
         load()
+        self._on_run = on_run
         status = _Status()
         options = _quick.TF_NewSessionOptions()
         meta_graph = _quick.TF_NewBuffer()
@@ -373,6 +377,7 @@ class Session:
         seconds = time.perf_counter() - start
         call.seconds = seconds if call.seconds == math.inf else 0.8 * call.seconds + 0.2 * seconds
         status.check()
+        self._on_run(seconds)
         return list(results)
 
     def close(self) -> None:

@@ -95,7 +95,7 @@ class Servable:
         """Load the SavedModel at path. Raises ServingError with TensorFlow's code and text."""
         self.name, self.version, self.path, self.metrics = name, version, path, metrics
         self.check_method_names = options.check_method_names
-        self._session = runtime.Session(path, options.tags, options.session_config)
+        self._session = runtime.Session(path, options.tags, options.session_config, metrics.record_graph_run)
         self.runner: Runner = self._session
         meta_graph = meta_graph_pb2.MetaGraphDef.FromString(self._session.meta_graph)
         self._session.meta_graph = b""

@@ -32,6 +32,8 @@ from infra.modelserver.protos import (
     prediction_service_pb2_grpc,
 )
 from infra.modelserver.reload import Reloader
+from infra.modelserver.rest_app import make_app
+from infra.modelserver.rest_protocol import RestProtocol
 from infra.modelserver.servable import LoadOptions, Servable
 from infra.modelserver.source import FileSystemSource
 from infra.modelserver.states import StateMonitor
@@ -231,9 +233,6 @@ class ModelServer:
             raise StartupError(f"can't listen on {address}; choose another one with --{flag}. {error}") from error
 
     def _start_rest(self, rest_socket: socket.socket) -> threading.Thread:
-        from infra.modelserver.rest_app import make_app
-        from infra.modelserver.rest_protocol import RestProtocol
-
         flags = self._settings.flags
         app = make_app(
             self.manager,

@@ -49,3 +49,12 @@ def test_loads_are_counted_by_their_end() -> None:
     lines = metrics.page().splitlines()
     assert ':tensorflow:cc:saved_model:load_latency{model_path="/m/1"} 250000' in lines
     assert ':tensorflow:cc:saved_model:load_attempt_count{model_path="/m/2",status="fail"} 1' in lines
+
+
+def test_what_has_no_labels_is_counted_as_one() -> None:
+    metrics = Metrics()
+    for _ in range(2):
+        metrics.record_graph_run(0.5)
+    lines = metrics.page().splitlines()
+    assert ":tensorflow:core:graph_runs{} 2" in lines
+    assert ":tensorflow:core:graph_run_time_usecs{} 1000000" in lines
