@@ -24,6 +24,9 @@ from tasks.tensors import from_proto, to_proto
 from tests.integration.local import LocalStack, until
 from tests.integration.models import make_models
 
+# The first test waits for the stack, others for whole releases.
+pytestmark = pytest.mark.timeout(900)
+
 HEADERS = {"content-type": "application/json"}
 
 
