@@ -120,7 +120,7 @@ class _RestApp:
             return await self._metrics(path, uri)
         if not rest_paths.is_ours(uri):
             return _page(404)
-        if method == "OPTIONS":
+        if method == "OPTIONS" and self._options.enable_cors:
             return self._preflight(scope)
         started = time.perf_counter()
         reply = await self._answer(method, uri, body, scope, started)

@@ -3,6 +3,7 @@
 import gzip
 import json
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -150,10 +151,24 @@ def test_what_is_no_request_of_ours_is_refused(
         assert reply.endswith(b"\r\n\r\n")
 
 
-def test_a_preflight_needs_an_origin(rest_server: RestServer) -> None:
-    url = f"{rest_server.url}{ECHO}"
-    assert requests.options(url, timeout=10, headers={"Origin": "https://example.com"}).status_code == 200
-    assert requests.options(url, timeout=10).status_code == 400
+def test_browsers_are_answered_where_the_flag_says_so(rest_models: Path, tmp_path: Path) -> None:
+    server = RestServer(rest_models, tmp_path, "--rest_api_enable_cors_support=true")
+    try:
+        url = f"{server.url}{ECHO}"
+        asked = requests.options(url, timeout=10, headers={"Origin": "https://example.com"})
+        assert (asked.status_code, asked.headers["Access-Control-Allow-Methods"]) == (200, "POST, GET")
+        assert requests.options(url, timeout=10).status_code == 400
+        answered = server.post(ECHO, {"signature_name": "scalar", "inputs": 1})
+        assert (answered.status_code, answered.headers["Access-Control-Allow-Origin"]) == (200, "*")
+        server.stop()
+    finally:
+        server.kill()
+
+
+def test_browsers_are_refused_where_it_does_not(rest_server: RestServer) -> None:
+    asked = requests.options(f"{rest_server.url}{ECHO}", timeout=10, headers={"Origin": "https://example.com"})
+    assert (asked.status_code, asked.json()) == (400, {"error": f"Malformed request: OPTIONS {ECHO}"})
+    assert "Access-Control-Allow-Origin" not in asked.headers
 
 
 def test_a_picture_is_answered_alike_by_one_row_and_by_many(rest_server: RestServer) -> None:
