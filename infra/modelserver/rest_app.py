@@ -107,7 +107,7 @@ class _RestApp:
 
     async def _reply(self, scope: Scope, receive: Receive) -> Reply | None:
         """The reply, None where the client has gone."""
-        body = await _read_body(scope, receive)
+        body = await read_body(scope, receive)
         if not isinstance(body, bytes):
             return body
         method, path = scope["method"], scope["raw_path"].decode("latin-1")
@@ -206,7 +206,7 @@ class _RestApp:
         return rest_encode.regressions(inference.regress(self._manager, request, self._timeout).result)
 
 
-async def _read_body(scope: Scope, receive: Receive) -> bytes | Reply | None:
+async def read_body(scope: Scope, receive: Receive, idle_seconds: float = IDLE_SECONDS) -> bytes | Reply | None:
     """The whole body; a refusal where it is too large or stops coming; None where the client has gone."""
     declared = _header(scope, b"content-length")
     if declared.isdigit() and int(declared[:12]) > MAX_BODY_BYTES:
@@ -214,7 +214,7 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes | Reply | None:
     chunks: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(IDLE_SECONDS) as idle:
+        async with asyncio.timeout(idle_seconds) as idle:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
@@ -225,7 +225,7 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes | Reply | None:
                 size += len(chunks[-1])
                 if size > MAX_BODY_BYTES:
                     return _page(413)
-                idle.reschedule(asyncio.get_running_loop().time() + IDLE_SECONDS)
+                idle.reschedule(asyncio.get_running_loop().time() + idle_seconds)
     except TimeoutError:
         return _page(408)
 
