@@ -30,7 +30,7 @@ TOLERANCE = 1e-5  # of values, absolute and relative
 # A digit on the edge between two classes may fall to the other side through a rounding error of another machine.
 ACCURACY_TOLERANCE = 0.005
 _BATCH = 200  # held-out examples in one question
-_LOOKS = 3  # at the speed of a version that seems too slow: the machine may have been busy
+_LOOKS = 3  # at the speed of a version that seems too slow
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,9 @@ def validate_version(
                 if not mine:
                     continue
                 ask_rest = _asker(server.predict_rest, target, name, spec)
-                checks.append(_check(replica.replica, "REST", name, mine, ask_rest, manifest.version, budget))
+                checks.append(check_answers(replica.replica, "REST", name, mine, ask_rest, manifest.version, budget))
                 ask_grpc = _asker(server.predict_grpc, target, name)
-                checks.append(_check(replica.replica, "gRPC", name, mine, ask_grpc, manifest.version, budget))
+                checks.append(check_answers(replica.replica, "gRPC", name, mine, ask_grpc, manifest.version, budget))
             if question is not None and held_out is not None:
                 accuracies.append(_accuracy(server, target, replica.replica, question, held_out, manifest))
     return ValidationReport(manifest.model, manifest.version, endpoint, tuple(checks), tuple(accuracies))
@@ -234,7 +234,7 @@ def _asker(
     return lambda inputs: predict(target, signature, inputs, *spec)
 
 
-def _check(
+def check_answers(
     replica: str,
     protocol: Literal["REST", "gRPC"],
     signature: str,
@@ -243,6 +243,12 @@ def _check(
     version: int,
     budget: float,
 ) -> Check:
+    """Ask the examples of one signature; a version that seems too slow is asked again, for the machine may be busy.
+
+    Args:
+        ask: gives the answer to an example's inputs.
+        budget: longest median time of an answer, seconds.
+    """
     asked = sum(_rows(example) for example in examples)
     seconds, wrong = _asked(examples, ask, version)
     for _ in range(_LOOKS - 1):
