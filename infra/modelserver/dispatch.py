@@ -1,21 +1,22 @@
 """Running blocking model calls from the event loop."""
 
 import asyncio
+import math
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any, TypeVar
 
-from infra.modelserver.blocking import WouldBlock, nothing_may_block
+from infra.modelserver.blocking import QUICK_SECONDS, WouldBlock, expected, nothing_may_block
 from infra.modelserver.servable import Array, Servable, Signature
 
 T = TypeVar("T")
 
-_QUICK_SECONDS = 0.002
 _SMALL_BYTES = 1 << 16
 _KINDS = 1024
+_TURNS = 20
 
 
 class Dispatcher:
@@ -27,7 +28,9 @@ class Dispatcher:
 
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="rest")
-        self._seconds: OrderedDict[Hashable, float] = OrderedDict()  # moving averages; used on the loop's thread only
+        self._not_now: dict[Hashable, int] = {}  # of the loop's thread
+        self._lock = threading.Lock()
+        self._seconds: OrderedDict[Hashable, float] = OrderedDict()  # as expected, the kind asked for last at the end
 
     async def run(
         self,
@@ -51,20 +54,39 @@ class Dispatcher:
         """
         if size > _SMALL_BYTES:
             return await self.call(function, *args)
+
+        if self._may_try(kind):
+            try:
+                with nothing_may_block():
+                    return self._timed(kind, function, *args)
+            except WouldBlock:
+                self._not_now[kind] = _TURNS
+        return await self.call(self._timed, kind, function, *args)
+
+    def _may_try(self, kind: Hashable) -> bool:
+        """Whether work of this kind should be short here. What has raised WouldBlock is not tried for some turns."""
+        turns = self._not_now.pop(kind, 0)
+        if turns > 1:
+            self._not_now[kind] = turns - 1
+        return not turns and self._seconds.get(kind, QUICK_SECONDS) < QUICK_SECONDS
+
+    def _timed(self, kind: Hashable, function: Callable[..., T], *args: Any) -> T:
         start = time.perf_counter()
         try:
-            if self._seconds.get(kind, _QUICK_SECONDS) < _QUICK_SECONDS:
-                with suppress(WouldBlock), nothing_may_block():
-                    return function(*args)
-            return await self.call(function, *args)
-        finally:
+            result = function(*args)
+        except WouldBlock:
+            raise
+        except Exception:
             self._note(kind, time.perf_counter() - start)
+            raise
+        self._note(kind, time.perf_counter() - start)
+        return result
 
     def _note(self, kind: Hashable, seconds: float) -> None:
-        before = self._seconds.pop(kind, seconds)
-        self._seconds[kind] = 0.8 * before + 0.2 * seconds
-        if len(self._seconds) > _KINDS:
-            self._seconds.popitem(last=False)
+        with self._lock:
+            self._seconds[kind] = expected(self._seconds.pop(kind, math.inf), seconds)
+            if len(self._seconds) > _KINDS:
+                self._seconds.popitem(last=False)
 
     def close(self) -> None:
         """Start no more calls."""

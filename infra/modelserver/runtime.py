@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from infra.modelserver import dtypes
-from infra.modelserver.blocking import check_may_block
+from infra.modelserver.blocking import QUICK_SECONDS, check_may_block, expected
 from infra.modelserver.errors import Code, ServingError, invalid_argument
 from infra.modelserver.protos import tensor_pb2, tensorflow_directory
 
@@ -80,7 +80,6 @@ _BLOCKING: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 _SIZE_OF_TSTRING = 24
 _FOREVER = 1e6  # seconds
-_QUICK_SECONDS = 0.002
 _LARGE = 1 << 18  # bytes from which copying gives the interpreter lock away
 _quick: Any = None
 _blocking: Any = None
@@ -293,7 +292,7 @@ class Call:
         self.feeds = (_Output * len(inputs))(*[_Output(*endpoint) for endpoint in inputs])
         self.fetches = (_Output * len(outputs))(*[_Output(*endpoint) for endpoint in outputs])
         self.values, self.results = c_void_p * len(inputs), c_void_p * len(outputs)
-        self.seconds = math.inf  # moving average; a lost update between threads does no harm
+        self.seconds = math.inf  # as expected; a lost update between threads does no harm
 
 
 def _varint(value: int) -> bytes:
@@ -365,7 +364,7 @@ class Session:
         # A gRPC call without a deadline has a very late one.
         timeout_ms = max(1, int(timeout * 1000)) if timeout is not None and timeout < _FOREVER else None
         # Handing a run of microseconds to TensorFlow's pool costs more than the run. In the caller no time-out ends it.
-        in_caller = call.is_bounded and call.seconds < _QUICK_SECONDS
+        in_caller = call.is_bounded and call.seconds < QUICK_SECONDS
         if not call.is_bounded:
             check_may_block()
         options = byref(_run_options(timeout_ms, in_caller=in_caller))
@@ -375,7 +374,7 @@ class Session:
             call.fetches, results, call.outputs, None, 0, None, status.pointer,
         )  # fmt: skip
         seconds = time.perf_counter() - start
-        call.seconds = seconds if call.seconds == math.inf else 0.8 * call.seconds + 0.2 * seconds
+        call.seconds = expected(call.seconds, seconds)
         status.check()
         self._on_run(seconds)
         return list(results)

@@ -40,8 +40,18 @@ def test_the_first_work_of_a_kind_runs_in_a_thread_and_quick_work_on_the_loop_fr
     assert ran_on_the_loop(SMALL, here, here, here) == [False, True, True]
 
 
-def test_work_that_took_long_goes_to_a_thread() -> None:
-    assert ran_on_the_loop(SMALL, slow, here, here) == [False, False, False]
+def test_work_that_takes_long_goes_to_a_thread() -> None:
+    assert ran_on_the_loop(SMALL, slow, slow, slow) == [False, False, False]
+
+
+def test_work_that_has_become_slow_leaves_the_loop_after_some_turns() -> None:
+    where = ran_on_the_loop(SMALL, here, *[slow] * 20)
+    assert where[1] is True
+    assert where[-1] is False
+
+
+def test_one_slow_turn_on_a_busy_machine_changes_nothing() -> None:
+    assert ran_on_the_loop(SMALL, here, here, slow, here) == [False, True, True, True]
 
 
 def test_work_on_a_large_body_always_goes_to_a_thread() -> None:
@@ -49,7 +59,13 @@ def test_work_on_a_large_body_always_goes_to_a_thread() -> None:
 
 
 def test_work_that_cannot_promise_to_be_short_is_begun_again_in_a_thread() -> None:
-    assert ran_on_the_loop(SMALL, here, unpromising, here, unpromising) == [False, False, True, False]
+    assert ran_on_the_loop(SMALL, here, here, unpromising, here) == [False, True, False, False]
+
+
+def test_after_some_turns_it_is_tried_on_the_loop_again() -> None:
+    where = ran_on_the_loop(SMALL, here, unpromising, *[here] * 25)
+    assert where[2] is False
+    assert where[-1] is True
 
 
 def test_other_work_goes_to_a_thread() -> None:
