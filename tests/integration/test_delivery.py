@@ -256,7 +256,13 @@ def from_the_schedule(stack: LocalStack, deployment: str, data: Path) -> None:
     }
     url = f"{stack.settings.prefect_api}/deployments/{deployment}/schedules"
     (made,) = requests.post(url, json=[schedule], timeout=30).json()
-    until(lambda: runs(stack, deployment_id={"any_": [deployment]}, tags={"all_": ["auto-scheduled"]}), "a night", 120)
+
+    def begun() -> bool:
+        of_deployment = runs(stack, deployment_id={"any_": [deployment]}, state={"type": {"any_": ["RUNNING"]}})
+        return any(run["parameters"]["model"] == "FromSchedule" for run in of_deployment)
+
+    until(begun, "a night begins", 180)
+    # One night is enough. What has begun goes on.
     requests.delete(f"{url}/{made['id']}", timeout=30).raise_for_status()
 
 
