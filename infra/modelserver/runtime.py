@@ -318,7 +318,9 @@ def _run_options(timeout_ms: int | None, *, in_caller: bool) -> _Buffer:
 class Session:
     """A SavedModel in memory. Thread-safe but for close, which must come last."""
 
-    def __init__(self, path: str, tags: Sequence[str], config: bytes, on_run: Callable[[float], None]) -> None:
+    def __init__(
+        self, path: str, tags: Sequence[str], config: bytes, on_run: Callable[[float], None] = lambda _: None
+    ) -> None:
         """Load the SavedModel at path. Raises ServingError with TensorFlow's code and text.
 
         config is a serialized ConfigProto; on_run is told the seconds of every run that ended well.
