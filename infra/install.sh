@@ -59,7 +59,7 @@ touch "$begun"
 rm -f "$finished"
 echo "Installing Slipway's packages into $PWD/$venv: some minutes at first, nothing at all next time."
 pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet --quiet install)
-"${pip[@]}" --require-hashes --only-binary :all: --requirement requirements.lock
+"${pip[@]}" --no-deps --require-hashes --only-binary :all: --requirement requirements.lock
 "${pip[@]}" --no-build-isolation --no-deps --editable .
 rm "$begun"
 printf '%s\n' "$wanted" >"$finished.draft"
