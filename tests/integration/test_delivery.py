@@ -255,7 +255,8 @@ def from_the_schedule(stack: LocalStack, deployment: str, data: Path) -> None:
         "parameters": {"model": "FromSchedule", "data": str(data), "epochs": 1},
     }
     url = f"{stack.settings.prefect_api}/deployments/{deployment}/schedules"
-    (made,) = requests.post(url, json=[schedule], timeout=30).json()
+    answer = requests.post(url, json=[schedule], timeout=30)
+    assert answer.status_code == 201, answer.text
 
     def begun() -> bool:
         of_deployment = runs(stack, deployment_id={"any_": [deployment]}, state={"type": {"any_": ["RUNNING"]}})
@@ -263,7 +264,7 @@ def from_the_schedule(stack: LocalStack, deployment: str, data: Path) -> None:
 
     until(begun, "a night begins", 180)
     # One night is enough. What has begun goes on.
-    requests.delete(f"{url}/{made['id']}", timeout=30).raise_for_status()
+    requests.delete(f"{url}/{answer.json()[0]['id']}", timeout=30).raise_for_status()
 
 
 def from_an_event(stack: LocalStack, deployment: str, data: Path) -> None:
