@@ -20,7 +20,7 @@ from tests.integration.clients import Client
 from tests.integration.models import publish_affine
 from tests.integration.replica import LocalReplica
 
-pytestmark = pytest.mark.usefixtures("flows")
+pytestmark = [pytest.mark.usefixtures("flows"), pytest.mark.timeout(1800)]
 
 # Processes that are forked from one which has imported everything: a release begins at once, and can be killed.
 PROCESSES = multiprocessing.get_context("forkserver")
