@@ -112,7 +112,7 @@ class Replica:
         named: dict[str, set[int]] = {}
         for entry in wanted.model_config_list.config:
             named.setdefault(entry.base_path, set()).update(entry.model_version_policy.specific.versions)
-        for folder in self.models_dir.iterdir():
+        for folder in self.models_dir.glob("*"):  # there is no folder before the first version is brought
             keep = named.get(str(folder), set())
             loaded = {s.version for s in self.server.statuses(folder.name) if s.state != "END"}
             for version in fetch.local_versions(self.models_dir, folder.name):

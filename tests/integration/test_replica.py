@@ -92,7 +92,8 @@ def test_a_model_of_another_team_is_served_beside_ours_and_left_alone(
 ) -> None:
     publish(fleet, small_models / "affine" / "1")
     theirs = serving_entry("theirs", str(small_models / "mlp"), [1], {"gold": 1})
-    fleet.change({"theirs": theirs}, "written by another team")
+    # The first config of all holds nothing that is brought from the store.
+    replicas.await_config(fleet, fleet.change({"theirs": theirs}, "written by another team"))
     serve(fleet, 1)
     assert fleet.newest().entry("theirs") == theirs
     with replica.client() as client:
