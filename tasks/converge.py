@@ -1,8 +1,6 @@
 """Bringing one replica to a fleet's desired state, without an answer lost on the way."""
 
-import contextlib
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +9,7 @@ from google.protobuf import text_format
 
 from tasks import fetch
 from tasks.errors import DeadlineExceeded, LoadFailed, ServingRefused
+from tasks.files import write_atomically
 from tasks.fleet import FleetConfig, parse
 from tasks.protos import ModelConfig, ModelServerConfig
 from tasks.records import VersionState
@@ -220,17 +219,7 @@ def raise_failed(wanted: ModelServerConfig, states: States, stale: States) -> No
 def write_config(path: Path, config: ModelServerConfig) -> None:
     """Write the config file that a model server starts from, by an atomic rename."""
     data = text_format.MessageToString(config) or "model_config_list {}\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        with temporary.open("w") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+    write_atomically(path, data.encode())
 
 
 def _told(states: States) -> str:
