@@ -1,11 +1,16 @@
-"""Finishing or undoing rollouts whose run has died."""
+"""Finishing or undoing what dead runs began."""
 
 from prefect import flow
 
-from tasks.rollout import find_dead, recover
+from tasks.prune import discard
+from tasks.rollout import converge_servers, find_dead, recover
 
 
 @flow(name="reconcile", flow_run_name="reconcile {fleet}")
 def reconcile(fleet: str = "default") -> list[str]:
-    """Bring `fleet` out of every rollout whose run is gone; what was done, a sentence for each."""
-    return [recover(fleet, record) for record in find_dead(fleet)]
+    """Bring `fleet` out of every rollout whose run is gone; what was done, or could not be, a sentence for each.
+
+    Servers without agents are brought back to the fleet's newest config: one that was started anew, or was away.
+    Numbers that were claimed long ago, by publishers that died, are closed and what they sent is deleted.
+    """
+    return [*(recover(fleet, record) for record in find_dead(fleet)), *converge_servers(fleet), *discard()]

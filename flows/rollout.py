@@ -25,11 +25,11 @@ def rollout(model: str, version: int, fleet: str = "default", strategy: Strategy
     record = begin(fleet, model, version, strategy, flow_run.id)
     try:
         trial, live = plan(fleet, record).stages
-        await_fleet(fleet, serve(fleet, record, trial))
-        validate(fleet, model, version, trial.endpoint).require_passed()
+        replicas = await_fleet(fleet, serve(fleet, record, trial))
+        validate(fleet, model, version, trial.endpoint, replicas).require_passed()
         accept(fleet, record)
-        await_fleet(fleet, serve(fleet, record, live))
-        report = validate(fleet, model, version, live.endpoint)
+        replicas = await_fleet(fleet, serve(fleet, record, live))
+        report = validate(fleet, model, version, live.endpoint, replicas)
         report.require_passed()
     except BaseException as error:
         failure = take_back(fleet, record, error)

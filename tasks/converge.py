@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -59,7 +59,6 @@ class Replica:
             self._reload(wanted, wanted, end)
         write_config(self.config_file, wanted)
         self._await(lambda states: surplus(wanted, states), running, before, end)
-        self._prune(wanted)
         return self.states(wanted)
 
     def running(self) -> ModelServerConfig:
@@ -106,17 +105,22 @@ class Replica:
                 )
             time.sleep(_POLL)
 
-    def _prune(self, wanted: ModelServerConfig) -> None:
-        """Delete local versions that the config does not name, once the server has let go of them."""
-        named: dict[str, set[int]] = {}
-        for entry in wanted.model_config_list.config:
-            named.setdefault(entry.base_path, set()).update(entry.model_version_policy.specific.versions)
-        for folder in self.models_dir.glob("*"):  # there is no folder before the first version is brought
-            keep = named.get(str(folder), set())
-            loaded = {s.version for s in self.server.statuses(folder.name) if s.state != "END"}
-            for version in fetch.local_versions(self.models_dir, folder.name):
-                if version not in keep | loaded:
-                    fetch.remove_version(self.models_dir, folder.name, version)
+
+def prune(models_dir: Path, config: FleetConfig, store: Store, servers: Sequence[ModelServer]) -> None:
+    """Delete local versions that `config` does not name, once each server that reads `models_dir` has let go of them.
+
+    Raises:
+        ServingError: a server could not be asked.
+    """
+    named: dict[str, set[int]] = {}
+    for entry in localised(config.models, store, models_dir).model_config_list.config:
+        named.setdefault(entry.base_path, set()).update(entry.model_version_policy.specific.versions)
+    for folder in models_dir.glob("*"):  # there is no folder before the first version is brought
+        there = set(fetch.local_versions(models_dir, folder.name)) - named.get(str(folder), set())
+        if there:
+            loaded = {s.version for server in servers for s in server.statuses(folder.name) if s.state != "END"}
+            for version in sorted(there - loaded):
+                fetch.remove_version(models_dir, folder.name, version)
 
 
 def model_in_store(entry: ModelConfig, store: Store) -> str | None:

@@ -126,14 +126,14 @@ def _staging(target: Path) -> Iterator[Path]:
     staging = target.parent / f"{_INCOMING}{target.name}-{uuid.uuid4().hex[:8]}"
     staging.mkdir()
     try:
-        with _lock(staging):
+        with lock(staging):
             yield staging
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[bool]:
+def lock(folder: Path) -> Iterator[bool]:
     """Hold the kernel's lock on `folder`, which ends with this process however that ends.
 
     False where the file system knows no locks.
@@ -158,7 +158,7 @@ def _lock(folder: Path) -> Iterator[bool]:
 def _is_left(folder: Path) -> bool:
     """Whether nobody works on `folder` any more."""
     try:
-        with _lock(folder) as locked:
+        with lock(folder) as locked:
             return locked or time.time() - folder.stat().st_mtime > _LEFT_FOR_SURE
     except (BlockingIOError, FileNotFoundError):
         return False

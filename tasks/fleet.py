@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from google.protobuf import text_format
 
@@ -10,7 +11,7 @@ from tasks import layout
 from tasks.errors import Corrupt
 from tasks.protos import ModelConfig, ModelServerConfig
 from tasks.records import RolloutRecord, now
-from tasks.settings import Settings
+from tasks.settings import ServerAddress, Settings
 from tasks.store import Store
 
 log = logging.getLogger(__name__)
@@ -35,11 +36,32 @@ class FleetConfig:
         return list(found.model_version_policy.specific.versions) if found else []
 
 
-class Fleet:
-    """A fleet of replicas: the store that holds its state, its name, and how long its replicas may take."""
+@dataclass(frozen=True)
+class WithoutAgents:
+    """Model servers that flows converge themselves, and the folder that all of them read."""
 
-    def __init__(self, store: Store, name: str, deadline: float) -> None:
-        """`deadline`: longest time for the replicas to reach a config, seconds.
+    servers: tuple[ServerAddress, ...]
+    models_dir: Path  # the same path on the servers' machines
+    deadline: float  # longest time for one call, seconds
+
+
+class Fleet:
+    """A fleet of replicas: the store that holds its state, its name, and what is asked of its replicas."""
+
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        deadline: float,
+        quorum: float = 1.0,
+        without_agents: WithoutAgents | None = None,
+    ) -> None:
+        """A fleet whose state is read and written only when that is asked for.
+
+        Args:
+            deadline: longest time for the replicas to reach a config, seconds.
+            quorum: share of the live replicas that must reach it, 0..1.
+            without_agents: its replicas, where they have no agents.
 
         Raises:
             InvalidName: the name cannot stand in a key.
@@ -47,11 +69,21 @@ class Fleet:
         self.store = store
         self.name = layout.fleet_name(name)
         self.deadline = deadline
+        self.quorum = quorum
+        self.without_agents = without_agents
 
     @classmethod
     def connect(cls, settings: Settings, name: str | None = None) -> "Fleet":
         """The fleet `name`, or the settings' own."""
-        return cls(Store.connect(settings), name or settings.fleet, settings.load_deadline)
+        name, servers = name or settings.fleet, settings.servers_without_agents
+        direct = WithoutAgents(servers, settings.replica_models, settings.call_deadline) if servers else None
+        return cls(
+            Store.connect(settings),
+            name,
+            settings.load_deadline,
+            settings.quorum,
+            direct if name == settings.fleet else None,
+        )
 
     def newest(self, known: int = 0) -> FleetConfig:
         """The newest desired state. One request where nothing is newer than `known`, and two where something is."""

@@ -128,6 +128,20 @@ def finish_pruning(store: Store, model: str) -> list[int]:
     return versions.discard_abandoned(store, model, settings().claim_grace)
 
 
+def discard_abandoned(store: Store) -> list[str]:
+    """Finish prunings, and close the numbers of dead publishers, of every model; what was done, a sentence for each."""
+    found = [(model, finish_pruning(store, model)) for model in versions.models(store)]
+    return [
+        f"{model}: {_numbers(closed)} came to nothing, and what was left of it is deleted."
+        for model, closed in found
+        if closed
+    ]
+
+
+def _numbers(closed: list[int]) -> str:
+    return f"number{'s' * (len(closed) > 1)} {', '.join(map(str, closed))}"
+
+
 def _needed_by(fleet: Fleet, model: str) -> list[tuple[int | None, str]]:
     """The versions that one fleet needs. A rollout ends by writing a config first and its record's end last."""
     current = fleet.newest()
@@ -170,3 +184,4 @@ choose = step("choose versions", with_store(choose_versions))
 delete = step("delete version", with_store(prune_version), "delete {model} {version}")
 finish = step("finish earlier deletions", with_store(finish_pruning))
 tell = step("tell MLflow", with_store(tell_retired))
+discard = step("discard what is abandoned", with_store(discard_abandoned))

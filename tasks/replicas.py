@@ -1,12 +1,13 @@
 """The replicas of a fleet: what they last said, and waiting until they have come to a config."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from tasks import layout
+from tasks import agentless, layout
 from tasks.errors import DeadlineExceeded, RolloutFailed
 from tasks.fleet import Fleet, FleetConfig
 from tasks.records import Record, ReplicaReport, now
@@ -17,7 +18,9 @@ _POLL = 0.2  # seconds between two looks at the reports
 
 
 def reports(fleet: Fleet) -> list[ReplicaReport]:
-    """The last words of all replicas that ever reported, sorted by name."""
+    """The last words of all replicas that ever reported, sorted by name; servers without agents are asked now."""
+    if fleet.without_agents:
+        return agentless.reports(fleet, fleet.without_agents)
     found = []
     for key in fleet.store.keys(layout.replicas_prefix(fleet.name)):
         data = fleet.store.find(key)
@@ -62,24 +65,42 @@ def judge(report: ReplicaReport, newest: int, time: datetime) -> ReplicaState:
 
 
 def await_config(fleet: Fleet, config: FleetConfig) -> list[ReplicaReport]:
-    """Wait until every live replica has reached `config`, and return their reports.
+    """Wait until enough of the live replicas have reached `config`, and return the reports of those that have.
+
+    Enough is the fleet's quorum of them. Servers without agents are brought to it first.
 
     Raises:
-        RolloutFailed: a replica could not reach it; carries that replica's own words.
-        DeadlineExceeded: not all did within the fleet's deadline, or none is alive.
+        RolloutFailed: too many replicas could not reach it; carries the first one's own words.
+        DeadlineExceeded: too few did within the fleet's deadline, or none is alive.
     """
     end = time.monotonic() + fleet.deadline
     while True:
-        alive = live(fleet)
-        behind = [r for r in alive if r.config < config.number]
-        if alive and not behind:
-            return alive
-        failed = next((r for r in behind if r.error_config is not None and r.error_config >= config.number), None)
-        if failed is not None:
-            raise RolloutFailed(f"Fleet {fleet.name!r}: replica {failed.replica}: {failed.error}")
+        alive = agentless.converge(fleet, fleet.without_agents) if fleet.without_agents else live(fleet)
+        reached = [r for r in alive if r.config >= config.number]
+        failed = [r for r in alive if r not in reached and (r.error_config or 0) >= config.number]
+        needed = needed_for(fleet.quorum, len(alive))
+        if alive and len(reached) >= needed:
+            return reached
+        if failed and len(alive) - len(failed) < needed:
+            raise RolloutFailed(f"Fleet {fleet.name!r}: replica {failed[0].replica}: {failed[0].error}")
         if time.monotonic() > end:
-            raise DeadlineExceeded(_too_late(fleet, config, behind))
+            raise DeadlineExceeded(_too_late(fleet, config, [r for r in alive if r not in reached]))
         time.sleep(_POLL)
+
+
+def needed_for(quorum: float, alive: int) -> int:
+    """How many of the live replicas must reach a config: `quorum` of them, rounded up, and one at least."""
+    # Rounded first, for 0.7 of 10 is a little more than 7 to a computer.
+    return max(1, math.ceil(round(quorum * alive, 9)))
+
+
+def converge_without_agents(fleet: Fleet) -> list[str]:
+    """Bring servers that have no agents to the newest config; where one does not come to it, that in one sentence.
+
+    A fleet with agents is left to them.
+    """
+    found = agentless.converge(fleet, fleet.without_agents) if fleet.without_agents else []
+    return [f"Replica {r.replica} stays at config {r.config}: {r.error}" for r in found if r.error is not None]
 
 
 def _too_late(fleet: Fleet, config: FleetConfig, behind: Sequence[ReplicaReport]) -> str:
@@ -91,5 +112,5 @@ def _too_late(fleet: Fleet, config: FleetConfig, behind: Sequence[ReplicaReport]
     told = "; ".join(f"{r.replica} is at config {r.config}" + (f" ({r.error})" if r.error else "") for r in behind)
     return (
         f"Fleet {fleet.name!r} did not reach config {config.number} within {fleet.deadline:g} s: {told}. "
-        "Logs: `make logs`."
+        "See `slipway replicas`."
     )

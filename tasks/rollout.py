@@ -1,5 +1,6 @@
 """Moving a fleet from one version of a model to another, and back: the steps, each safe to do twice."""
 
+import contextlib
 import dataclasses
 import logging
 from datetime import timedelta
@@ -116,10 +117,19 @@ def take_back_version(fleet: Fleet, record: RolloutRecord, cause: BaseException)
         replicas.await_config(fleet, config)
         end_rollout(fleet, record)
     except SlipwayError as error:
+        with contextlib.suppress(SlipwayError):
+            _leave_to_others(fleet, record)
         return RolloutFailed(
             f"{trial} failed: {reason} Going back failed too: {error} Run `slipway reconcile` once that is mended."
         )
     return RolloutFailed(f"{trial} was taken back: {reason} {_said(config, record.model)}")
+
+
+def _leave_to_others(fleet: Fleet, record: RolloutRecord) -> None:
+    """Have the rollout taken for dead from now on, though this process lives."""
+    if _is_ours(fleet, record):
+        record = dataclasses.replace(record, deadline=now() - timedelta(seconds=1))
+        fleet.store.put(layout.rollout_key(fleet.name, record.model), record.to_json())
 
 
 def recover_rollout(fleet: Fleet, record: RolloutRecord) -> str:
@@ -168,9 +178,9 @@ def previous_accepted(fleet: Fleet, model: str) -> int:
         verdict = versions.verdict(fleet.store, model, number)
         if (served is None or number < served) and verdict is not None and verdict.state != "rejected":
             return number
+    before = f" before {served}" if served is not None else ""
     raise NotFound(
-        f"{model} has no accepted version before {served}: there is nothing to go back to. "
-        f"See `slipway versions {model}`."
+        f"{model} has no accepted version{before}: there is nothing to go back to. See `slipway versions {model}`."
     )
 
 
@@ -202,3 +212,4 @@ take_back = step("take back", with_fleet(take_back_version), "take back {record.
 find_dead = step("find dead rollouts", with_fleet(dead_rollouts))
 recover = step("recover", with_fleet(recover_rollout))
 find_previous = step("find previous version", with_fleet(previous_accepted))
+converge_servers = step("converge servers without agents", with_fleet(replicas.converge_without_agents))

@@ -3,10 +3,12 @@
 import difflib
 import functools
 import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.errors import InvalidSettings
@@ -16,6 +18,39 @@ StorePort = Annotated[int, Field(ge=1, le=55535)]  # its gRPC port lies 10000 ab
 Seconds = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 SUPERVISED = "SLIPWAY_SUPERVISED"  # no setting: home of the stack that a process belongs to, set by its supervisor
+
+
+@dataclass(frozen=True)
+class ServerAddress:
+    """Where a model server listens."""
+
+    host: str
+    grpc_port: int
+    rest_port: int
+
+    @property
+    def name(self) -> str:
+        """What its replica is called."""
+        return f"{self.host}-{self.grpc_port}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The address in `HOST:GRPC_PORT:REST_PORT`.
+
+        Raises:
+            ValueError: it is none.
+        """
+        match = re.fullmatch(r"([A-Za-z0-9._-]+):(\d{1,5}):(\d{1,5})", text)
+        if match is None or not all(0 < int(port) < 65536 for port in match.groups()[1:]):
+            raise ValueError(f"{text!r} is no HOST:GRPC_PORT:REST_PORT, such as serving-1:8500:8501")
+        return cls(match[1], int(match[2]), int(match[3]))
+
+
+def _checked_addresses(text: str) -> str:
+    names = [ServerAddress.parse(address).name for address in text.split(",") if text]
+    if len(set(names)) < len(names):
+        raise ValueError("it names one model server twice")
+    return text
 
 
 class Settings(BaseSettings):
@@ -86,6 +121,14 @@ class Settings(BaseSettings):
     models_dir: Path | None = Field(
         None, description="Folder that this replica's model server reads; under home if unset."
     )
+    replica_addresses: Annotated[str, AfterValidator(_checked_addresses)] = Field(
+        "",
+        description="Model servers of this fleet that have no agents, HOST:GRPC_PORT:REST_PORT with commas between: "
+        "flows converge them, and all of them read SLIPWAY_MODELS_DIR.",
+    )
+    quorum: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="Share of the live replicas that must reach a config, above 0, up to 1; the others follow."
+    )
 
     start_deadline: Seconds = Field(240.0, description="Longest time for the local stack to come up, seconds.")
     load_deadline: Seconds = Field(120.0, description="Longest time for every replica to reach a config, seconds.")
@@ -110,6 +153,11 @@ class Settings(BaseSettings):
     def mlflow_uri(self) -> str:
         """URL of the MLflow server."""
         return self.mlflow_url or f"http://{self.host}:{self.mlflow_port}"
+
+    @property
+    def servers_without_agents(self) -> tuple[ServerAddress, ...]:
+        """The model servers that flows converge themselves."""
+        return tuple(map(ServerAddress.parse, filter(None, self.replica_addresses.split(","))))
 
     @property
     def credentials_file(self) -> Path:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tasks import artifacts, golden, layout, replicas, reports, versions
+from tasks import artifacts, golden, layout, reports, versions
 from tasks.data import HeldOut, load_held_out
 from tasks.errors import Corrupt, SlipwayError, ValidationFailed
 from tasks.fleet import Fleet
@@ -147,8 +147,10 @@ def validate_version(
     return ValidationReport(manifest.model, manifest.version, endpoint, tuple(checks), tuple(accuracies))
 
 
-def validate_fleet(fleet: Fleet, model: str, version: int, endpoint: Endpoint) -> ValidationReport:
-    """Ask every live replica of the fleet for `endpoint`, which must answer as this version did when it was trained.
+def validate_fleet(
+    fleet: Fleet, model: str, version: int, endpoint: Endpoint, asked: Sequence[ReplicaReport]
+) -> ValidationReport:
+    """Ask each of these replicas for `endpoint`, which must answer as this version did when it was trained.
 
     Raises:
         NotFound, Corrupt: the version, or what it was trained to say, is not in the store.
@@ -158,7 +160,7 @@ def validate_fleet(fleet: Fleet, model: str, version: int, endpoint: Endpoint) -
         manifest,
         golden_examples(fleet.store, manifest),
         held_out_examples(fleet.store, manifest.training.dataset),
-        replicas.live(fleet),
+        asked,
         endpoint,
         deadline=settings().call_deadline,
         budget=settings().answer_budget,

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from tasks import layout
-from tasks.converge import Replica, States
+from tasks.converge import Replica, States, prune
 from tasks.errors import ServingUnreachable, SlipwayError, StoreUnreachable
 from tasks.fetch import clear_leftovers
 from tasks.fleet import Fleet, FleetConfig
@@ -79,6 +79,7 @@ class Agent:
         self.health.ready = False
         began = time.monotonic()
         self.health.models = self.replica.converge(newest, self.settings.load_deadline)
+        prune(self.replica.models_dir, newest, self.replica.store, [self.replica.server])
         self.health.config, self.health.error, self.health.ready = newest.number, None, True
         log.info("config %d reached in %.1f s: %s", newest.number, time.monotonic() - began, told(self.health.models))
         return True

@@ -1,9 +1,12 @@
 """Commands that deliver: release, publish, rollout, rollback. Each runs its flow here, seen in the Prefect UI."""
 
+import contextlib
+import importlib
 import logging
 import os
+import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -59,31 +62,31 @@ def release(
     layout.model_name(model)
     if inputs and not saved_model:
         raise InvalidInput("--inputs goes with --saved-model: a trained model's golden examples come from its data.")
-    see_flows()
-    from flows.release import release as flow
-    from flows.release import release_saved_model
+    with running_flows():
+        from flows.release import release as flow
+        from flows.release import release_saved_model
 
-    if saved_model:
-        released = release_saved_model(
-            model,
-            str(saved_model),
-            inputs=str(inputs) if inputs else None,
-            fleet=fleet or settings().fleet,
-            strategy=strategy,
-            force=force,
-        )
-    else:
-        released = flow(
-            model,
-            factory=factory,
-            signatures=_signatures(signature),
-            data=data,
-            epochs=epochs,
-            seed=seed,
-            fleet=fleet or settings().fleet,
-            strategy=strategy,
-            force=force,
-        )
+        if saved_model:
+            released = release_saved_model(
+                model,
+                str(saved_model),
+                inputs=str(inputs) if inputs else None,
+                fleet=fleet or settings().fleet,
+                strategy=strategy,
+                force=force,
+            )
+        else:
+            released = flow(
+                model,
+                factory=factory,
+                signatures=_signatures(signature),
+                data=data,
+                epochs=epochs,
+                seed=seed,
+                fleet=fleet or settings().fleet,
+                strategy=strategy,
+                force=force,
+            )
     if as_json:
         print_json(released)
     else:
@@ -128,10 +131,10 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Serve an earlier version again, validated like any rollout."""
-    see_flows()
-    from flows.rollback import rollback as flow
+    with running_flows():
+        from flows.rollback import rollback as flow
 
-    report = flow(model, to, fleet or settings().fleet)
+        report = flow(model, to, fleet or settings().fleet)
     if as_json:
         print_json(report)
     else:
@@ -147,8 +150,9 @@ def _signatures(pairs: Iterable[str] | None) -> dict[str, str] | None:
     return {name: method for name, _, method in (pair.partition("=") for pair in pairs)}
 
 
-def see_flows() -> None:
-    """Have flows of this process seen by the Prefect server, and their steps' own logs shown. Before Prefect's import.
+@contextlib.contextmanager
+def running_flows() -> Iterator[None]:
+    """Run flows in this process, seen by the Prefect server, their steps' own logs shown. Before Prefect's import.
 
     Raises:
         InvalidSettings: no Prefect server answers.
@@ -176,8 +180,14 @@ def see_flows() -> None:
     steps.setLevel(logging.INFO)
     steps.addHandler(console)
     import prefect.main  # noqa: F401 - sets up logging, and would take the handler away again
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     logging.getLogger("prefect.flow_runs").addHandler(_FirstAddress(console))
+    # A rollout tells MLflow of its end, and MLflow takes seconds to import: that goes on while replicas load.
+    threading.Thread(target=importlib.import_module, args=("mlflow",), name="import mlflow", daemon=True).start()
+    # Each flow that sends heartbeats waits up to a second at its end for the thread that sends them.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
 
 
 class _FirstAddress(logging.Handler):

@@ -20,15 +20,15 @@ def demo(
     ] = "tasks.models:mlp",
 ) -> None:
     """Start the stack if it is not up, release a digit classifier, and ask the live server for three test digits."""
-    from infra.cli.delivery import see_flows
+    from infra.cli.delivery import running_flows
     from infra.stack.start import up
 
     mine, began = settings(), time.monotonic()
     up(mine, print)
-    see_flows()
-    from flows.release import release
+    with running_flows():
+        from flows.release import release
 
-    released = release(_MODEL, factory=factory, fleet=mine.fleet)
+        released = release(_MODEL, factory=factory, fleet=mine.fleet)
     print(f"\n{released.summary()}\n")
     _ask_for_digits(mine)
     print(f"\nDone in {time.monotonic() - began:.0f} s. Open:")

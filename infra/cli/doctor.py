@@ -68,11 +68,14 @@ def examine() -> Iterator[Finding]:
     yield ports(mine)
     yield credentials(mine)
     yield from signatures(mine)
-    yield model_server(mine, up)
+    if mine.servers_without_agents:
+        yield from servers_without_agents(mine)
+    else:
+        yield model_server(mine, up)
+        yield agent(mine, up)
     yield store(mine, up)
     yield server("prefect", mine.prefect_api.removesuffix("/api"), "/api/admin/version", mine.prefect_url, up)
     yield server("mlflow", mine.mlflow_uri, "/version", mine.mlflow_url, up)
-    yield agent(mine, up)
 
 
 def signatures(mine: Settings) -> Iterator[Finding]:
@@ -181,6 +184,24 @@ def model_server(mine: Settings, up: bool) -> Finding:
     if probes.answers(f"{address}/v1/models/any", any_status=True):
         return Finding("model server", "ok", f"{text}, at {address}")
     return Finding("model server", "wrong", f"{text} does not answer at {address}", "See `slipway logs model-server`.")
+
+
+def servers_without_agents(mine: Settings) -> Iterator[Finding]:
+    """Whether the model servers that flows converge themselves answer, and their folder is there."""
+    if not mine.replica_models.is_dir():
+        yield Finding(
+            "models folder",
+            "wrong",
+            f"{mine.replica_models} is no folder",
+            "Set SLIPWAY_MODELS_DIR to the one that the servers of SLIPWAY_REPLICA_ADDRESSES read.",
+        )
+    for address in mine.servers_without_agents:
+        url = f"http://{address.host}:{address.rest_port}"
+        there = probes.answers(f"{url}/v1/models/any", any_status=True) and probes.open(address.host, address.grpc_port)
+        if there:
+            yield Finding("model server", "ok", f"{address.name} answers, without an agent")
+        else:
+            yield Finding("model server", "wrong", f"{address.name} does not answer", "See SLIPWAY_REPLICA_ADDRESSES.")
 
 
 def store(mine: Settings, up: bool) -> Finding:

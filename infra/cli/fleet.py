@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli.delivery import Fleet, StrategyOption, see_flows
+from infra.cli.delivery import Fleet, StrategyOption, running_flows
 from infra.cli.help import example
 from infra.cli.models import Model
 from infra.cli.output import Json, print_json, print_table
@@ -75,10 +75,10 @@ def rollout(
 ) -> None:
     """Have a fleet serve a published version, validated on every replica, or what it served before."""
     layout.model_name(model)
-    see_flows()
-    from flows.rollout import rollout as flow
+    with running_flows():
+        from flows.rollout import rollout as flow
 
-    report = flow(model, version, fleet or settings().fleet, strategy)
+        report = flow(model, version, fleet or settings().fleet, strategy)
     if as_json:
         print_json(report)
     else:
@@ -151,10 +151,10 @@ def history(
 @example("slipway reconcile --fleet default")
 def reconcile(fleet: Fleet = None, as_json: Json = False) -> None:
     """Finish or undo the rollouts of a fleet whose run has died."""
-    see_flows()
-    from flows.reconcile import reconcile as flow
+    with running_flows():
+        from flows.reconcile import reconcile as flow
 
-    done: Sequence[str] = flow(fleet or settings().fleet)
+        done: Sequence[str] = flow(fleet or settings().fleet)
     if as_json:
         print_json(done)
     else:
@@ -173,10 +173,10 @@ def prune(
     """List the versions that nothing needs any more, and with --yes delete them; their numbers are never used again."""
     layout.model_name(model)
     if yes:
-        see_flows()
-        from flows.prune import prune as flow
+        with running_flows():
+            from flows.prune import prune as flow
 
-        found = flow(model, keep, yes=True)
+            found = flow(model, keep, yes=True)
     else:
         from tasks.prune import choose_versions
         from tasks.store import Store

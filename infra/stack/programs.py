@@ -52,8 +52,7 @@ def programs(settings: Settings) -> tuple[Program, ...]:
         store(settings) if settings.s3_endpoint is None else None,
         prefect_server(settings) if settings.prefect_url is None else None,
         mlflow_server(settings) if settings.mlflow_url is None else None,
-        model_server(settings),
-        agent(settings),
+        *((model_server(settings), agent(settings)) if not settings.servers_without_agents else ()),
         worker(settings),
     ]
     found = [program for program in wanted if program is not None]

@@ -14,10 +14,11 @@ from tests.integration.replica import LocalReplica
 class Client:
     """Asks for `affine` again and again, and keeps which versions answered and what failed."""
 
-    def __init__(self, replica: LocalReplica) -> None:
+    def __init__(self, replica: LocalReplica, label: str | None = None) -> None:
         self.versions: list[int | None] = []
         self.failures: list[str] = []
         self._replica = replica
+        self._target = Target("affine", label=label)
 
     @contextmanager
     def hammering(self) -> Iterator["Client"]:
@@ -34,9 +35,7 @@ class Client:
         with self._replica.client() as client:
             while not stop.is_set():
                 try:
-                    answer = client.predict_grpc(
-                        Target("affine"), "serving_default", {"x": np.array([4.0], np.float32)}
-                    )
+                    answer = client.predict_grpc(self._target, "serving_default", {"x": np.array([4.0], np.float32)})
                     self.versions.append(answer.version)
                 except SlipwayError as error:
                     self.failures.append(str(error))

@@ -74,9 +74,14 @@ def replica(tmp_path: Path, store_settings: Settings) -> Iterator[LocalReplica]:
 @pytest.fixture(scope="session")
 def prefect() -> Iterator[None]:
     """A Prefect server that flows of this process run with."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    # Without heartbeats, whose thread keeps each flow waiting for up to a second at its end.
+    with (
+        prefect_test_harness(server_startup_timeout=120),
+        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+    ):
         yield
 
 

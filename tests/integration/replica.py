@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from infra.stack.programs import Program, agent, model_server
@@ -18,8 +19,11 @@ PORTS = ("grpc_port", "rest_port", "agent_port")
 class LocalReplica:
     """One replica of a fleet, with the commands of the local stack, in a folder of its own."""
 
-    def __init__(self, home: Path, store: Settings, name: str = "r1", **changes: object) -> None:
+    def __init__(
+        self, home: Path, store: Settings, name: str = "r1", *, with_agent: bool = True, **changes: object
+    ) -> None:
         self.folder = home / name
+        self.with_agent = with_agent
         self.settings = store.model_copy(
             update={
                 "replica": name,
@@ -30,13 +34,17 @@ class LocalReplica:
             }
         )
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.config_file = self.settings.replica_config
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
         """Start what does not run: the model server, then the agent."""
-        if not self.settings.replica_config.exists():
-            write_config(self.settings.replica_config, ModelServerConfig())
-        for program in (model_server(self.settings), agent(self.settings)):
+        if not self.config_file.exists():
+            write_config(self.config_file, ModelServerConfig())
+        server = model_server(self.settings)
+        # The last of two flags counts.
+        server = replace(server, command=(*server.command, f"--model_config_file={self.config_file}"))
+        for program in (server, agent(self.settings)) if self.with_agent else (server,):
             if program.name not in self._running:
                 self._start(program)
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tasks.records import ReplicaReport, VersionState
-from tasks.replicas import LEASE, judge
+from tasks.replicas import LEASE, judge, needed_for
 
 THEN = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -30,3 +30,10 @@ def test_what_a_replica_serves_is_what_is_available() -> None:
     models = {"MLP": (VersionState(7, "AVAILABLE"), VersionState(6, "END")), "Other": (VersionState(1, "LOADING"),)}
     assert judge(ReplicaReport("r1", "", "", 5, models, time=THEN), 5, THEN).serves == "MLP 7"
     assert judge(ReplicaReport("r1", "", "", 5, {}, time=THEN), 5, THEN).serves == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("quorum", "alive", "needed"), [(1.0, 3, 3), (0.5, 3, 2), (0.7, 10, 7), (0.01, 3, 1), (1.0, 0, 1)]
+)
+def test_a_quorum_is_rounded_up_and_never_nobody(quorum: float, alive: int, needed: int) -> None:
+    assert needed_for(quorum, alive) == needed
