@@ -3,6 +3,7 @@
 import hashlib
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tasks.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 _SECONDS = 180.0
+_PATIENCE = 20.0  # seconds that the server may take to list what it was given
 
 
 def deploy(settings: Settings, say: Callable[[str], None], root: Path = ROOT) -> bool:
@@ -42,7 +44,7 @@ def deploy(settings: Settings, say: Callable[[str], None], root: Path = ROOT) ->
     )
     log = settings.home / "logs" / "deploy.log"
     log.write_text(done.stdout + done.stderr)
-    missing = declared(declaration) - deployed(settings.prefect_api)
+    missing = _missing(declaration, settings.prefect_api)
     if done.returncode != 0 or missing:
         raise StackError(
             f"The flows in {declaration} could not be deployed{f' (missing: {sorted(missing)})' if missing else ''}: "
@@ -50,6 +52,16 @@ def deploy(settings: Settings, say: Callable[[str], None], root: Path = ROOT) ->
         )
     mark.write_text(digest)
     return True
+
+
+def _missing(declaration: Path, api: str) -> set[str]:
+    """Deployments that are declared and that the server does not have; it may be too busy to say so at once."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        missing = declared(declaration) - deployed(api)
+        if not missing or time.monotonic() > end:
+            return missing
+        time.sleep(0.5)
 
 
 def fingerprint(files: Iterable[Path]) -> str:

@@ -11,6 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
 from infra.stack import processes
 from infra.stack.credentials import ensure_credentials
 from infra.stack.programs import GRPC_OFFSET, settings_environment, store
@@ -90,6 +94,14 @@ class LocalStore:
         return self._process is None or self._process.poll() is not None
 
 
+def patient_session() -> requests.Session:
+    """Asks again where a server answers 503, as Prefect's does while its SQLite is locked."""
+    session = requests.Session()
+    again = Retry(total=8, backoff_factor=0.2, status_forcelist=[503], allowed_methods=None)
+    session.mount("http://", HTTPAdapter(max_retries=again))
+    return session
+
+
 class LocalStack:
     """A whole local stack of its own, driven by the command `slipway` as a user drives it."""
 
@@ -99,6 +111,7 @@ class LocalStack:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLIPWAY_")}
         # What a process needs in order to work with this stack.
         self.env = inherited | settings_environment(self.settings)
+        self.http = patient_session()
 
     def slipway(self, *arguments: str, seconds: float = 280, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, whatever its exit code."""

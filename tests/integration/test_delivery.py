@@ -69,7 +69,7 @@ def answered(stack: LocalStack, body: object, model: str = "MLP") -> Any:
 
 def runs(stack: LocalStack, **filters: object) -> list[dict[str, Any]]:
     url = f"{stack.settings.prefect_api}/flow_runs/filter"
-    found: list[dict[str, Any]] = requests.post(url, json={"flow_runs": filters}, timeout=30).json()
+    found: list[dict[str, Any]] = stack.http.post(url, json={"flow_runs": filters}, timeout=30).json()
     return found
 
 
@@ -103,7 +103,7 @@ def test_every_step_is_seen_in_prefect(stack: LocalStack, demonstrated: list[str
     children = runs(stack, parent_flow_run_id={"any_": [release["id"]]})
     assert {run["name"] for run in children} >= {"train MLP"}
     url = f"{stack.settings.prefect_api}/task_runs/filter"
-    steps = {run["name"] for run in requests.post(url, json={}, timeout=30).json()}
+    steps = {run["name"] for run in stack.http.post(url, json={}, timeout=30).json()}
     assert steps >= {
         "snapshot data",
         "train and export MLP",
@@ -114,7 +114,7 @@ def test_every_step_is_seen_in_prefect(stack: LocalStack, demonstrated: list[str
         "validate MLP",
         "accept MLP 1",
     }
-    artifacts = requests.post(f"{stack.settings.prefect_api}/artifacts/filter", json={}, timeout=30).json()
+    artifacts = stack.http.post(f"{stack.settings.prefect_api}/artifacts/filter", json={}, timeout=30).json()
     assert {a["key"] for a in artifacts} >= {"training-mlp", "validation-mlp", "validation-mlp-candidate"}
 
 
@@ -240,7 +240,7 @@ def test_a_saved_model_made_elsewhere_is_released_with_what_it_answers_itself(
 
 def from_the_ui(stack: LocalStack, deployment: str, data: Path) -> None:
     """What the UI's form sends."""
-    requests.post(
+    stack.http.post(
         f"{stack.settings.prefect_api}/deployments/{deployment}/create_flow_run",
         json={"parameters": {"model": "FromUI", "data": str(data), "epochs": 1}, "state": {"type": "SCHEDULED"}},
         timeout=30,
@@ -255,7 +255,7 @@ def from_the_schedule(stack: LocalStack, deployment: str, data: Path) -> None:
         "parameters": {"model": "FromSchedule", "data": str(data), "epochs": 1},
     }
     url = f"{stack.settings.prefect_api}/deployments/{deployment}/schedules"
-    answer = requests.post(url, json=[schedule], timeout=30)
+    answer = stack.http.post(url, json=[schedule], timeout=30)
     assert answer.status_code == 201, answer.text
 
     def begun() -> bool:
@@ -264,7 +264,7 @@ def from_the_schedule(stack: LocalStack, deployment: str, data: Path) -> None:
 
     until(begun, "a night begins", 180)
     # One night is enough. What has begun goes on.
-    requests.delete(f"{url}/{answer.json()[0]['id']}", timeout=30).raise_for_status()
+    stack.http.delete(f"{url}/{answer.json()[0]['id']}", timeout=30).raise_for_status()
 
 
 def from_an_event(stack: LocalStack, deployment: str, data: Path) -> None:
@@ -287,7 +287,7 @@ def test_a_run_publishes_a_version_whichever_way_it_was_begun(
     model: str,
 ) -> None:
     url = f"{stack.settings.prefect_api}/deployments/name/release/release"
-    begin(stack, requests.get(url, timeout=30).json()["id"], few_digits)
+    begin(stack, stack.http.get(url, timeout=30).json()["id"], few_digits)
     until(lambda: versions.published(store, model), f"{model} is published", 240)
     until(lambda: versions.version(store, model, 1).state == "accepted", f"{model} serves", 120)
 

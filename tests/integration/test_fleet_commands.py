@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import requests
 
 from tasks import versions
 from tasks.data import load_dataset
@@ -99,12 +98,12 @@ def test_an_operator_looks_from_the_uis_form(
     stack: LocalStack, rolled_out: list[int], deployment: str, parameters: dict[str, Any], key: str, shown: str
 ) -> None:
     api = stack.settings.prefect_api
-    found = requests.get(f"{api}/deployments/name/{deployment}", timeout=30).json()
+    found = stack.http.get(f"{api}/deployments/name/{deployment}", timeout=30).json()
     body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-    run = requests.post(f"{api}/deployments/{found['id']}/create_flow_run", json=body, timeout=30).json()
+    run = stack.http.post(f"{api}/deployments/{found['id']}/create_flow_run", json=body, timeout=30).json()
 
     def ended() -> bool:
-        state = requests.get(f"{api}/flow_runs/{run['id']}", timeout=30).json()["state"]
+        state = stack.http.get(f"{api}/flow_runs/{run['id']}", timeout=30).json()["state"]
         assert state["type"] not in ("FAILED", "CRASHED"), state["message"]
         return bool(state["type"] == "COMPLETED")
 
@@ -113,7 +112,7 @@ def test_an_operator_looks_from_the_uis_form(
 
 
 def artifact(stack: LocalStack, key: str) -> str:
-    found = requests.get(f"{stack.settings.prefect_api}/artifacts/{key}/latest", timeout=30).json()
+    found = stack.http.get(f"{stack.settings.prefect_api}/artifacts/{key}/latest", timeout=30).json()
     return str(found["data"])
 
 

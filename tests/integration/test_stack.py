@@ -27,9 +27,9 @@ def kept(stack: LocalStack) -> Path:
     """Something in each server that keeps data; `assert_kept` looks for it."""
     Store.connect(stack.settings).put("kept", b"in the store")
     mlflow = f"{stack.settings.mlflow_uri}/api/2.0"
-    requests.post(f"{mlflow}/mlflow/experiments/create", json={"name": "kept"}, timeout=10)
+    stack.http.post(f"{mlflow}/mlflow/experiments/create", json={"name": "kept"}, timeout=10)
     requests.put(f"{mlflow}/mlflow-artifacts/artifacts/kept.txt", data=b"a file", timeout=10).raise_for_status()
-    requests.post(f"{stack.settings.prefect_api}/variables/", json={"name": "kept", "value": "here"}, timeout=10)
+    stack.http.post(f"{stack.settings.prefect_api}/variables/", json={"name": "kept", "value": "here"}, timeout=10)
     return stack.settings.credentials_file
 
 
@@ -39,8 +39,8 @@ def assert_kept(stack: LocalStack) -> None:
     by_name = f"{mlflow}/mlflow/experiments/get-by-name"
     found = requests.get(by_name, params={"experiment_name": "kept"}, timeout=10)
     assert found.json()["experiment"]["name"] == "kept"
-    assert requests.get(f"{mlflow}/mlflow-artifacts/artifacts/kept.txt", timeout=10).content == b"a file"
-    variable = requests.get(f"{stack.settings.prefect_api}/variables/name/kept", timeout=10)
+    assert stack.http.get(f"{mlflow}/mlflow-artifacts/artifacts/kept.txt", timeout=10).content == b"a file"
+    variable = stack.http.get(f"{stack.settings.prefect_api}/variables/name/kept", timeout=10)
     assert variable.json()["value"] == "here"
 
 
@@ -48,7 +48,7 @@ def test_everything_is_ready_after_up(stack: LocalStack) -> None:
     status = stack.status()
     assert {program["name"]: program["state"] for program in status["programs"]} == dict.fromkeys(PROGRAMS, "ready")
     assert status["up"]
-    pool = requests.get(f"{stack.settings.prefect_api}/work_pools/{WORK_POOL}", timeout=10).json()
+    pool = stack.http.get(f"{stack.settings.prefect_api}/work_pools/{WORK_POOL}", timeout=10).json()
     assert pool["type"] == "process"
     assert declared(ROOT / "prefect.yaml") == deployed(stack.settings.prefect_api)
     assert requests.get(f"http://127.0.0.1:{stack.settings.prefect_port}/", timeout=10).text.startswith("<!")
