@@ -44,7 +44,7 @@ def deploy(settings: Settings, say: Callable[[str], None], root: Path = ROOT) ->
     )
     log = settings.home / "logs" / "deploy.log"
     log.write_text(done.stdout + done.stderr)
-    missing = _missing(declaration, settings.prefect_api)
+    missing = _missing(declaration, settings.prefect_api) if done.returncode == 0 else set()
     if done.returncode != 0 or missing:
         raise StackError(
             f"The flows in {declaration} could not be deployed{f' (missing: {sorted(missing)})' if missing else ''}: "
