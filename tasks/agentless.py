@@ -95,9 +95,7 @@ def _members(fleet: Fleet, direct: WithoutAgents) -> Iterator[list[_Member]]:
     with contextlib.ExitStack() as stack:
         members = []
         for address in direct.servers:
-            server = ModelServer(
-                f"{address.host}:{address.grpc_port}", f"http://{address.host}:{address.rest_port}", direct.deadline
-            )
+            server = ModelServer(address.grpc_address, address.rest_url, direct.deadline)
             stack.callback(server.close)
             config_file = direct.models_dir / CONFIGS / f"{address.name}.config"
             replica = Replica(fleet.store, server, direct.models_dir, config_file)

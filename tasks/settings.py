@@ -33,6 +33,16 @@ class ServerAddress:
         """What its replica is called."""
         return f"{self.host}-{self.grpc_port}"
 
+    @property
+    def grpc_address(self) -> str:
+        """Where it is asked over gRPC."""
+        return f"{self.host}:{self.grpc_port}"
+
+    @property
+    def rest_url(self) -> str:
+        """Where it is asked over REST."""
+        return f"http://{self.host}:{self.rest_port}"
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """The address in `HOST:GRPC_PORT:REST_PORT`.
@@ -158,6 +168,12 @@ class Settings(BaseSettings):
     def servers_without_agents(self) -> tuple[ServerAddress, ...]:
         """The model servers that flows converge themselves."""
         return tuple(map(ServerAddress.parse, filter(None, self.replica_addresses.split(","))))
+
+    @property
+    def nearest_server(self) -> ServerAddress:
+        """The model server that this machine's commands ask."""
+        here = ServerAddress(self.host, self.grpc_port, self.rest_port)
+        return next(iter(self.servers_without_agents), here)
 
     @property
     def credentials_file(self) -> Path:

@@ -35,7 +35,7 @@ def demo(
     for what, address in (
         ("Prefect: the run, step by step", mine.prefect_api.removesuffix("/api")),
         ("MLflow: curves, confusion matrix, versions", mine.mlflow_uri),
-        ("The model's status", f"http://{mine.host}:{mine.rest_port}/v1/models/{_MODEL}"),
+        ("The model's status", f"{mine.nearest_server.rest_url}/v1/models/{_MODEL}"),
     ):
         print(f"  {what:<44}{address}")
     print(
@@ -51,7 +51,7 @@ def _ask_for_digits(mine: Settings) -> None:
 
     held_out = load_dataset("mnist-5k", split_seed=0)
     digits, truth = held_out.x_test[:_DIGITS], held_out.y_test[:_DIGITS]
-    url = f"http://{mine.host}:{mine.rest_port}/v1/models/{_MODEL}:predict"
+    url = f"{mine.nearest_server.rest_url}/v1/models/{_MODEL}:predict"
     print(f"Three test digits, asked of {url}")
     answer = requests.post(url, json={"instances": digits.tolist()}, timeout=mine.call_deadline)
     answer.raise_for_status()

@@ -196,8 +196,8 @@ def servers_without_agents(mine: Settings) -> Iterator[Finding]:
             "Set SLIPWAY_MODELS_DIR to the one that the servers of SLIPWAY_REPLICA_ADDRESSES read.",
         )
     for address in mine.servers_without_agents:
-        url = f"http://{address.host}:{address.rest_port}"
-        there = probes.answers(f"{url}/v1/models/any", any_status=True) and probes.open(address.host, address.grpc_port)
+        there = probes.answers(f"{address.rest_url}/v1/models/any", any_status=True)
+        there = there and probes.open(address.host, address.grpc_port)
         if there:
             yield Finding("model server", "ok", f"{address.name} answers, without an agent")
         else:

@@ -64,7 +64,7 @@ def predict(
     mine = settings()
     body = {"signature_name": signature, **_request(file)}
     target = Target(layout.model_name(model), label=label)
-    address, url = f"{mine.host}:{mine.grpc_port}", f"http://{mine.host}:{mine.rest_port}"
+    address, url = mine.nearest_server.grpc_address, mine.nearest_server.rest_url
     with ModelServer(address, url, mine.call_deadline) as server:
         print_json(server.rest("POST", f"{target.path}:predict", body))
 

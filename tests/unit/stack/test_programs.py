@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from infra.stack.programs import Program, programs, settings_environment
 from tasks.settings import Settings
@@ -71,3 +71,15 @@ def test_the_interpreter_is_named_alike_whichever_of_its_names_runs(
     before = programs(Settings(home=tmp_path))
     monkeypatch.setattr(sys, "executable", sys.executable + ".11")
     assert [p.command for p in programs(Settings(home=tmp_path))] == [p.command for p in before]
+
+
+def test_model_servers_that_are_given_by_address_have_no_replica_of_ours_beside_them(tmp_path: Path) -> None:
+    mine = Settings(home=tmp_path, replica_addresses="a:8500:8501,b:8500:8501")
+    assert set(by_name(mine)) == {"store", "prefect", "mlflow", "worker"}
+    assert mine.nearest_server.rest_url == "http://a:8501"
+
+
+@pytest.mark.parametrize("wrong", ["a", "a:8500", "a:8500:0", "a:1:2,", "a:1:2,a:1:3", "a b:1:2"])
+def test_addresses_that_cannot_be_are_refused(wrong: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings(replica_addresses=wrong)
