@@ -47,10 +47,11 @@ def release(
     """Train `model` (see the flow `train`), publish it as the next version, and serve it once it has proven itself.
 
     Args:
-        force: a reason for publishing it even if it is worse than the version that serves; kept with the version.
+        force: a reason for publishing it even if it is worse than the version that serves, or breaks that one's
+            clients; kept with the version.
 
     Raises:
-        GateFailed: it is worse. Nothing was published.
+        GateFailed: it is worse, or breaks clients of the version that serves. Nothing was published.
         RolloutFailed: it was published, and taken back; says why, and what serves now.
     """
     return deliver(train(model, factory, signatures, data, epochs, seed, split_seed), fleet, strategy, force)
@@ -73,7 +74,11 @@ def release_saved_model(
         force: as for `release`.
     """
     build = prepare(model, saved_model, inputs, flow_run.id)
-    try_alone(build)
+    try:
+        try_alone(build)
+    except BaseException:
+        discard(build)
+        raise
     return deliver(build, fleet, strategy, force)
 
 

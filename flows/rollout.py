@@ -11,22 +11,29 @@ from tasks.validate import ValidationReport, validate
 
 
 @flow(name="rollout", flow_run_name="{model} {version} to {fleet}")
-def rollout(model: str, version: int, fleet: str = "default", strategy: Strategy = "candidate") -> ValidationReport:
+def rollout(
+    model: str, version: int, fleet: str = "default", strategy: Strategy = "candidate", force: str | None = None
+) -> ValidationReport:
     """Have every replica of `fleet` serve `version` of `model`, or what it served before.
 
     Clients never meet a version that has not been validated: it is served under another name (strategy `candidate`) or
     label (`labels`) first.
 
+    Args:
+        force: a reason for rolling it out even if it breaks clients of the version that serves, or is much slower;
+            kept with the verdict.
+
     Raises:
+        GateFailed: it breaks them. Nothing was changed.
         RolloutFailed: the version was taken back; says why, and what serves now.
         RolloutConflict: another rollout of the model is under way.
     """
     reconcile(fleet)
-    record = begin(fleet, model, version, strategy, flow_run.id)
+    record = begin(fleet, model, version, strategy, flow_run.id, force)
     try:
         trial, live = plan(fleet, record).stages
         replicas = await_fleet(fleet, serve(fleet, record, trial))
-        validate(fleet, model, version, trial.endpoint, replicas).require_passed()
+        validate(fleet, model, version, trial.endpoint, replicas, record.against).require_passed()
         accept(fleet, record)
         replicas = await_fleet(fleet, serve(fleet, record, live))
         report = validate(fleet, model, version, live.endpoint, replicas)

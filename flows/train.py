@@ -3,7 +3,7 @@
 from prefect import flow
 from prefect.runtime import flow_run
 
-from tasks.build import Build, fit, try_alone
+from tasks.build import Build, discard, fit, try_alone
 from tasks.snapshot import snapshot
 
 
@@ -28,5 +28,9 @@ def train(
     """
     taken = snapshot(data, split_seed)
     build = fit(model, factory, signatures, data, taken, epochs, seed, flow_run.id)
-    try_alone(build)
+    try:
+        try_alone(build)
+    except BaseException:
+        discard(build)
+        raise
     return build

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
-from tasks import fetch
+from tasks import fetch, memory
 from tasks.errors import DeadlineExceeded, LoadFailed, ServingRefused
 from tasks.files import write_atomically
 from tasks.fleet import FleetConfig, parse
@@ -41,7 +41,7 @@ class Replica:
         points at is AVAILABLE, and what it pointed at stays loaded until then. Doing it twice is doing it once.
 
         Raises:
-            LoadFailed: a version ended in END; carries the server's own message.
+            LoadFailed: a version ended in END, with the server's own message; or there is no memory for it.
             DeadlineExceeded: a version was not AVAILABLE within `deadline` seconds.
             NotFound, Corrupt: a version could not be brought.
             ServingError: the server could not be asked, or refused the config.
@@ -52,6 +52,7 @@ class Replica:
         wanted = localised(config.models, self.store, self.models_dir)
         running = self.running()
         before = self.states(running, wanted)
+        memory.require_memory(unloaded(wanted, before, self.models_dir), self.server.grpc_address)
         first = transition(running, wanted, before)
         self._reload(first, wanted, end)
         self._await(lambda states: missing(wanted, states), wanted, before, end)
@@ -185,6 +186,17 @@ def missing(wanted: ModelServerConfig, states: States) -> list[str]:
         if not numbers and not available:
             lacking.append(f"{entry.name} having a version AVAILABLE")
     return lacking
+
+
+def unloaded(wanted: ModelServerConfig, states: States, models_dir: Path) -> list[Path]:
+    """Folders below `models_dir` of the versions that `wanted` asks for by number and the server holds nothing of."""
+    found = []
+    for entry in wanted.model_config_list.config:
+        held = {s.version for s in states.get(entry.name, ()) if s.state != "END"}
+        if Path(entry.base_path).parent == models_dir:
+            numbers = entry.model_version_policy.specific.versions
+            found += [Path(entry.base_path) / str(v) for v in numbers if v not in held]
+    return found
 
 
 def surplus(wanted: ModelServerConfig, states: States) -> list[str]:

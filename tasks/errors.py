@@ -19,11 +19,11 @@
     ├── ServingError             a model server
     │   ├── ServingUnreachable   no answer
     │   ├── ServingRefused       it answered with an error of its own
-    │   └── LoadFailed           a version ended in END; carries the server's own message
+    │   └── LoadFailed           a version ended in END, with the server's own message; or there is no room for it
     ├── TrackingError            experiment tracking (MLflow) refused, or was asked for what it does not have
     │   └── TrackingUnreachable  no answer, or an answer that a retry may mend
     ├── DeadlineExceeded         something took longer than it may; says what was awaited
-    ├── GateFailed               the model is not good enough to be published
+    ├── GateFailed               the version is worse than the one that serves, or breaks that one's clients
     ├── ValidationFailed         the live server's answers are not the trained model's
     ├── RolloutFailed            the version was taken back; says what serves now
     │   └── RolloutConflict      another rollout of this model is under way
@@ -115,7 +115,7 @@ class ServingRefused(ServingError):
 
 
 class LoadFailed(ServingError):
-    """A version ended in END instead of becoming AVAILABLE."""
+    """A version ended in END instead of becoming AVAILABLE, took its server with it, or has no room in its memory."""
 
 
 class TrackingError(SlipwayError):
@@ -131,7 +131,7 @@ class DeadlineExceeded(SlipwayError):
 
 
 class GateFailed(SlipwayError):
-    """A trained model is not good enough to be published."""
+    """A version is worse than the one that serves, or breaks what clients of that one ask; nothing was changed."""
 
 
 class ValidationFailed(SlipwayError):

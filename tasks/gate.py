@@ -1,20 +1,25 @@
 """The gate before publishing: a model that is worse than the one that serves does not pass."""
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from tasks import artifacts, replicas, reports, versions
+import numpy as np
+
+from tasks import artifacts, replicas, reports, session, versions
 from tasks.build import Build
+from tasks.compatibility import broken, require_reason
 from tasks.data import HeldOut
-from tasks.errors import InvalidInput, ServingError, ServingUnreachable, SlipwayError
+from tasks.errors import DeadlineExceeded, NotFound, NotServable, ServingError, ServingUnreachable, SlipwayError
 from tasks.evaluation import class_accuracies
 from tasks.fleet import Fleet
 from tasks.plan import live_version
-from tasks.records import Comparison, Manifest, ReplicaReport, SignatureSpec
+from tasks.records import Comparison, DatasetRef, Manifest, ReplicaReport
 from tasks.serving import ModelServer, Target
 from tasks.settings import settings
 from tasks.step import step, with_fleet
-from tasks.validate import AccuracyQuestion, accuracy_question, held_out_classes, held_out_examples
+from tasks.validate import AccuracyQuestion, accuracy_question, batches, held_out_classes, held_out_examples
 
 log = logging.getLogger(__name__)
 
@@ -22,57 +27,77 @@ ACCURACY, CLASS_ACCURACY = "accuracy", "accuracy_class_"
 
 
 def compare_with_live(fleet: Fleet, build: Build, forced: str | None = None) -> Comparison:
-    """Compare a trained model with the version that `fleet` serves, on the held-out examples of its own training.
+    """Compare a build with the version that `fleet` serves: what clients may ask of it, and its accuracy.
 
-    Where there is nothing to compare with, it passes, and the comparison's notes say why.
+    Both are asked the held-out examples of the build's own training; those of the live version's where it was made
+    elsewhere. Where there are none, its accuracy is not compared, and the comparison's notes say why.
 
     Args:
         forced: a person's reason for publishing the model whatever comes of this.
 
     Raises:
         ServingUnreachable, ServingError: a version serves, and no replica answered for it.
+        NotServable, DeadlineExceeded: the build fails on these examples, or takes too long.
         InvalidInput: `forced` gives no reason.
     """
-    if forced is not None and not forced.strip():
-        raise InvalidInput("--force needs a reason, which is kept with the version: --force 'why it must go out'.")
-    try:
-        comparison = _compared(fleet, build, forced)
-    except ServingError as error:
-        if forced is None:
-            raise
-        live = live_version(fleet.newest(), build.model)
-        comparison = Comparison({}, {}, live, notes=(f"Not compared: {error}",), forced=forced)
+    require_reason(forced)
+    comparison = dataclasses.replace(_compared(fleet, build, forced is not None), forced=forced)
     log.info("gate: %s", in_words(build.model, comparison))
     artifacts.show(reports.comparison(build.model, comparison), f"Gate of {build.model}", "gate", build.model)
     return comparison
 
 
-def _compared(fleet: Fleet, build: Build, forced: str | None) -> Comparison:
+def _compared(fleet: Fleet, build: Build, forced: bool) -> Comparison:
     live = live_version(fleet.newest(), build.model)
     if live is None:
         why = f"Not compared: fleet {fleet.name!r} serves no version of {build.model}."
-        return Comparison({}, {}, None, notes=(why,), forced=forced)
+        return Comparison({}, {}, None, notes=(why,))
     manifest = versions.manifest(fleet.store, build.model, live)
-    notes = lost_signatures(build.signatures, manifest)
-    held_out = held_out_examples(fleet.store, build.training.dataset)
-    if held_out is None:
-        why = "Not compared: it was made elsewhere, and came without held-out examples."
-        return Comparison({}, {}, live, notes=(why, *notes), forced=forced)
-    question = accuracy_question(manifest.signatures, held_out.x.shape[1:])
-    if question is None:
-        shape = list(held_out.x.shape[1:])
-        why = f"Not compared: version {live} has no signature that gives a class for one example of {shape}."
-        return Comparison({}, {}, live, notes=(why, *notes), forced=forced)
-    accuracies = _ask_live(fleet, build.model, live, question, held_out)
-    return compare_metrics(
-        build.training.metrics,
+    try:
+        found = _accuracy_compared(fleet, build, manifest)
+    except (ServingError, NotServable, DeadlineExceeded) as error:
+        if not forced:
+            raise
+        found = Comparison({}, {}, live, notes=(f"Not compared: {error}",))
+    return dataclasses.replace(found, worse=(*broken(build.signatures, manifest.signatures), *found.worse))
+
+
+def _accuracy_compared(fleet: Fleet, build: Build, live: Manifest) -> Comparison:
+    dataset, held_out = _held_out(fleet, build, live)
+    if dataset is None or held_out is None:
+        why = f"neither it nor version {live.version} came with held-out examples"
+        return Comparison({}, {}, live.version, notes=(f"Accuracy not compared: {why}.",))
+    shape = held_out.x.shape[1:]
+    mine, theirs = accuracy_question(build.signatures, shape), accuracy_question(live.signatures, shape)
+    if mine is None or theirs is None:
+        which = "it" if mine is None else f"version {live.version}"
+        why = f"{which} has no signature that gives a class for one example of {list(shape)}"
+        return Comparison({}, {}, live.version, notes=(f"Accuracy not compared: {why}.",))
+    accuracies = _ask_live(fleet, build.model, live.version, theirs, held_out)
+    if build.training.dataset is not None:
+        metrics, notes = build.training.metrics, _seen_before(build, live)
+    else:
+        metrics, notes = _ask_build(build, mine, held_out), _borrowed(live)
+    compared = compare_metrics(
+        metrics,
         accuracies,
-        live,
+        live.version,
         tolerance=settings().gate_tolerance,
         class_tolerance=settings().gate_class_tolerance,
-        notes=(*notes, *_seen_before(build, manifest)),
-        forced=forced,
+        notes=notes,
     )
+    return dataclasses.replace(compared, dataset=dataset)
+
+
+def _held_out(fleet: Fleet, build: Build, live: Manifest) -> tuple[DatasetRef | None, HeldOut | None]:
+    """The examples that both are asked: the build's own, or else those that the live version was asked."""
+    if build.training.dataset is not None:
+        return build.training.dataset, held_out_examples(fleet.store, build.training.dataset)
+    borrowed = live.training.dataset or (live.gate.dataset if live.gate is not None else None)
+    try:
+        return borrowed, held_out_examples(fleet.store, borrowed)
+    except NotFound:
+        return None, None
 
 
 def compare_metrics(
@@ -83,14 +108,12 @@ def compare_metrics(
     tolerance: float,
     class_tolerance: float,
     notes: Sequence[str] = (),
-    forced: str | None = None,
 ) -> Comparison:
     """Compare two models by their accuracy, overall and of each class that both have met; other metrics are left out.
 
     Args:
         tolerance: how much lower the overall accuracy may be, 0..1.
         class_tolerance: how much lower that of one class may be, 0..1.
-        forced: a person's reason for publishing a worse model.
     """
     allowed = {
         name: tolerance if name == ACCURACY else class_tolerance
@@ -108,22 +131,7 @@ def compare_metrics(
         live_version,
         tuple(worse),
         tuple(notes),
-        forced,
     )
-
-
-def lost_signatures(signatures: Mapping[str, SignatureSpec], live: Manifest) -> tuple[str, ...]:
-    """A note on what clients may ask of the live version and of the new one no more, if there is such."""
-    lost = sorted(live.signatures.keys() - signatures.keys())
-    changed = sorted(
-        name for name in live.signatures.keys() & signatures.keys() if live.signatures[name] != signatures[name]
-    )
-    notes = []
-    if lost:
-        notes.append(f"Clients of version {live.version} may ask for signatures that it lacks: {', '.join(lost)}.")
-    if changed:
-        notes.append(f"It takes or gives other tensors than version {live.version} in: {', '.join(changed)}.")
-    return tuple(notes)
 
 
 def metric_in_words(name: str) -> str:
@@ -136,8 +144,10 @@ def in_words(model: str, comparison: Comparison) -> str:
     parts = []
     if comparison.live:
         trained, live = comparison.trained.get(ACCURACY, 0.0), comparison.live.get(ACCURACY, 0.0)
-        worse = f"worse: {'; '.join(comparison.worse)}" if comparison.worse else "not worse"
-        parts.append(f"accuracy {trained:.4f}, version {comparison.live_version} has {live:.4f}: {worse}.")
+        parts.append(f"accuracy {trained:.4f}, version {comparison.live_version} has {live:.4f}.")
+    if comparison.live_version is not None:
+        than = f"than version {comparison.live_version}"
+        parts.append(f"Worse {than}: {'; '.join(comparison.worse)}." if comparison.worse else f"Not worse {than}.")
     parts += comparison.notes
     if comparison.forced is not None:
         parts.append(f"Forced: {comparison.forced}")
@@ -149,6 +159,24 @@ def _seen_before(build: Build, live: Manifest) -> tuple[str, ...]:
     if mine is None or (theirs is not None and (theirs.sha256, theirs.split_seed) == (mine.sha256, mine.split_seed)):
         return ()
     return (f"Version {live.version} was trained on other data or another split: it may have learnt these examples.",)
+
+
+def _borrowed(live: Manifest) -> tuple[str, ...]:
+    return (f"It was made elsewhere: asked the held-out examples of version {live.version}, it may have learnt them.",)
+
+
+def _ask_build(build: Build, question: AccuracyQuestion, held_out: HeldOut) -> dict[str, float]:
+    """Accuracies of a build that is served nowhere yet."""
+    questions = [session.Question(question.signature, {question.input: part}) for part in batches(held_out.x)]
+    answers = session.ask(Path(build.directory), questions)
+    failed = next((answer for answer in answers if isinstance(answer, session.Failure)), None)
+    if failed is not None:
+        raise NotServable(
+            f"{build.model}: signature {question.signature!r} fails on held-out examples: {failed.message}. "
+            "Nothing was published."
+        )
+    found = [question.classes(answer) for answer in answers if not isinstance(answer, session.Failure)]
+    return class_accuracies(np.concatenate(found), held_out.y)
 
 
 def _ask_live(

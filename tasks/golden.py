@@ -83,6 +83,22 @@ def compare(expected: Mapping[str, Array], got: Mapping[str, Array], tolerance: 
     return differences
 
 
+def without_answer(inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> str | None:
+    """Which output holds NaN though no input does, None where none; NaN equals NaN, so that it proves nothing."""
+    if any(_holds_nan(array) for array in inputs.values()):
+        return None
+    return next((f"output {name!r} holds NaN" for name in sorted(outputs) if _holds_nan(outputs[name])), None)
+
+
+def _holds_nan(array: Array) -> bool:
+    values = np.asarray(array)
+    return _is_float(values.dtype) and bool(np.isnan(values).any())
+
+
+def _is_float(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "fc" or "float" in dtype.name  # bfloat16 and its like are of kind V
+
+
 def _names(outputs: Mapping[str, Array]) -> str:
     return ", ".join(repr(name) for name in sorted(outputs)) or "none at all"
 
@@ -93,7 +109,7 @@ def _difference(expected: Array, got: Array, tolerance: float) -> str | None:
         return f"has dtype {_dtype(got)}, expected {_dtype(expected)}"
     if expected.shape != got.shape:
         return f"has shape {list(got.shape)}, expected {list(expected.shape)}"
-    if expected.dtype.kind in "fc" or "float" in expected.dtype.name:  # bfloat16 and its like are of kind V
+    if _is_float(expected.dtype):
         return _distance(expected, got, tolerance)
     wrong = np.argwhere(np.asarray(expected != got))
     if not len(wrong):

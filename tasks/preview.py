@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tasks import replicas, versions
+from tasks.compatibility import broken, held_against
 from tasks.converge import model_in_store
 from tasks.errors import NotFound
 from tasks.fleet import Fleet, FleetConfig
@@ -98,6 +99,13 @@ def _warnings(fleet: Fleet, current: FleetConfig, manifest: Manifest, alive: int
         yield f"Version {version} was rejected before: {verdict.reason}"
     if live_version(current, model) == version:
         yield f"Version {version} serves already."
+    live = held_against(fleet.store, manifest, live_version(current, model))
+    breaks = broken(manifest.signatures, live.signatures) if live is not None else ()
+    if live is not None and breaks:
+        yield (
+            f"Version {version} breaks what clients of version {live.version} ask: {'; '.join(breaks)}. The rollout is "
+            "refused, unless `--force REASON` says why."
+        )
     other = fleet.rollout_under_way(model)
     if other is not None:
         yield f"Version {other.version} is being rolled out (run {other.run}): until that ends, others are turned away."

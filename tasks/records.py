@@ -115,6 +115,7 @@ class Comparison(Record):
     worse: tuple[str, ...] = ()  # what speaks against the trained model, in words
     notes: tuple[str, ...] = ()  # what else a reader should know, such as why nothing was compared
     forced: str | None = None  # a person's reason for publishing it all the same
+    dataset: DatasetRef | None = None  # whose held-out examples both were asked
 
     @property
     def passed(self) -> bool:
@@ -198,3 +199,5 @@ class RolloutRecord(Record):
     # The fleet's config before the rollout's first change (0: the fleet served nothing); None while nothing is changed.
     previous_config: int | None = None
     started: datetime = field(default_factory=now)
+    against: int | None = None  # the version that served, where this one must prove itself against it
+    forced: str | None = None  # a person's reason for rolling it out whatever the comparison with that one says

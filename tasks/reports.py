@@ -91,7 +91,7 @@ def validation(report: "ValidationReport") -> str:
         parts += [
             "## Golden examples",
             table(
-                ("replica", "protocol", "signature", "examples", "answers", "median time"),
+                ("replica", "protocol", "signature", "examples", "answers", "median time", "live version"),
                 [
                     (
                         text(c.replica),
@@ -100,6 +100,7 @@ def validation(report: "ValidationReport") -> str:
                         f"{c.examples:,}",
                         mark(c.wrong is None),
                         f"{c.seconds * 1000:.1f} ms",
+                        "" if c.live_seconds is None else f"{c.live_seconds * 1000:.1f} ms",
                     )
                     for c in report.checks
                 ],

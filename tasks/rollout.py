@@ -6,28 +6,45 @@ import logging
 from datetime import timedelta
 
 from tasks import layout, replicas, versions
-from tasks.errors import LoadFailed, NotFound, RolloutConflict, RolloutFailed, SlipwayError, ValidationFailed
+from tasks.compatibility import broken, held_against, require_reason
+from tasks.errors import (
+    GateFailed,
+    LoadFailed,
+    NotFound,
+    RolloutConflict,
+    RolloutFailed,
+    SlipwayError,
+    ValidationFailed,
+)
 from tasks.fleet import Fleet, FleetConfig
 from tasks.layout import candidate_name
-from tasks.plan import Plan, Stage, plan_rollout, stage_entries
+from tasks.plan import Plan, Stage, live_version, plan_rollout, stage_entries
 from tasks.processes import is_gone, this_process
-from tasks.records import RolloutRecord, Strategy, Verdict, VerdictState, now
+from tasks.records import Manifest, RolloutRecord, Strategy, Verdict, VerdictState, now
 from tasks.step import step, with_fleet
 
 log = logging.getLogger(__name__)
 
 
-def begin_rollout(fleet: Fleet, model: str, version: int, strategy: Strategy, run: str) -> RolloutRecord:
+def begin_rollout(
+    fleet: Fleet, model: str, version: int, strategy: Strategy, run: str, force: str | None = None
+) -> RolloutRecord:
     """Take the model's place in the fleet for this run, so that whoever finds it dead can restore what was before.
+
+    Args:
+        force: a person's reason for rolling it out whatever the comparison with the version that serves says.
 
     Raises:
         NotFound: there is no such version.
+        GateFailed: clients of the version that serves could not go on asking; nothing was changed.
         RolloutConflict: another rollout of this model is under way.
+        InvalidInput: `force` gives no reason.
     """
-    versions.manifest(fleet.store, model, version)
+    require_reason(force)
+    manifest = versions.manifest(fleet.store, model, version)
     # Two changes to reach, twice validated, and the way back.
     deadline = now() + timedelta(seconds=5 * fleet.deadline)
-    record = RolloutRecord(model, version, strategy, run, this_process(), deadline)
+    record = RolloutRecord(model, version, strategy, run, this_process(), deadline, forced=force)
     key = layout.rollout_key(fleet.name, model)
     if not fleet.store.create(key, record.to_json()):
         other = rollout_under_way(fleet, model)
@@ -37,10 +54,29 @@ def begin_rollout(fleet: Fleet, model: str, version: int, strategy: Strategy, ru
         raise RolloutConflict(
             f"Fleet {fleet.name!r}: another rollout of {model} is under way ({told}). Wait for it to end and try again."
         )
-    # Only now does nobody else change this model's entry, so what is read is what must be restored.
-    record = dataclasses.replace(record, previous_config=fleet.newest().number)
-    fleet.store.put(key, record.to_json())
+    try:
+        # Only now does nobody else change this model's entry, so what is read is what must be restored.
+        current = fleet.newest()
+        live = None if force is not None else held_against(fleet.store, manifest, live_version(current, model))
+        if live is not None:
+            _require_unbroken(manifest, live)
+        against = live.version if live is not None else None
+        record = dataclasses.replace(record, previous_config=current.number, against=against)
+        fleet.store.put(key, record.to_json())
+    except BaseException:
+        with contextlib.suppress(SlipwayError):
+            end_rollout(fleet, record)
+        raise
     return record
+
+
+def _require_unbroken(new: Manifest, live: Manifest) -> None:
+    found = broken(new.signatures, live.signatures)
+    if found:
+        raise GateFailed(
+            f"{new.model} version {new.version} breaks what clients of version {live.version}, which serves, ask: "
+            f"{'; '.join(found)}. Nothing was changed; `--force REASON` rolls it out all the same."
+        )
 
 
 def end_rollout(fleet: Fleet, record: RolloutRecord) -> None:
@@ -90,7 +126,8 @@ def restore_previous(fleet: Fleet, record: RolloutRecord) -> FleetConfig:
 
 def accept_version(fleet: Fleet, record: RolloutRecord) -> None:
     """Write that the version was accepted: from here on clients may meet it, and a rollout that dies is finished."""
-    _decide(fleet, record, "accepted", "its live answers are those of the trained model")
+    forced = f"; forced: {record.forced}" if record.forced is not None else ""
+    _decide(fleet, record, "accepted", f"its live answers are those of the trained model{forced}")
 
 
 def _decide(fleet: Fleet, record: RolloutRecord, state: VerdictState, reason: str) -> None:

@@ -4,12 +4,14 @@ import contextlib
 import logging
 import os
 import random
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +33,13 @@ log = logging.getLogger(__name__)
 _HOST = "127.0.0.1"
 _VERSION = 1  # it has no number yet
 _LAST_WORDS = 3  # lines of its log
+_ASIDE = re.compile(r"\s|Hint: ")  # nodes of the graph are indented
+_OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "OOM when allocating", "bad_alloc")
+_SIGNALS: Mapping[int, str] = {
+    signal.SIGKILL: " (memory ran out, if nobody else did it)",
+    signal.SIGABRT: " (memory ran out, or one of its operations is faulty)",
+    signal.SIGSEGV: " (memory ran out, or one of its operations is faulty)",
+}
 _POLL = 0.1  # seconds between two questions for its state
 _PORTS = range(20_000, 32_000)  # below those that a kernel hands out to connections (32768 on)
 _FIRST_TO_GO = "1000"  # for the kernel's out-of-memory killer: this server, and not one that serves
@@ -116,12 +125,18 @@ class _Sandbox:
         code = self.process.poll()
         if code is None:
             return
-        words = " ".join(" ".join(self.log_file.read_text(errors="replace").splitlines()[-_LAST_WORDS:]).split())
-        ended = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
-        memory = " (memory ran out, if nobody else did it)" if code == -9 else ""
+        words = last_words(self.log_file.read_text(errors="replace"))
+        ended = f"was ended by signal {-code}{_SIGNALS.get(-code, '')}" if code < 0 else f"ended with code {code}"
+        memory = " It needs more memory than there is." if any(sign in words for sign in _OUT_OF_MEMORY) else ""
         raise LoadFailed(
-            f"{self.model}: the model server that tried it alone {ended}{memory}. Its last words: {words or 'none'}"
+            f"{self.model}: the model server that tried it alone {ended}.{memory} Its last words: {words or 'none'}"
         )
+
+
+def last_words(printed: str) -> str:
+    """The last lines of what a model server printed, as one, without hints and what belongs to lines before."""
+    lines = [line for line in printed.splitlines() if line.strip(" },") and not _ASIDE.match(line)]
+    return " ".join(" ".join(lines[-_LAST_WORDS:]).split())
 
 
 @contextlib.contextmanager

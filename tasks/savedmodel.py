@@ -7,10 +7,10 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 
 from tasks.errors import InvalidSavedModel, NotServable
-from tasks.golden import GoldenExample, compare
+from tasks.golden import GoldenExample, without_answer
 from tasks.protos import MetaGraphDef, SavedModel, SignatureDef, TensorInfo
 from tasks.records import SignatureSpec, TensorSpec
-from tasks.session import Failure, Question, ask
+from tasks.session import Failure
 from tasks.tensors import dimensions, dtype_name
 
 GRAPH = "saved_model.pb"
@@ -51,7 +51,7 @@ def require_golden(directory: Path, golden: Sequence[GoldenExample]) -> dict[str
 
     Raises:
         InvalidSavedModel: it is none.
-        NotServable: a signature has no golden example, or an example asks for what is not there.
+        NotServable: a signature has no golden example, or an example asks for what is not there, or answers NaN.
     """
     signatures = require_saved_model(directory)
     unasked = sorted(signatures.keys() - {example.signature for example in golden})
@@ -62,34 +62,13 @@ def require_golden(directory: Path, golden: Sequence[GoldenExample]) -> dict[str
         )
     for example in golden:
         _require_asked_rightly(directory, example, signatures)
+        nothing = without_answer(example.inputs, example.outputs)
+        if nothing is not None:
+            raise NotServable(
+                f"{directory}: signature {example.signature!r} has no answer to its golden example: {nothing}. Its "
+                "weights hold NaN, or it divides by zero: train it again, or give inputs that it can answer (--inputs)."
+            )
     return signatures
-
-
-def check_servable(directory: Path, golden: Sequence[GoldenExample], deadline: float = 120.0) -> None:
-    """Do nothing where the SavedModel, loaded as TensorFlow Serving loads it, answers every golden example as expected.
-
-    Args:
-        deadline: longest time for loading and answering, seconds.
-
-    Raises:
-        InvalidSavedModel: it is none.
-        NotServable: it cannot be loaded, a signature fails or answers otherwise, or has no golden example.
-        DeadlineExceeded: it took too long.
-    """
-    require_golden(directory, golden)
-    answers = ask(directory, [Question(example.signature, example.inputs) for example in golden], deadline)
-    for example, answer in zip(golden, answers, strict=True):
-        if isinstance(answer, Failure):
-            raise NotServable(
-                f"{directory}: TensorFlow Serving could not answer signature {example.signature!r}: {answer.message}. "
-                f"{advice(answer)}"
-            )
-        differences = compare(example.outputs, answer)
-        if differences:
-            raise NotServable(
-                f"{directory}: served, signature {example.signature!r} does not answer as the trained model did: "
-                f"{differences[0]}. The exported weights or code are not the trained ones; export again."
-            )
 
 
 def advice(failure: Failure) -> str:

@@ -125,6 +125,10 @@ class Settings(BaseSettings):
     answer_budget: Seconds = Field(
         1.0, description="Longest time a version may take for an answer to a golden example, the median, seconds."
     )
+    slowdown: Annotated[float, Field(ge=1)] = Field(
+        10.0,
+        description="How many times as long as the live version a new one may take to answer; 20 ms it always may.",
+    )
 
     fleet: str = Field("default", description="Fleet that releases go to.")
     replica: str = Field("r1", description="Name of this replica in its fleet.")

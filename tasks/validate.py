@@ -1,6 +1,7 @@
 """Asking live servers whether they answer as trained: every replica, every signature, over REST and gRPC."""
 
 import logging
+import math
 import statistics
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -25,12 +26,16 @@ from tasks.store import Store
 log = logging.getLogger(__name__)
 
 Array = np.ndarray[Any, Any]
+Ask = Callable[[Mapping[str, Array]], Answer]  # an example's inputs, answered
+Protocol = Literal["REST", "gRPC"]
+PROTOCOLS: tuple[Protocol, ...] = ("REST", "gRPC")
 
 TOLERANCE = 1e-5  # of values, absolute and relative
 # A digit on the edge between two classes may fall to the other side through a rounding error of another machine.
 ACCURACY_TOLERANCE = 0.005
 _BATCH = 200  # held-out examples in one question
 _LOOKS = 3  # at the speed of a version that seems too slow
+NEVER_SLOW = 0.02  # seconds; below that a busy machine makes more of a difference than a model
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,12 @@ class Check(Record):
     """One thing that was asked of one replica."""
 
     replica: str
-    protocol: Literal["REST", "gRPC"]
+    protocol: Protocol
     signature: str
     examples: int
     wrong: str | None  # what differs, None where nothing does
     seconds: float  # median time of an answer
+    live_seconds: float | None = None  # that of the version that serves, to the same questions; None where not asked
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,8 @@ def validate_version(
     *,
     deadline: float,
     budget: float,
+    live: Manifest | None = None,
+    slowdown: float = math.inf,
 ) -> ValidationReport:
     """Ask each replica for `endpoint` and compare with what `manifest`'s version answered when it was trained.
 
@@ -127,6 +135,8 @@ def validate_version(
         held_out: x `[N, …]` and y `[N]` that training never saw, or None.
         deadline: longest time for one answer, seconds.
         budget: longest median time of the answers to one signature's golden examples, seconds.
+        live: the version that serves under the model's own name, and is asked the same on the same replica.
+        slowdown: how many times as long as those of that one these answers may take.
     """
     checks: list[Check] = []
     accuracies: list[Accuracy] = []
@@ -138,19 +148,37 @@ def validate_version(
                 mine = [e for e in examples if e.signature == name]
                 if not mine:
                     continue
-                ask_rest = _asker(server.predict_rest, target, name, spec)
-                checks.append(check_answers(replica.replica, "REST", name, mine, ask_rest, manifest.version, budget))
-                ask_grpc = _asker(server.predict_grpc, target, name)
-                checks.append(check_answers(replica.replica, "gRPC", name, mine, ask_grpc, manifest.version, budget))
+                checks += [
+                    check_answers(
+                        replica.replica,
+                        protocol,
+                        name,
+                        mine,
+                        _asker(server, protocol, target, name, spec),
+                        manifest.version,
+                        budget,
+                        ask_live=_live_asker(server, protocol, live, name),
+                        slowdown=slowdown,
+                    )
+                    for protocol in PROTOCOLS
+                ]
             if question is not None and held_out is not None:
                 accuracies.append(_accuracy(server, target, replica.replica, question, held_out, manifest))
     return ValidationReport(manifest.model, manifest.version, endpoint, tuple(checks), tuple(accuracies))
 
 
 def validate_fleet(
-    fleet: Fleet, model: str, version: int, endpoint: Endpoint, asked: Sequence[ReplicaReport]
+    fleet: Fleet,
+    model: str,
+    version: int,
+    endpoint: Endpoint,
+    asked: Sequence[ReplicaReport],
+    against: int | None = None,
 ) -> ValidationReport:
     """Ask each of these replicas for `endpoint`, which must answer as this version did when it was trained.
+
+    Args:
+        against: the version that serves, if this one may not be much slower.
 
     Raises:
         NotFound, Corrupt: the version, or what it was trained to say, is not in the store.
@@ -164,6 +192,8 @@ def validate_fleet(
         endpoint,
         deadline=settings().call_deadline,
         budget=settings().answer_budget,
+        live=versions.manifest(fleet.store, model, against) if against is not None else None,
+        slowdown=settings().slowdown,
     )
     log.info("%s version %d as %s: %s", model, version, endpoint, report.summary())
     artifacts.show(reports.validation(report), f"{model} version {version} as {endpoint}", "validation", str(endpoint))
@@ -206,6 +236,11 @@ class AccuracyQuestion:
     output: str
     probabilities: bool  # the output is [N, classes] floats, else [N] class numbers
 
+    def classes(self, outputs: Mapping[str, Array]) -> Array:
+        """The class numbers `[N]` in an answer."""
+        answer = outputs[self.output]
+        return answer.argmax(axis=-1) if self.probabilities else answer
+
 
 def accuracy_question(
     signatures: Mapping[str, SignatureSpec], example_shape: tuple[int, ...]
@@ -230,36 +265,70 @@ def accuracy_question(
     return min(found, key=lambda f: f[0])[1] if found else None
 
 
-def _asker(
-    predict: Callable[..., Answer], target: Target, signature: str, *spec: SignatureSpec
-) -> Callable[[Mapping[str, Array]], Answer]:
-    return lambda inputs: predict(target, signature, inputs, *spec)
+def _asker(server: ModelServer, protocol: Protocol, target: Target, signature: str, spec: SignatureSpec) -> Ask:
+    if protocol == "REST":
+        return lambda inputs: server.predict_rest(target, signature, inputs, spec)
+    return lambda inputs: server.predict_grpc(target, signature, inputs)
+
+
+def _live_asker(server: ModelServer, protocol: Protocol, live: Manifest | None, signature: str) -> Ask | None:
+    """How to ask the version that serves; None where there is none with such a signature."""
+    if live is None or signature not in live.signatures:
+        return None
+    return _asker(server, protocol, Target(live.model, live.version), signature, live.signatures[signature])
 
 
 def check_answers(
     replica: str,
-    protocol: Literal["REST", "gRPC"],
+    protocol: Protocol,
     signature: str,
     examples: Sequence[GoldenExample],
-    ask: Callable[[Mapping[str, Array]], Answer],
+    ask: Ask,
     version: int,
     budget: float,
+    *,
+    ask_live: Ask | None = None,
+    slowdown: float = math.inf,
 ) -> Check:
     """Ask the examples of one signature; a version that seems too slow is asked again, for the machine may be busy.
 
     Args:
         ask: gives the answer to an example's inputs.
         budget: longest median time of an answer, seconds.
+        ask_live: gives the answer of the version that serves.
+        slowdown: how many times as long as that one's the answers may take.
     """
     asked = sum(_rows(example) for example in examples)
     seconds, wrong = _asked(examples, ask, version)
+    live = _pace(examples, ask_live)
     for _ in range(_LOOKS - 1):
-        if wrong is None and seconds > budget:
+        if wrong is None and _slow(seconds, live, budget, slowdown):
             again, wrong = _asked(examples, ask, version)
-            seconds = min(seconds, again)
-    if wrong is None and seconds > budget:
-        wrong = f"its answers are right, but take {seconds:.2g} s; SLIPWAY_ANSWER_BUDGET allows {budget:g} s"
-    return Check(replica, protocol, signature, asked, wrong, seconds)
+            seconds, live = min(seconds, again), min(live, _pace(examples, ask_live))
+    wrong = wrong or _slow(seconds, live, budget, slowdown)
+    return Check(replica, protocol, signature, asked, wrong, seconds, live if math.isfinite(live) else None)
+
+
+def _slow(seconds: float, live: float, budget: float, slowdown: float) -> str | None:
+    """Why `seconds` are too long for an answer that takes the live version `live` seconds, None where they are not."""
+    if seconds > budget:
+        return f"its answers are right, but take {seconds:.2g} s; SLIPWAY_ANSWER_BUDGET allows {budget:g} s"
+    if seconds > max(NEVER_SLOW, slowdown * live):
+        return (
+            f"its answers are right, but take {1000 * seconds:.3g} ms, where the version that serves takes "
+            f"{1000 * live:.3g} ms; SLIPWAY_SLOWDOWN allows {slowdown:g} times as long"
+        )
+    return None
+
+
+def _pace(examples: Sequence[GoldenExample], ask: Ask | None) -> float:
+    """Median time of the answers in seconds, whatever they say; infinity where there are none."""
+    if ask is None:
+        return math.inf
+    try:
+        return statistics.median(ask(example.inputs).seconds for example in examples)
+    except SlipwayError:
+        return math.inf
 
 
 def _rows(example: GoldenExample) -> int:
@@ -267,9 +336,7 @@ def _rows(example: GoldenExample) -> int:
     return len(first) if first is not None and first.ndim else 1
 
 
-def _asked(
-    examples: Sequence[GoldenExample], ask: Callable[[Mapping[str, Array]], Answer], version: int
-) -> tuple[float, str | None]:
+def _asked(examples: Sequence[GoldenExample], ask: Ask, version: int) -> tuple[float, str | None]:
     """Median time of the answers in seconds, and what is wrong with the first that is."""
     times: list[float] = []
     wrong = None
@@ -283,9 +350,9 @@ def _asked(
         if answer.version not in (None, version):
             wrong = f"version {answer.version} answered, not {version}"
             break
-        differences = golden.compare(example.outputs, answer.outputs, TOLERANCE)
-        if differences:
-            wrong = differences[0]
+        wrong = next(iter(golden.compare(example.outputs, answer.outputs, TOLERANCE)), None)
+        wrong = wrong or golden.without_answer(example.inputs, answer.outputs)
+        if wrong is not None:
             break
     return statistics.median(times) if times else 0.0, wrong
 
@@ -294,12 +361,16 @@ def held_out_classes(
     server: ModelServer, target: Target, question: AccuracyQuestion, x: Array
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The class int64 `[N]` that the live server answers for each example of `x` `[N, …]`."""
-    found = []
-    for start in range(0, len(x), _BATCH):
-        inputs = {question.input: x[start : start + _BATCH]}
-        answer = server.predict_grpc(target, question.signature, inputs).outputs[question.output]
-        found.append(answer.argmax(axis=-1) if question.probabilities else answer)
+    found = [
+        question.classes(server.predict_grpc(target, question.signature, {question.input: part}).outputs)
+        for part in batches(x)
+    ]
     return np.concatenate(found).astype(np.int64)
+
+
+def batches(x: Array) -> list[Array]:
+    """`x` `[N, …]` in parts that are small enough for one question."""
+    return [x[start : start + _BATCH] for start in range(0, len(x), _BATCH)]
 
 
 def _accuracy(

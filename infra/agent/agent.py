@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tasks import layout
 from tasks.converge import Replica, States, prune
-from tasks.errors import ServingUnreachable, SlipwayError, StoreUnreachable
+from tasks.errors import LoadFailed, ServingUnreachable, SlipwayError, StoreUnreachable
 from tasks.fetch import clear_leftovers
 from tasks.fleet import Fleet, FleetConfig
 from tasks.protos import ModelServerConfig
@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT = 5.0  # seconds between two reports while nothing changes; a lease is a multiple of it
 _LONGEST_PAUSE = 30.0  # seconds between two tries of what fails
+_DEATHS = 2  # of the model server while it is brought to one config: the first may have another cause
 
 
 @dataclass
@@ -45,6 +46,7 @@ class Agent:
         self.fleet = Fleet(replica.store, settings.fleet, settings.load_deadline)
         self.health = Health()
         self._config = FleetConfig(0, ModelServerConfig())  # the newest known
+        self._fatal = (0, 0)  # number of a config, and how often the model server died on the way to it
         self._reported = 0.0
         self._pause = settings.poll_interval
 
@@ -78,11 +80,31 @@ class Agent:
             return False
         self.health.ready = False
         began = time.monotonic()
-        self.health.models = self.replica.converge(newest, self.settings.load_deadline)
+        self.health.models = self._converge(newest)
         prune(self.replica.models_dir, newest, self.replica.store, [self.replica.server])
         self.health.config, self.health.error, self.health.ready = newest.number, None, True
         log.info("config %d reached in %.1f s: %s", newest.number, time.monotonic() - began, told(self.health.models))
         return True
+
+    def _converge(self, newest: FleetConfig) -> States:
+        """Bring the replica to `newest`; a config that its model server dies of is an error of that config.
+
+        Otherwise the replica would fall silent, and a rollout would go on without it.
+        """
+        self.replica.server.statuses("any")  # a server that is away already died of something else
+        try:
+            models = self.replica.converge(newest, self.settings.load_deadline)
+        except ServingUnreachable as error:
+            number, deaths = self._fatal
+            self._fatal = (newest.number, deaths + 1 if number == newest.number else 1)
+            if self._fatal[1] < _DEATHS:
+                raise
+            raise LoadFailed(
+                f"The model server ended {self._fatal[1]} times on its way to config {newest.number}; if memory ran "
+                f"out, serve fewer models on this replica, or give it more. {error}"
+            ) from error
+        self._fatal = (0, 0)
+        return models
 
     def _newest(self) -> FleetConfig:
         self._config = self.fleet.newer(self._config.number) or self._config

@@ -53,7 +53,7 @@ def release(
     force: Annotated[
         str | None,
         typer.Option(
-            "--force", metavar="REASON", help="Publish it even if it is worse than what serves, and keep why."
+            "--force", metavar="REASON", help="Publish it even if it is worse or breaks clients, and keep why."
         ),
     ] = None,
     as_json: Json = False,

@@ -71,14 +71,22 @@ def _print_plan(found: "Preview") -> None:
 
 @example("slipway rollout MLP 7 --strategy labels")
 def rollout(
-    model: Model, version: Version, fleet: Fleet = None, strategy: StrategyOption = "candidate", as_json: Json = False
+    model: Model,
+    version: Version,
+    fleet: Fleet = None,
+    strategy: StrategyOption = "candidate",
+    force: Annotated[
+        str | None,
+        typer.Option("--force", metavar="REASON", help="Even if it breaks clients or is much slower; keeps why."),
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Have a fleet serve a published version, validated on every replica, or what it served before."""
     layout.model_name(model)
     with running_flows():
         from flows.rollout import rollout as flow
 
-        report = flow(model, version, fleet or settings().fleet, strategy)
+        report = flow(model, version, fleet or settings().fleet, strategy, force)
     if as_json:
         print_json(report)
     else:

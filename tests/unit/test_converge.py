@@ -1,5 +1,7 @@
 """What a replica is asked for on its way from one config to the next."""
 
+from pathlib import Path
+
 import pytest
 from google.protobuf import text_format
 
@@ -71,6 +73,18 @@ def test_surplus_names_what_is_still_loaded_and_not_wanted() -> None:
         states(MLP={7: "AVAILABLE", 6: "UNLOADING"}, Theirs={1: "AVAILABLE"}, Gone={2: "AVAILABLE"}),
     )
     assert told == ["MLP version 6 being unloaded", "Gone version 2 being unloaded"]
+
+
+def test_what_is_to_be_loaded_is_what_the_server_holds_nothing_of_once_for_each_name() -> None:
+    wanted = config(MLP="6 7", Other="1", Theirs="3")
+    mine, _, theirs = wanted.model_config_list.config
+    theirs.base_path = "/elsewhere/Theirs"
+    candidate = wanted.model_config_list.config.add()
+    candidate.CopyFrom(mine)
+    candidate.name = "MLP-candidate"
+    held = states(MLP={6: "AVAILABLE", 7: "END"}, Other={1: "LOADING"})
+    found = converge.unloaded(wanted, held, Path("/models"))
+    assert [str(p) for p in found] == ["/models/MLP/7", "/models/MLP/6", "/models/MLP/7"]
 
 
 def test_a_version_that_ended_with_an_error_fails_with_the_servers_own_words() -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tasks.errors import Corrupt
-from tasks.golden import GoldenExample, compare, read_golden, write_golden
+from tasks.golden import GoldenExample, compare, read_golden, without_answer, write_golden
 from tasks.tfrecord import read_records, write_records
 
 EXAMPLE = GoldenExample(
@@ -109,3 +109,14 @@ def test_a_difference_is_told(expected: dict[str, np.ndarray], got: dict[str, np
 def test_the_tolerance_can_be_chosen() -> None:
     assert not compare(f32(1), f32(1.05), tolerance=0.1)
     assert compare(f32(1), f32(1.001), tolerance=1e-4)
+
+
+def test_nan_is_no_answer_unless_it_was_asked_for() -> None:
+    text = {"name": np.array([b"nan"], object)}
+    assert without_answer(text, f32(1, np.nan)) == "output 'y' holds NaN"
+    assert (
+        without_answer({}, {"a": np.array([1]), "b": np.array([np.nan], ml_dtypes.bfloat16)}) == "output 'b' holds NaN"
+    )
+    assert without_answer(f32(1), f32(np.inf)) is None
+    assert without_answer(f32(1), text) is None
+    assert without_answer(f32(1, np.nan), f32(1, np.nan)) is None

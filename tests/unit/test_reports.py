@@ -26,7 +26,7 @@ TRAINING = Training(
 )
 EVALUATION = Evaluation(13 / 15, 0.25, {0: 0.8, 1: 1.0}, np.array([[8, 2], [0, 5]]))
 RIGHT = Check("r1", "REST", "call", 16, None, 0.0021)
-WRONG = Check("r2", "gRPC", "from_png", 4, "output 'class' differs: 3 | 5\nat <row> 1", 0.5)
+WRONG = Check("r2", "gRPC", "from_png", 4, "output 'class' differs: 3 | 5\nat <row> 1", 0.5, 0.0015)
 
 
 def rows(markdown: str, first: str) -> list[list[str]]:
@@ -106,7 +106,7 @@ def test_a_validation_report_says_what_was_asked_of_whom() -> None:
     accuracy = Accuracy("r1", "classify", 1000, 0.936, 0.9375)
     report = reports.validation(ValidationReport("MLP", 7, Endpoint("MLP-candidate"), (RIGHT,), (accuracy,)))
     assert report.startswith("# MLP version 7: valid\n")
-    assert rows(report, "replica") == [["r1", "REST", "call", "16", "right", "2.1 ms"]]
+    assert rows(report, "replica") == [["r1", "REST", "call", "16", "right", "2.1 ms", ""]]
     assert "| r1 | classify | 1,000 | 0.9360 | 0.9375 | right |" in report
     assert "What was wrong" not in report
 
@@ -120,7 +120,10 @@ def test_a_validation_report_begins_with_what_was_wrong() -> None:
     assert len(wrong) == 2
     assert r"differs: 3 \| 5 at &lt;row&gt; 1" in wrong[0]
     assert "0.5000 through the live server, 0.9375 when trained" in wrong[1]
-    assert [row[4] for row in rows(report, "replica")] == ["right", "**wrong**"]
+    assert [row[4:] for row in rows(report, "replica")] == [
+        ["right", "2.1 ms", ""],
+        ["**wrong**", "500.0 ms", "1.5 ms"],
+    ]
 
 
 def test_a_validation_that_asked_nothing_is_not_valid() -> None:
