@@ -32,10 +32,10 @@ def rollout(
     record = begin(fleet, model, version, strategy, flow_run.id, force)
     try:
         trial, live = plan(fleet, record).stages
-        replicas = await_fleet(fleet, serve(fleet, record, trial))
+        replicas = await_fleet(fleet, serve(fleet, record, trial), model)
         validate(fleet, model, version, trial.endpoint, replicas, record.against).require_passed()
         accept(fleet, record)
-        replicas = await_fleet(fleet, serve(fleet, record, live))
+        replicas = await_fleet(fleet, serve(fleet, record, live), model)
         report = validate(fleet, model, version, live.endpoint, replicas)
         report.require_passed()
     except BaseException as error:

@@ -73,7 +73,7 @@ def _converged(fleet: Fleet, newest: FleetConfig, member: _Member) -> ReplicaRep
     except SlipwayError as error:
         # A server that does not answer may do so soon; any other failure is this config's.
         failed = None if isinstance(error, ServingUnreachable) else newest.number
-        report = replace(last, error=str(error), error_config=failed, time=now())
+        report = replace(last, error=str(error), error_config=failed, error_model=error.model, time=now())
     fleet.store.put(layout.replica_key(fleet.name, last.replica), report.to_json())
     return report
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from google.protobuf import text_format
 
 from tasks import fetch, memory
-from tasks.errors import DeadlineExceeded, LoadFailed, ServingRefused
+from tasks.errors import DeadlineExceeded, LoadFailed, ServingRefused, SlipwayError
 from tasks.files import write_atomically
 from tasks.fleet import FleetConfig, parse
 from tasks.protos import ModelConfig, ModelServerConfig
@@ -48,7 +48,11 @@ class Replica:
         """
         end = time.monotonic() + deadline
         for model, version in wanted_from_store(config.models, self.store):
-            fetch.fetch_version(self.store, model, version, self.models_dir)
+            try:
+                fetch.fetch_version(self.store, model, version, self.models_dir)
+            except SlipwayError as error:
+                error.model = model
+                raise
         wanted = localised(config.models, self.store, self.models_dir)
         running = self.running()
         before = self.states(running, wanted)
@@ -227,9 +231,11 @@ def raise_failed(wanted: ModelServerConfig, states: States, stale: States) -> No
             asked = state.version in entry.model_version_policy.specific.versions
             failed = state.state == "END" and state.code != "OK"
             if asked and failed and state not in stale.get(entry.name, ()):
-                raise LoadFailed(
+                failure = LoadFailed(
                     f"{entry.name} version {state.version} did not load (state END: {state.code}: {state.message})"
                 )
+                failure.model = entry.name
+                raise failure
 
 
 def write_config(path: Path, config: ModelServerConfig) -> None:

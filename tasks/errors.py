@@ -37,6 +37,8 @@ Each message says what was wrong, with which value, what was expected, and what 
 class SlipwayError(Exception):
     """Root of all errors that Slipway raises on purpose."""
 
+    model: str | None = None  # the one model that is at fault, where a replica could not be brought to its config
+
 
 class InvalidInput(SlipwayError):
     """The caller gave something that cannot work; nothing was changed."""

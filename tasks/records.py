@@ -183,6 +183,7 @@ class ReplicaReport(Record):
     models: Mapping[str, tuple[VersionState, ...]]
     error: str | None = None
     error_config: int | None = None  # number of the config that could not be reached
+    error_model: str | None = None  # the model in it that is at fault, where it is one
     time: datetime = field(default_factory=now)
 
 

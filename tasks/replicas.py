@@ -64,10 +64,11 @@ def judge(report: ReplicaReport, newest: int, time: datetime) -> ReplicaState:
     return ReplicaState(report, "failing" if report.error else state, silent.total_seconds())
 
 
-def await_config(fleet: Fleet, config: FleetConfig) -> list[ReplicaReport]:
+def await_config(fleet: Fleet, config: FleetConfig, model: str) -> list[ReplicaReport]:
     """Wait until enough of the live replicas have reached `config`, and return the reports of those that have.
 
-    Enough is the fleet's quorum of them. Servers without agents are brought to it first.
+    Enough is the fleet's quorum of them. Servers without agents are brought to it first. A replica that is held up by
+    another model than `model` is waited for: whoever rolls that one out will take it back.
 
     Raises:
         RolloutFailed: too many replicas could not reach it; carries the first one's own words.
@@ -77,7 +78,7 @@ def await_config(fleet: Fleet, config: FleetConfig) -> list[ReplicaReport]:
     while True:
         alive = agentless.converge(fleet, fleet.without_agents) if fleet.without_agents else live(fleet)
         reached = [r for r in alive if r.config >= config.number]
-        failed = [r for r in alive if r not in reached and (r.error_config or 0) >= config.number]
+        failed = [r for r in alive if r not in reached and fails_at(r, config.number, model)]
         needed = needed_for(fleet.quorum, len(alive))
         if alive and len(reached) >= needed:
             return reached
@@ -86,6 +87,12 @@ def await_config(fleet: Fleet, config: FleetConfig) -> list[ReplicaReport]:
         if time.monotonic() > end:
             raise DeadlineExceeded(_too_late(fleet, config, [r for r in alive if r not in reached]))
         time.sleep(_POLL)
+
+
+def fails_at(report: ReplicaReport, config: int, model: str) -> bool:
+    """Whether a replica could not come to config number `config`, and `model` or no single model is at fault."""
+    mine = report.error_model in (None, model, layout.candidate_name(model))
+    return report.error_config is not None and report.error_config >= config and mine
 
 
 def needed_for(quorum: float, alive: int) -> int:

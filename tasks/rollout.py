@@ -151,7 +151,7 @@ def take_back_version(fleet: Fleet, record: RolloutRecord, cause: BaseException)
         elif _was_accepted(fleet, record):
             _decide(fleet, record, "retired", reason)
         config = restore_previous(fleet, record)
-        replicas.await_config(fleet, config)
+        replicas.await_config(fleet, config, record.model)
         end_rollout(fleet, record)
     except SlipwayError as error:
         with contextlib.suppress(SlipwayError):
@@ -184,11 +184,11 @@ def recover_rollout(fleet: Fleet, record: RolloutRecord) -> str:
         return f"{trial} had changed nothing."
     if _was_accepted(fleet, record):
         _, live = make_plan(fleet, record).stages
-        replicas.await_config(fleet, apply_stage(fleet, record, live))
+        replicas.await_config(fleet, apply_stage(fleet, record, live), record.model)
         end_rollout(fleet, record)
         return f"{trial} had been accepted: it serves."
     config = restore_previous(fleet, record)
-    replicas.await_config(fleet, config)
+    replicas.await_config(fleet, config, record.model)
     end_rollout(fleet, record)
     return f"{trial} was taken back. {_said(config, record.model)}"
 

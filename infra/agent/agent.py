@@ -29,6 +29,7 @@ class Health:
     newest: int = 0
     ready: bool = False
     error: str | None = None
+    error_model: str | None = None  # at fault, where it is one
     failures: int = 0
     models: States = field(default_factory=dict)
 
@@ -114,7 +115,7 @@ class Agent:
     def _failed(self, error: SlipwayError) -> None:
         if str(error) != self.health.error:
             log.error("%s", error)
-        self.health.error = str(error)
+        self.health.error, self.health.error_model = str(error), error.model
         self.health.failures += 1
         self.health.ready = self.health.ready and isinstance(error, StoreUnreachable)
         self._pause = min(_LONGEST_PAUSE, self._pause * 2)
@@ -137,6 +138,7 @@ class Agent:
             models=self.health.models,
             error=self.health.error,
             error_config=self.health.newest if self.health.error else None,
+            error_model=self.health.error_model if self.health.error else None,
         )
 
 

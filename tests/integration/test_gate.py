@@ -53,7 +53,7 @@ def serve_mlp(fleet: Fleet, build: Build) -> None:
         run="test",
     ).version
     entry = serving_entry("mlp", fleet.base_path("mlp"), [version], {})
-    replicas.await_config(fleet, fleet.change({"mlp": entry}, "test"))
+    replicas.await_config(fleet, fleet.change({"mlp": entry}, "test"), "mlp")
 
 
 def test_where_nothing_serves_a_model_passes_and_the_comparison_says_so(fleet: Fleet, build: Build) -> None:

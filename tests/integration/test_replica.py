@@ -23,7 +23,7 @@ def publish(fleet: Fleet, folder: Path, model: str = "affine") -> int:
 
 def serve(fleet: Fleet, *versions: int, name: str = "affine", model: str = "affine", **labels: int) -> None:
     entry = serving_entry(name, fleet.base_path(model), versions, labels)
-    replicas.await_config(fleet, fleet.change({name: entry}, "test"))
+    replicas.await_config(fleet, fleet.change({name: entry}, "test"), model)
 
 
 def answer(replica: LocalReplica, label: str | None = None, model: str = "affine") -> tuple[float, int | None]:
@@ -93,7 +93,7 @@ def test_a_model_of_another_team_is_served_beside_ours_and_left_alone(
     publish(fleet, small_models / "affine" / "1")
     theirs = serving_entry("theirs", str(small_models / "mlp"), [1], {"gold": 1})
     # The first config of all holds nothing that is brought from the store.
-    replicas.await_config(fleet, fleet.change({"theirs": theirs}, "written by another team"))
+    replicas.await_config(fleet, fleet.change({"theirs": theirs}, "written by another team"), "theirs")
     serve(fleet, 1)
     assert fleet.newest().entry("theirs") == theirs
     with replica.client() as client:

@@ -1,5 +1,7 @@
 """A version is tried, validated, switched to, and taken back when it is wrong: real flows, store and replica."""
 
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,11 @@ from flows.rollout import rollout
 from tasks import replicas, versions
 from tasks.errors import NotFound, RolloutConflict, RolloutFailed
 from tasks.fleet import Fleet, serving_entry
+from tasks.publish import publish_version
+from tasks.records import Training
 from tasks.rollout import apply_stage, begin_rollout, make_plan, rollout_under_way
 from tests.integration.clients import Client
+from tests.integration.local import until
 from tests.integration.models import publish_affine
 from tests.integration.replica import LocalReplica
 
@@ -109,7 +114,7 @@ def test_a_rollout_whose_run_died_is_taken_back_and_its_run_can_change_nothing_a
     rollout("affine", 1, fleet.name)
     record = begin_rollout(fleet, "affine", 2, "candidate", "a run that will be taken for dead")
     trial, live = make_plan(fleet, record).stages
-    replicas.await_config(fleet, apply_stage(fleet, record, trial))
+    replicas.await_config(fleet, apply_stage(fleet, record, trial), "affine")
     monkeypatch.setattr("tasks.rollout.is_gone", lambda process: process == record.process)
     assert reconcile(fleet.name) == [
         "affine version 2, which the dead run a run that will be taken for dead was rolling out, was taken back. "
@@ -119,3 +124,26 @@ def test_a_rollout_whose_run_died_is_taken_back_and_its_run_can_change_nothing_a
     with pytest.raises(RolloutConflict, match="taken for dead"):
         apply_stage(fleet, record, live)
     assert state(fleet, 2) == "published"
+
+
+def test_another_models_version_that_does_not_load_holds_a_rollout_up_and_does_not_fail_it(
+    fleet: Fleet, replica: LocalReplica, small_models: Path, tmp_path: Path
+) -> None:
+    publish_affine(fleet.store, small_models, 1)
+    broken = shutil.copytree(small_models / "affine" / "1", tmp_path / "broken")
+    (broken / "variables" / "variables.index").write_bytes(b"cut off")
+    publish_version(fleet.store, "other", broken, signatures={}, golden=None, training=Training(), run="test")
+
+    def take_the_other_back() -> None:
+        until(lambda: fleet.newest().entry("affine-candidate"), "the rollout is under way")
+        begun = fleet.newest().number
+        until(lambda: any((r.error_config or 0) >= begun for r in replicas.reports(fleet)), "it is held up")
+        fleet.change({"other-candidate": None}, "another rollout")
+
+    fleet.change(
+        {"other-candidate": serving_entry("other-candidate", fleet.base_path("other"), [1], {})}, "another rollout"
+    )
+    with ThreadPoolExecutor() as pool:
+        other = pool.submit(take_the_other_back)
+        assert rollout("affine", 1, fleet.name).passed
+        other.result()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tasks.records import ReplicaReport, VersionState
-from tasks.replicas import LEASE, judge, needed_for
+from tasks.replicas import LEASE, fails_at, judge, needed_for
 
 THEN = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -37,3 +37,15 @@ def test_what_a_replica_serves_is_what_is_available() -> None:
 )
 def test_a_quorum_is_rounded_up_and_never_nobody(quorum: float, alive: int, needed: int) -> None:
     assert needed_for(quorum, alive) == needed
+
+
+@pytest.mark.parametrize(
+    ("at_fault", "mine"),
+    [(None, True), ("MLP", True), ("MLP-candidate", True), ("Other", False), ("Other-candidate", False)],
+)
+def test_a_rollout_fails_by_its_own_models_faults_and_waits_out_those_of_others(
+    at_fault: str | None, mine: bool
+) -> None:
+    report = ReplicaReport("r1", "", "", 4, {}, "did not load", error_config=5, error_model=at_fault, time=THEN)
+    assert fails_at(report, 5, "MLP") is mine
+    assert not fails_at(report, 6, "MLP")
