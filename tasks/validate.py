@@ -344,7 +344,7 @@ def _asked(examples: Sequence[GoldenExample], ask: Ask, version: int) -> tuple[f
         try:
             answer = ask(example.inputs)
         except SlipwayError as error:
-            wrong = str(error)
+            wrong = " ".join(str(error).split())
             break
         times.append(answer.seconds)
         if answer.version not in (None, version):

@@ -3,6 +3,9 @@
 import os
 import signal
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +38,7 @@ class LocalReplica:
         )
         self.folder.mkdir(parents=True, exist_ok=True)
         self.config_file = self.settings.replica_config
+        self.deaths = 0  # of a supervised model server
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
@@ -53,6 +57,25 @@ class LocalReplica:
         process = self._running.pop(program)
         process.send_signal(signal.SIGKILL)
         process.wait(10)
+
+    @contextmanager
+    def supervised(self) -> Iterator[None]:
+        """Meanwhile start a model server again that has ended, as a supervisor does."""
+        stop = threading.Event()
+        thread = threading.Thread(target=self._supervise, args=(stop,))
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _supervise(self, stop: threading.Event) -> None:
+        while not stop.wait(0.1):
+            if self._running["model-server"].poll() is not None:
+                self.kill("model-server")
+                self.deaths += 1
+                self.start()
 
     def end(self) -> None:
         """End all that still runs."""

@@ -78,7 +78,9 @@ def test_the_live_version_is_asked_the_held_out_examples_of_the_new_training(
     with pytest.raises(InvalidInput, match="needs a reason"):
         compare_with_live(fleet, worse(build), "  ")
     made_elsewhere = Build("mlp", build.directory, {}, "", Training())
-    assert compare_with_live(fleet, made_elsewhere).notes[0].startswith("Not compared: it was made elsewhere")
+    found = compare_with_live(fleet, made_elsewhere)
+    assert found.notes == ("Accuracy not compared: neither it nor version 1 came with held-out examples.",)
+    assert found.worse == tuple(f"signature {name!r} is missing" for name in sorted(build.signatures))
 
 
 def test_a_live_version_that_does_not_answer_is_an_error_unless_a_reason_is_given(

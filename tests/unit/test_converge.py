@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import psutil
 import pytest
 from google.protobuf import text_format
 
 from tasks import converge
 from tasks.errors import LoadFailed
+from tasks.fleet import FleetConfig, serving_entry, with_entries
 from tasks.protos import ModelServerConfig
 from tasks.records import VersionState
+from tasks.serving import ModelServer
+from tasks.store import Store
 
 
 def config(**models: str) -> ModelServerConfig:
@@ -85,6 +89,34 @@ def test_what_is_to_be_loaded_is_what_the_server_holds_nothing_of_once_for_each_
     held = states(MLP={6: "AVAILABLE", 7: "END"}, Other={1: "LOADING"})
     found = converge.unloaded(wanted, held, Path("/models"))
     assert [str(p) for p in found] == ["/models/MLP/7", "/models/MLP/6", "/models/MLP/7"]
+
+
+class FakeServer(ModelServer):
+    """Holds nothing, and notes what it is asked to load."""
+
+    def __init__(self) -> None:
+        super().__init__("127.0.0.1:1", "http://127.0.0.1:1")
+        self.asked: list[ModelServerConfig] = []
+
+    def statuses(self, model: str) -> tuple[VersionState, ...]:
+        return ()
+
+    def reload(self, config: ModelServerConfig, deadline: float) -> None:
+        self.asked.append(config)
+
+
+def test_a_version_that_is_larger_than_the_free_memory_never_gets_to_the_server(store: Store, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    (models / "MLP" / "7").mkdir(parents=True)
+    with (models / "MLP" / "7" / "weights").open("wb") as file:
+        file.truncate(psutil.virtual_memory().total)  # takes no room on the disk
+    entry = serving_entry("MLP", store.uri("models/MLP"), [7], {})
+    wanted = FleetConfig(1, with_entries(ModelServerConfig(), {"MLP": entry}))
+    with FakeServer() as server:
+        replica = converge.Replica(store, server, models, tmp_path / "models.config")
+        with pytest.raises(LoadFailed, match="MLP version 7 cannot be loaded: the files take"):
+            replica.converge(wanted, 1.0)
+        assert server.asked == []
 
 
 def test_a_version_that_ended_with_an_error_fails_with_the_servers_own_words() -> None:
