@@ -4,8 +4,18 @@ import dataclasses
 import logging
 from datetime import timedelta
 
+import stamina
+
 from tasks import layout, replicas, versions
-from tasks.errors import LoadFailed, NotFound, RolloutConflict, RolloutFailed, SlipwayError, ValidationFailed
+from tasks.errors import (
+    TRANSPORT_ERRORS,
+    LoadFailed,
+    NotFound,
+    RolloutConflict,
+    RolloutFailed,
+    SlipwayError,
+    ValidationFailed,
+)
 from tasks.fleet import Fleet, FleetConfig
 from tasks.layout import candidate_name
 from tasks.plan import Plan, Stage, plan_rollout, stage_entries
@@ -28,7 +38,8 @@ def begin_rollout(fleet: Fleet, model: str, version: int, strategy: Strategy, ru
     deadline = now() + timedelta(seconds=5 * fleet.deadline)
     record = RolloutRecord(model, version, strategy, run, this_process(), deadline)
     key = layout.rollout_key(fleet.name, model)
-    if not fleet.store.create(key, record.to_json()):
+    # An earlier try of this very run may have come this far, and lost an answer then.
+    if not fleet.store.create(key, record.to_json()) and not _is_ours(fleet, record):
         other = rollout_under_way(fleet, model)
         told = (
             f"version {other.version} by run {other.run}, since {other.started:%H:%M:%S} UTC" if other else "just ended"
@@ -106,20 +117,28 @@ def take_back_version(fleet: Fleet, record: RolloutRecord, cause: BaseException)
     """
     trial = f"{record.model} version {record.version}"
     reason = str(cause) or f"The run was stopped ({type(cause).__name__})."
+    # A server that is away is waited for: what failed may be its absence, and only the way back makes the fleet whole.
+    patiently = stamina.RetryingCaller(attempts=None, timeout=fleet.deadline, wait_max=5.0)
     try:
-        # The verdict comes first: should this process die now, the rollout is not taken for one to be finished.
-        if isinstance(cause, ValidationFailed | LoadFailed | RolloutFailed):
-            _decide(fleet, record, "rejected", reason)
-        elif _was_accepted(fleet, record):
-            _decide(fleet, record, "retired", reason)
-        config = restore_previous(fleet, record)
-        replicas.await_config(fleet, config)
-        end_rollout(fleet, record)
+        config: FleetConfig = patiently(TRANSPORT_ERRORS, _go_back, fleet, record, cause, reason)
     except SlipwayError as error:
         return RolloutFailed(
             f"{trial} failed: {reason} Going back failed too: {error} Run `slipway reconcile` once that is mended."
         )
     return RolloutFailed(f"{trial} was taken back: {reason} {_said(config, record.model)}")
+
+
+def _go_back(fleet: Fleet, record: RolloutRecord, cause: BaseException, reason: str) -> FleetConfig:
+    """Decide about the version, restore what was served before it, and end the rollout; safe to do twice."""
+    # The verdict comes first: should this process die now, the rollout is not taken for one to be finished.
+    if isinstance(cause, ValidationFailed | LoadFailed | RolloutFailed):
+        _decide(fleet, record, "rejected", reason)
+    elif _was_accepted(fleet, record):
+        _decide(fleet, record, "retired", reason)
+    config = restore_previous(fleet, record)
+    replicas.await_config(fleet, config)
+    end_rollout(fleet, record)
+    return config
 
 
 def recover_rollout(fleet: Fleet, record: RolloutRecord) -> str:

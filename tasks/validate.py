@@ -12,7 +12,7 @@ import numpy as np
 
 from tasks import artifacts, golden, layout, replicas, reports, versions
 from tasks.data import HeldOut, load_held_out
-from tasks.errors import Corrupt, SlipwayError, ValidationFailed
+from tasks.errors import Corrupt, ServingUnreachable, SlipwayError, ValidationFailed
 from tasks.fleet import Fleet
 from tasks.golden import GoldenExample
 from tasks.plan import Endpoint
@@ -127,6 +127,9 @@ def validate_version(
         held_out: x `[N, …]` and y `[N]` that training never saw, or None.
         deadline: longest time for one answer, seconds.
         budget: longest median time of the answers to one signature's golden examples, seconds.
+
+    Raises:
+        ServingUnreachable: a replica gave no answer, which says nothing of the version.
     """
     checks: list[Check] = []
     accuracies: list[Accuracy] = []
@@ -152,6 +155,7 @@ def validate_fleet(fleet: Fleet, model: str, version: int, endpoint: Endpoint) -
 
     Raises:
         NotFound, Corrupt: the version, or what it was trained to say, is not in the store.
+        ServingUnreachable: a replica gave no answer, which says nothing of the version.
     """
     manifest = versions.manifest(fleet.store, model, version)
     report = validate_version(
@@ -274,6 +278,8 @@ def _asked(
     for example in examples:
         try:
             answer = ask(example.inputs)
+        except ServingUnreachable:
+            raise
         except SlipwayError as error:
             wrong = str(error)
             break
@@ -311,6 +317,8 @@ def _accuracy(
     trained, right, failed = manifest.training.metrics.get("accuracy"), 0.0, None
     try:
         right = float((held_out_classes(server, target, question, held_out.x) == held_out.y).mean())
+    except ServingUnreachable:
+        raise
     except SlipwayError as error:
         failed = str(error)
     return Accuracy(replica, question.signature, len(held_out.y), right, trained, failed)

@@ -2,19 +2,16 @@
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from flows.rollout import rollout
 from infra.stack.programs import settings_environment
 from tasks.fleet import Fleet
 from tasks.settings import Settings, settings
 from tasks.store import Store
 from tests.integration.local import LocalStack, LocalStore
-from tests.integration.models import make_models, publish_affine
-from tests.integration.releases import quick_flows
+from tests.integration.models import make_models
 from tests.integration.replica import LocalReplica
 from tests.integration.trio import Trio
 
@@ -103,22 +100,5 @@ def trio(
     changes = {"bucket": f"test-{uuid.uuid4().hex[:12]}", "fleet": "test", "load_deadline": 60.0}
     mine = weed.settings.model_copy(update=changes)
     Store.connect(mine).ensure_bucket()
-    with serving_trio(Trio(tmp_path_factory.mktemp("trio"), mine, small_models)) as found:
+    with Trio(tmp_path_factory.mktemp("trio"), mine, small_models).serving() as found:
         yield found
-
-
-@contextmanager
-def serving_trio(trio: Trio) -> Iterator[Trio]:
-    """Have a fleet of three serve version 1 of `affine`, and flows of this process reach it."""
-    with pytest.MonkeyPatch.context() as environment, quick_flows():
-        for name, value in settings_environment(trio.settings).items():
-            environment.setenv(name, value)
-        settings.cache_clear()
-        try:
-            trio.start()
-            rollout("affine", publish_affine(trio.fleet.store, trio.models, 1), trio.fleet.name)
-            trio.require_whole()
-            yield trio
-        finally:
-            trio.end()
-            settings.cache_clear()

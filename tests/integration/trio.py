@@ -1,44 +1,58 @@
 """A fleet of three replicas under flows that a test disturbs, and what must hold of it when no run is under way."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from prefect.settings import PREFECT_API_URL
 
+from flows.rollout import rollout
+from infra.stack.programs import settings_environment
 from tasks import fetch, layout, versions
+from tasks.errors import SlipwayError
 from tasks.fleet import Fleet
 from tasks.records import Claim
-from tasks.settings import Settings
+from tasks.settings import Settings, settings
 from tests.integration.clients import Client
 from tests.integration.local import until
-from tests.integration.releases import Release
+from tests.integration.models import publish_affine
+from tests.integration.releases import Release, quick_flows
 from tests.integration.replica import LocalReplica
 
 
 class Trio:
     """The fleet `test` of three replicas, and releases of `affine` to it."""
 
-    def __init__(self, home: Path, settings: Settings, models: Path, agents_settings: Settings | None = None) -> None:
-        """`agents_settings`: with which the replicas reach the store, if otherwise than flows do."""
-        self.settings = settings
-        self.fleet = Fleet.connect(settings, settings.fleet)
+    def __init__(self, home: Path, mine: Settings, models: Path, agents: Settings | None = None) -> None:
+        """`agents`: settings with which replicas reach the store, if otherwise than flows do."""
+        self.settings = mine
+        self.fleet = Fleet.connect(mine, mine.fleet)
         self.models = models
-        theirs = agents_settings or settings
+        theirs = agents or mine
         self.replicas = [LocalReplica(home, theirs, f"r{n}", fleet=self.fleet.name) for n in (1, 2, 3)]
-        self.accepted: set[int] = set()
+        self.accepted: set[int] = set()  # now or once
         self._seen: dict[str, bytes] = {}  # what was once read under a number, which may never change
 
-    def start(self) -> None:
-        """Start all replicas at once."""
-        with ThreadPoolExecutor(len(self.replicas)) as pool:
-            list(pool.map(LocalReplica.start, self.replicas))
-
-    def end(self) -> None:
-        """End all that runs."""
-        for replica in self.replicas:
-            replica.end()
+    @contextmanager
+    def serving(self) -> Iterator["Trio"]:
+        """Have it serve version 1 of `affine`, and flows of this process reach it."""
+        with pytest.MonkeyPatch.context() as environment, quick_flows():
+            for name, value in settings_environment(self.settings).items():
+                environment.setenv(name, value)
+            settings.cache_clear()
+            try:
+                with ThreadPoolExecutor(len(self.replicas)) as pool:
+                    list(pool.map(LocalReplica.start, self.replicas))
+                rollout("affine", publish_affine(self.fleet.store, self.models, 1), self.fleet.name)
+                self.require_whole()
+                yield self
+            finally:
+                for replica in self.replicas:
+                    replica.end()
+                settings.cache_clear()
 
     def model(self, number: int) -> Path:
         """A SavedModel, another one for the next number."""
@@ -67,7 +81,7 @@ class Trio:
             if layout.manifest_key("affine", version) not in self._seen:
                 fetch.require_whole(store, versions.trusted_manifest(store, "affine", version))
         self._require_unchanged()
-        self.accepted |= {v for v in published if v not in self.accepted and self.state(v) == "accepted"}
+        self.accepted |= {v for v in published if v not in self.accepted and self.state(v) in ("accepted", "retired")}
 
     def await_whole(self, seconds: float = 60.0) -> None:
         """As `require_whole`, once replicas that were away have come to the newest config by themselves."""
@@ -107,7 +121,6 @@ class Trio:
 
 def _quietly(condition: Callable[[], bool]) -> Callable[[], bool]:
     """`condition`, false where a server does not answer."""
-    from tasks.errors import SlipwayError
 
     def asked() -> bool:
         try:
