@@ -154,3 +154,7 @@ class StackError(SlipwayError):
 
 class PortTaken(StackError):
     """A port that the stack needs is in use by another program."""
+
+
+# No answer came from where one was due: trying again may help. A wrong model stays wrong.
+TRANSPORT_ERRORS = (StoreUnreachable, ServingUnreachable)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from tasks import layout, versions
-from tasks.errors import NotFound, TrackingError
+from tasks.errors import NotFound, StoreUnreachable, TrackingError
 from tasks.records import Manifest, Verdict
 from tasks.settings import Settings, settings
 from tasks.step import step, with_store
@@ -125,17 +125,17 @@ def _registered_number(client: "MlflowClient", model: str, version: int) -> str:
 def tell_version(store: Store, model: str, version: int) -> None:
     """Have MLflow's registry hold a published version and, where rollouts have decided about it, their verdict.
 
-    What is published and what serves is decided in the store, so MLflow's absence holds up no delivery: what it missed
-    it is told the next time that something is decided about the version.
+    What is published and what serves was decided in the store by now, so neither its nor MLflow's absence holds up a
+    delivery: what MLflow missed it is told the next time that something is decided about the version.
     """
-    manifest, verdict = versions.manifest(store, model, version), versions.verdict(store, model, version)
     source = store.uri(layout.version_prefix(model, version)).rstrip("/")
     registry = Registry(dataclasses.replace(TrackingServer.connect(settings()), patience=_PATIENCE))
     try:
+        manifest, verdict = versions.manifest(store, model, version), versions.verdict(store, model, version)
         registry.registered(manifest, source)
         if verdict is not None:
             registry.decided(verdict)
-    except TrackingError as error:
+    except (TrackingError, StoreUnreachable) as error:
         log.warning("MLflow was not told of %s version %d: %s", model, version, error)
 
 

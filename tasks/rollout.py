@@ -3,11 +3,14 @@
 import contextlib
 import dataclasses
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
+
+import stamina
 
 from tasks import layout, replicas, versions
 from tasks.compatibility import broken, held_against, require_reason
 from tasks.errors import (
+    TRANSPORT_ERRORS,
     GateFailed,
     LoadFailed,
     NotFound,
@@ -42,11 +45,10 @@ def begin_rollout(
     """
     require_reason(force)
     manifest = versions.manifest(fleet.store, model, version)
-    # Two changes to reach, twice validated, and the way back.
-    deadline = now() + timedelta(seconds=5 * fleet.deadline)
-    record = RolloutRecord(model, version, strategy, run, this_process(), deadline, forced=force)
+    record = RolloutRecord(model, version, strategy, run, this_process(), _deadline(fleet), forced=force)
     key = layout.rollout_key(fleet.name, model)
-    if not fleet.store.create(key, record.to_json()):
+    # An earlier try of this very run may have come this far, and lost an answer then.
+    if not fleet.store.create(key, record.to_json()) and not _is_ours(fleet, record):
         other = rollout_under_way(fleet, model)
         told = (
             f"version {other.version} by run {other.run}, since {other.started:%H:%M:%S} UTC" if other else "just ended"
@@ -68,6 +70,11 @@ def begin_rollout(
             end_rollout(fleet, record)
         raise
     return record
+
+
+def _deadline(fleet: Fleet) -> datetime:
+    """When a rollout that begins now must have ended: two changes to reach, twice validated, and the way back."""
+    return now() + timedelta(seconds=5 * fleet.deadline)
 
 
 def _require_unbroken(new: Manifest, live: Manifest) -> None:
@@ -144,15 +151,10 @@ def take_back_version(fleet: Fleet, record: RolloutRecord, cause: BaseException)
     """
     trial = f"{record.model} version {record.version}"
     reason = str(cause) or f"The run was stopped ({type(cause).__name__})."
+    # A server that is away is waited for: what failed may be its absence, and only the way back makes the fleet whole.
+    patiently = stamina.RetryingCaller(attempts=None, timeout=fleet.deadline, wait_max=5.0)
     try:
-        # The verdict comes first: should this process die now, the rollout is not taken for one to be finished.
-        if isinstance(cause, ValidationFailed | LoadFailed | RolloutFailed):
-            _decide(fleet, record, "rejected", reason)
-        elif _was_accepted(fleet, record):
-            _decide(fleet, record, "retired", reason)
-        config = restore_previous(fleet, record)
-        replicas.await_config(fleet, config, record.model)
-        end_rollout(fleet, record)
+        config: FleetConfig = patiently(TRANSPORT_ERRORS, _go_back, fleet, record, cause, reason)
     except SlipwayError as error:
         with contextlib.suppress(SlipwayError):
             _leave_to_others(fleet, record)
@@ -169,6 +171,19 @@ def _leave_to_others(fleet: Fleet, record: RolloutRecord) -> None:
         fleet.store.put(layout.rollout_key(fleet.name, record.model), record.to_json())
 
 
+def _go_back(fleet: Fleet, record: RolloutRecord, cause: BaseException, reason: str) -> FleetConfig:
+    """Decide about the version, restore what was served before it, and end the rollout; safe to do twice."""
+    # The verdict comes first: should this process die now, the rollout is not taken for one to be finished.
+    if isinstance(cause, ValidationFailed | LoadFailed | RolloutFailed):
+        _decide(fleet, record, "rejected", reason)
+    elif _was_accepted(fleet, record):
+        _decide(fleet, record, "retired", reason)
+    config = restore_previous(fleet, record)
+    replicas.await_config(fleet, config, record.model)
+    end_rollout(fleet, record)
+    return config
+
+
 def recover_rollout(fleet: Fleet, record: RolloutRecord) -> str:
     """Finish or undo the rollout of a run that is dead; what was done, in one sentence.
 
@@ -177,7 +192,7 @@ def recover_rollout(fleet: Fleet, record: RolloutRecord) -> str:
     """
     trial = f"{record.model} version {record.version}, which the dead run {record.run} was rolling out,"
     # Whoever comes back from the dead must find that the place is not its own any more, before the fleet is changed.
-    record = dataclasses.replace(record, process=this_process())
+    record = dataclasses.replace(record, process=this_process(), deadline=_deadline(fleet))
     fleet.store.put(layout.rollout_key(fleet.name, record.model), record.to_json())
     if record.previous_config is None:
         end_rollout(fleet, record)

@@ -66,16 +66,18 @@ def try_saved_model(
         (base / str(_VERSION)).symlink_to(directory.absolute())
         with _serving(model, base, settings) as sandbox:
             sandbox.await_available(settings.load_deadline)
-            report = validate_version(
-                manifest,
-                examples,
-                None,
-                [sandbox.replica],
-                Endpoint(model),
-                deadline=settings.call_deadline,
-                budget=settings.answer_budget,
-            )
-            sandbox.require_alive()
+            try:
+                report = validate_version(
+                    manifest,
+                    examples,
+                    None,
+                    [sandbox.replica],
+                    Endpoint(model),
+                    deadline=settings.call_deadline,
+                    budget=settings.answer_budget,
+                )
+            finally:
+                sandbox.require_alive()
     if not report.passed:
         raise _refusal(report)
     log.info("%s alone in a model server of its own: %s", model, report.summary())

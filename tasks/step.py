@@ -10,7 +10,7 @@ from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
-from tasks.errors import ServingUnreachable, SlipwayError, StoreUnreachable
+from tasks.errors import TRANSPORT_ERRORS, SlipwayError
 from tasks.fleet import Fleet
 from tasks.settings import settings
 from tasks.store import Store
@@ -56,9 +56,9 @@ def with_store(function: Callable[Concatenate[Store, P], R]) -> Callable[P, R]:
 
 
 async def _is_transport_error(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
-    """Whether trying again may help: a server gave no answer. A wrong model stays wrong."""
+    """Whether trying again may help."""
     result = await state.aresult(raise_on_failure=False)
-    return isinstance(result, StoreUnreachable | ServingUnreachable)
+    return isinstance(result, TRANSPORT_ERRORS)
 
 
 class _InOneSentence(logging.Filter):

@@ -13,7 +13,7 @@ import numpy as np
 
 from tasks import artifacts, golden, layout, reports, versions
 from tasks.data import HeldOut, load_held_out
-from tasks.errors import Corrupt, SlipwayError, ValidationFailed
+from tasks.errors import Corrupt, ServingUnreachable, SlipwayError, ValidationFailed
 from tasks.fleet import Fleet
 from tasks.golden import GoldenExample
 from tasks.plan import Endpoint
@@ -137,6 +137,9 @@ def validate_version(
         budget: longest median time of the answers to one signature's golden examples, seconds.
         live: the version that serves under the model's own name, and is asked the same on the same replica.
         slowdown: how many times as long as those of that one these answers may take.
+
+    Raises:
+        ServingUnreachable: a replica gave no answer, which says nothing of the version.
     """
     checks: list[Check] = []
     accuracies: list[Accuracy] = []
@@ -182,6 +185,7 @@ def validate_fleet(
 
     Raises:
         NotFound, Corrupt: the version, or what it was trained to say, is not in the store.
+        ServingUnreachable: a replica gave no answer, which says nothing of the version.
     """
     manifest = versions.manifest(fleet.store, model, version)
     report = validate_version(
@@ -343,6 +347,8 @@ def _asked(examples: Sequence[GoldenExample], ask: Ask, version: int) -> tuple[f
     for example in examples:
         try:
             answer = ask(example.inputs)
+        except ServingUnreachable:
+            raise
         except SlipwayError as error:
             wrong = " ".join(str(error).split())
             break
@@ -384,6 +390,8 @@ def _accuracy(
     trained, right, failed = manifest.training.metrics.get("accuracy"), 0.0, None
     try:
         right = float((held_out_classes(server, target, question, held_out.x) == held_out.y).mean())
+    except ServingUnreachable:
+        raise
     except SlipwayError as error:
         failed = str(error)
     return Accuracy(replica, question.signature, len(held_out.y), right, trained, failed)

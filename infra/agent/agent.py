@@ -17,7 +17,7 @@ from tasks.settings import Settings
 log = logging.getLogger(__name__)
 
 HEARTBEAT = 5.0  # seconds between two reports while nothing changes; a lease is a multiple of it
-_LONGEST_PAUSE = 30.0  # seconds between two tries of what fails
+_LONGEST_PAUSE = 10.0  # seconds between two tries of what fails; a third of a lease, to be heard of again in time
 _DEATHS = 2  # of the model server while it is brought to one config: the first may have another cause
 
 

@@ -53,10 +53,34 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             if isinstance(error, typer.Exit | typer.Abort | typer.TyperException):
                 raise
-            _say(_unforeseen(error))
+            _say(_prefect_away(error) or _unforeseen(error))
             raise typer.Exit(1) from None
 
     return run
+
+
+def _prefect_away(error: Exception) -> str | None:
+    """What to say where the Prefect server went away under a flow; None where that is not what happened."""
+    httpx = sys.modules.get("httpx")  # Prefect's client speaks through it, and nothing else in a command does
+    if httpx is None or not isinstance(error, httpx.HTTPError):
+        return None
+    if _wants_traceback():
+        traceback.print_exc()
+    outcome = _earlier(error)
+    return (
+        f"slipway: {f'{outcome} And the' if outcome else 'The'} Prefect server at {settings().prefect_api} does not "
+        f"answer any more ({type(error).__name__}), so this run is not recorded to its end. `slipway versions MODEL` "
+        "and `slipway history` tell how far it came; once the server is back, `slipway reconcile` finishes or undoes "
+        "what is left of it."
+    )
+
+
+def _earlier(error: BaseException) -> SlipwayError | None:
+    """The error of the tree during whose handling `error` came up."""
+    before = error.__cause__ or error.__context__
+    while before is not None and not isinstance(before, SlipwayError):
+        before = before.__cause__ or before.__context__
+    return before
 
 
 def _unforeseen(error: Exception) -> str:

@@ -229,6 +229,7 @@ def flow_environment(settings: Settings) -> dict[str, str]:
         "PREFECT_HOME": str(settings.home.absolute() / "prefect"),
         "PREFECT_API_URL": settings.prefect_api,
         "PREFECT_LOGGING_EXTRA_LOGGERS": "tasks,flows",
+        "PREFECT_CLIENT_MAX_RETRIES": "4",  # half a minute for a server that is started again, in each call
         "MLFLOW_TRACKING_URI": settings.mlflow_uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "TF_CPP_MIN_LOG_LEVEL": "3",

@@ -10,6 +10,8 @@ from tasks.errors import SlipwayError
 from tasks.serving import Target
 from tests.integration.replica import LocalReplica
 
+_PAUSE = 0.005  # seconds between two questions: more of them would only slow down what they watch
+
 
 class Client:
     """Asks for `affine` again and again, and keeps which versions answered and what failed."""
@@ -33,7 +35,7 @@ class Client:
 
     def _ask(self, stop: threading.Event) -> None:
         with self._replica.client() as client:
-            while not stop.is_set():
+            while not stop.wait(_PAUSE):
                 try:
                     answer = client.predict_grpc(self._target, "serving_default", {"x": np.array([4.0], np.float32)})
                     self.versions.append(answer.version)

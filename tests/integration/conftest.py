@@ -13,6 +13,7 @@ from tasks.store import Store
 from tests.integration.local import LocalStack, LocalStore
 from tests.integration.models import make_models
 from tests.integration.replica import LocalReplica
+from tests.integration.trio import Trio
 
 
 @pytest.fixture(scope="session")
@@ -94,3 +95,15 @@ def flows(prefect: None, fleet: Fleet, store_settings: Settings, monkeypatch: py
     settings.cache_clear()
     yield
     settings.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def trio(
+    prefect: None, weed: LocalStore, small_models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Trio]:
+    """A fleet of three that serves version 1 of `affine`, for all tests of a module, and flows that reach it."""
+    changes = {"bucket": f"test-{uuid.uuid4().hex[:12]}", "fleet": "test", "load_deadline": 60.0}
+    mine = weed.settings.model_copy(update=changes)
+    Store.connect(mine).ensure_bucket()
+    with Trio(tmp_path_factory.mktemp("trio"), mine, small_models).serving() as found:
+        yield found

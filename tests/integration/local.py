@@ -17,7 +17,7 @@ from urllib3.util import Retry
 
 from infra.stack import processes
 from infra.stack.credentials import ensure_credentials
-from infra.stack.programs import GRPC_OFFSET, settings_environment, store
+from infra.stack.programs import GRPC_OFFSET, Program, prefect_server, settings_environment, store
 from tasks.settings import Settings
 from tasks.signing import ensure_key_pair
 
@@ -52,25 +52,23 @@ def _free(port: int) -> bool:
     return True
 
 
-class LocalStore:
-    """A real SeaweedFS, with the command and credentials of the local stack."""
+class LocalProgram:
+    """One program of the local stack, in a folder of its own."""
 
-    def __init__(self, home: Path) -> None:
-        self.settings = Settings(home=home, **free_ports(STORE_PORTS))  # type: ignore[arg-type]
-        self.log = home / "store.log"
+    def __init__(self, program: Program, log: Path) -> None:
+        self.log = log
+        self._program = program
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        ensure_credentials(self.settings)
-        ensure_key_pair(self.settings)
-        program = store(self.settings)
+        program = self._program
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 program.command, env=os.environ | program.environment, stdout=log, stderr=subprocess.STDOUT
             )
         try:
-            until(lambda: self._ended() or program.ready(0), "the store answers")
+            until(lambda: self._ended() or program.ready(0), f"{program.name} answers", 120)
             assert not self._ended(), self.log.read_text()[-2000:]
         except BaseException:
             self.kill()
@@ -100,6 +98,29 @@ def patient_session() -> requests.Session:
     again = Retry(total=8, backoff_factor=0.2, status_forcelist=[503], allowed_methods=None)
     session.mount("http://", HTTPAdapter(max_retries=again))
     return session
+
+
+class LocalStore(LocalProgram):
+    """A real SeaweedFS, with the command and credentials of the local stack."""
+
+    def __init__(self, home: Path) -> None:
+        self.settings = Settings(home=home, **free_ports(STORE_PORTS))  # type: ignore[arg-type]
+        super().__init__(store(self.settings), home / "store.log")
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        ensure_credentials(self.settings)
+        ensure_key_pair(self.settings)
+        super().start()
+
+
+class LocalPrefect(LocalProgram):
+    """A real Prefect server with the command of the local stack; `settings` lead flows to it."""
+
+    def __init__(self, home: Path, settings: Settings) -> None:
+        mine = settings.model_copy(update={"home": home, **free_ports(("prefect_port",))})
+        super().__init__(prefect_server(mine), home / "prefect.log")
+        self.environment = {"SLIPWAY_PREFECT_URL": mine.prefect_api}
 
 
 class LocalStack:

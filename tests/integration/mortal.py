@@ -1,12 +1,10 @@
 """Publishers and fetchers in processes of their own, which may die as by kill -9 at any step that the world can see."""
 
-import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.context import ForkServerContext
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from tasks.publish import publish_version
 from tasks.records import Training
 from tasks.settings import Settings
 from tasks.store import Store
+from tests.integration.forked import context
 
 DISK_STEPS = {"os.mkdir", "os.rename", "os.truncate", "fcntl.flock", "shutil.rmtree", "os.remove", "os.rmdir"}
 
@@ -37,8 +36,8 @@ class Process:
     """One call in a process of its own."""
 
     def __init__(self, target: Callable[..., int], *arguments: object, die_at: int = 0) -> None:
-        self._answers, answers = _context().Pipe(duplex=False)
-        self._process = _context().Process(target=_run, args=(target, arguments, die_at, answers))
+        self._answers, answers = context().Pipe(duplex=False)
+        self._process = context().Process(target=_run, args=(target, arguments, die_at, answers))
         self._process.start()
         answers.close()
 
@@ -76,7 +75,7 @@ def fetch(settings: Settings, model: str, models_dir: Path, start: Barrier | Non
 
 def barrier(parties: int) -> Barrier:
     """Where processes wait for one another."""
-    return _context().Barrier(parties)
+    return context().Barrier(parties)
 
 
 _steps = 0
@@ -114,9 +113,3 @@ def _store(settings: Settings) -> Store:
 def _memory(line: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(text.split()[1]) * 1024 for text in lines if text.startswith(line))
-
-
-def _context() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context

@@ -1,0 +1,96 @@
+"""Releases in processes of their own, which may be killed at any moment."""
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+from flows.release import release_saved_model
+from tasks.errors import SlipwayError
+from tasks.settings import settings
+from tests.integration.forked import context
+
+
+class Release:
+    """The release of a SavedModel as the next version of `affine`, under way."""
+
+    def __init__(
+        self, model: Path, fleet: str, environment: Mapping[str, str], prefect_api: str, *, writes: int = 0
+    ) -> None:
+        """`writes`: dies, as by a power cut, after so many writes to the store; 0: lives."""
+        self._told, telling = context().Pipe(duplex=False)
+        self._process = context().Process(
+            target=_release, args=(str(model), fleet, dict(environment), prefect_api, writes, telling)
+        )
+        self._process.start()
+        telling.close()
+        self._began = time.monotonic()
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.is_alive()
+
+    def kill_after(self, seconds: float) -> None:
+        """End it as a power cut would, so many seconds after it began, unless it has ended by then."""
+        self._process.join(max(0.0, seconds - (time.monotonic() - self._began)))
+        self._process.kill()
+
+    def end(self, seconds: float = 180) -> str | None:
+        """Wait until it has ended: `killed`, None where it ended right, or what it failed of."""
+        self._process.join(seconds)
+        if self._process.exitcode is None:
+            self._process.kill()
+            raise AssertionError(f"a release still runs after {seconds} s")
+        if self._process.exitcode == -signal.SIGKILL:
+            return "killed"
+        error: str | None = self._told.recv()
+        assert self._process.exitcode == 0, f"{self._process.exitcode}: {error}"
+        return error
+
+
+def quick_flows(prefect_api: str | None = None) -> temporary_settings:  # type: ignore[valid-type]
+    """Flows that end at once, not with the next tick of their heartbeat, on another Prefect server if one is given."""
+    changed = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    return temporary_settings(changed | ({PREFECT_API_URL: prefect_api} if prefect_api else {}))
+
+
+def _release(
+    model: str, fleet: str, environment: Mapping[str, str], prefect_api: str, writes: int, telling: Connection
+) -> None:
+    for name in [name for name in os.environ if name.startswith("SLIPWAY_")]:
+        del os.environ[name]
+    os.environ.update(environment)
+    settings.cache_clear()
+    if writes:
+        _die_after(writes)
+    error = None
+    try:
+        with quick_flows(prefect_api):
+            release_saved_model("affine", model, fleet=fleet)
+    except SlipwayError as failed:
+        error = str(failed)
+    except BaseException as failed:
+        telling.send(f"{type(failed).__name__}: {failed}")
+        raise
+    telling.send(error)
+
+
+def _die_after(writes: int) -> None:
+    import botocore.httpsession
+
+    left, send = [writes], botocore.httpsession.URLLib3Session.send
+
+    def counting(session: object, request: object) -> object:
+        answer = send(session, request)
+        if request.method != "GET":  # type: ignore[attr-defined]
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return answer
+
+    botocore.httpsession.URLLib3Session.send = counting
