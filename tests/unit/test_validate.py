@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.errors import ServingRefused
+from tasks.errors import ServingRefused, ServingUnreachable
 from tasks.golden import GoldenExample
 from tasks.serving import Answer
 from tasks.validate import Check, check_answers
@@ -49,6 +49,14 @@ def test_a_value_another_version_and_an_error_are_wrong() -> None:
     assert checked(answering([0.1], version=6)).wrong == "version 6 answered, not 7"
     assert checked(answering([0.1, 0.1], version=None)).wrong is None
     assert checked(refuse).wrong == "it answered NOT_FOUND"
+
+
+def test_a_server_that_gives_no_answer_says_nothing_of_the_version() -> None:
+    def silent(_: Mapping[str, Any]) -> Answer:
+        raise ServingUnreachable("No model server answers.")
+
+    with pytest.raises(ServingUnreachable):
+        checked(silent)
 
 
 def test_a_signature_that_takes_a_scalar_or_nothing_has_one_example() -> None:
