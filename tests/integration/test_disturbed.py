@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from flows.reconcile import reconcile
+from tasks import versions
 from tasks.layout import candidate_name
 from tests.integration.clients import Client
 from tests.integration.local import LocalPrefect, LocalStore, until
@@ -75,6 +76,7 @@ def test_a_release_whose_prefect_server_goes_away_says_so_and_has_done_its_work(
         mend(trio)
     assert release.returncode == 1
     require_told(said)
+    assert trio.fleet.newest().versions("affine") == versions.published(trio.fleet.store, "affine")[-1:]
     trio.require_served(client)
 
 
