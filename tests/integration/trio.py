@@ -58,7 +58,9 @@ class Trio:
         """A SavedModel, another one for the next number."""
         return self.models / "affine" / str(1 + number % 3)
 
-    def release(self, number: int, *, writes: int = 0, environment: Mapping[str, str] | None = None) -> Release:
+    def release(
+        self, number: int, *, writes: int | None = None, environment: Mapping[str, str] | None = None
+    ) -> Release:
         """Begin the release of a SavedModel in a process of its own."""
         mine = {name: value for name, value in os.environ.items() if name.startswith("SLIPWAY_")}
         api = str(PREFECT_API_URL.value())
