@@ -28,7 +28,7 @@ class Release:
     def __init__(
         self, model: Path, fleet: str, environment: Mapping[str, str], prefect_api: str, *, writes: int | None = None
     ) -> None:
-        """`writes`: dies, as by a power cut, after so many writes to the store, and begins with the first; None: lives."""
+        """`writes`: dies, as by a power cut, after so many writes to the store, begins with the first; None: lives."""
         self._told, telling = context().Pipe(duplex=False)
         self._process = context().Process(
             target=_release,

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -68,8 +69,8 @@ def test_serving_goes_on_while_the_store_is_away_in_the_middle_of_a_release(trio
 def test_a_release_whose_prefect_server_goes_away_says_so_and_has_done_its_work(
     trio: Trio, own_prefect: LocalPrefect
 ) -> None:
-    with Client(trio.replicas[0]).hammering() as client:
-        release = command(trio, 4, own_prefect, SLIPWAY_PREFECT_DEADLINE="6")
+    releasing = command(trio, 4, own_prefect, SLIPWAY_PREFECT_DEADLINE="6")
+    with Client(trio.replicas[0]).hammering() as client, releasing as release:
         await_trial(trio)
         own_prefect.kill()
         _, said = release.communicate(timeout=PATIENCE)
@@ -81,8 +82,7 @@ def test_a_release_whose_prefect_server_goes_away_says_so_and_has_done_its_work(
 
 
 def test_a_prefect_server_that_comes_back_finds_the_release_going_on(trio: Trio, own_prefect: LocalPrefect) -> None:
-    with Client(trio.replicas[0]).hammering() as client:
-        release = command(trio, 5, own_prefect)
+    with Client(trio.replicas[0]).hammering() as client, command(trio, 5, own_prefect) as release:
         await_trial(trio)
         own_prefect.kill()
         own_prefect.start()
@@ -118,9 +118,10 @@ def mend(trio: Trio) -> None:
     trio.await_whole()
 
 
-def command(trio: Trio, number: int, prefect: LocalPrefect, **environment: str) -> "subprocess.Popen[str]":
+@contextmanager
+def command(trio: Trio, number: int, prefect: LocalPrefect, **environment: str) -> Iterator["subprocess.Popen[str]"]:
     """`slipway release`, under way."""
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "infra.cli.main", "release", "affine", "--saved-model", str(trio.model(number))],
         env=os.environ | prefect.environment | environment,
         stdin=subprocess.DEVNULL,
@@ -128,3 +129,8 @@ def command(trio: Trio, number: int, prefect: LocalPrefect, **environment: str) 
         stderr=subprocess.PIPE,
         text=True,
     )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()

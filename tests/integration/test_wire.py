@@ -46,7 +46,7 @@ def test_releases_through_a_bad_network_end_right_or_fail_clean(trio_behind: Tri
     with Client(trio.replicas[0]).hammering() as client:
         for number, share in enumerate(SHARES):
             with proxy.faulty(share):
-                ended = trio.release(number, environment=through).end(300)
+                ended = trio.release(number, **through).end(300)
             assert ended is None or f"The store at http://127.0.0.1:{proxy.port}" in ended, ended
             reconcile(trio.fleet.name)
             trio.await_whole()
