@@ -61,6 +61,7 @@ def test_a_run_whose_beginning_broke_off_begins_again_and_keeps_others_out(fleet
     moody.away = [True]  # for the record with what was served before
     with pytest.raises(StoreUnreachable):
         begun(fleet)
+    fleet.deadline += 1  # as if a second had passed
     record = begun(fleet)
     assert rollout_under_way(fleet, "affine") == record
     assert record.previous_config == 0
