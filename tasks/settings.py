@@ -147,6 +147,9 @@ class Settings(BaseSettings):
     start_deadline: Seconds = Field(240.0, description="Longest time for the local stack to come up, seconds.")
     load_deadline: Seconds = Field(120.0, description="Longest time for every replica to reach a config, seconds.")
     call_deadline: Seconds = Field(10.0, description="Longest time for one call to a server, seconds.")
+    prefect_deadline: Seconds = Field(
+        30.0, description="Longest time that each of a run's calls waits for a Prefect server that went away, seconds."
+    )
     poll_interval: Seconds = Field(1.0, description="Time between two looks at the store for a new config, seconds.")
 
     debug: bool = Field(False, description="Whether a failed command shows its traceback.")

@@ -31,9 +31,8 @@ from tasks.signing import Trust
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
-    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import GetObjectRequestTypeDef
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, GetObjectRequestTypeDef
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +63,10 @@ class StoredObject:
 
 class _Broken(StoreUnreachable):
     """An answer that broke off: what came until then is good."""
+
+
+class _Changed(StoreUnreachable):
+    """An answer that broke off cannot be taken up again: the object was written over meanwhile."""
 
 
 class _Conflict(StoreError):
@@ -156,12 +159,15 @@ class Store:
             self._client.put_object(Bucket=self.bucket, Key=key, Body=data)
 
     def get(self, key: str) -> bytes:
-        """The bytes under `key`.
+        """The bytes under `key`, as they were at one moment.
 
         Raises:
             NotFound: nothing is there.
         """
-        return b"".join(self.stream(key))
+        for attempt in stamina.retry_context(on=_Changed, attempts=5, timeout=None):
+            with attempt:
+                return b"".join(self.stream(key))
+        raise AssertionError("the last attempt returns or raises")
 
     def find(self, key: str) -> bytes | None:
         """The bytes under `key`, or None where nothing is."""
@@ -179,12 +185,13 @@ class Store:
             NotFound: nothing is there.
             Corrupt: it ends before `start`.
         """
-        at = start
+        at, etag = start, ""
         for attempt in stamina.retry_context(on=_Broken, attempts=5, timeout=None):
             with attempt:
-                body = self._open(key, at, stop)
+                answer = self._open(key, at, stop, etag if at > start else None)
+                etag = answer.get("ETag", "")
                 with self._errors(key, _Broken):
-                    for chunk in body.iter_chunks(_CHUNK):
+                    for chunk in answer["Body"].iter_chunks(_CHUNK):
                         at += len(chunk)
                         yield chunk
 
@@ -293,16 +300,28 @@ class Store:
         with contextlib.suppress(_Exists), self._errors(""):
             self._client.create_bucket(Bucket=self.bucket)
 
-    def _open(self, key: str, start: int, stop: int | None) -> "StreamingBody":
-        """The body of the answer to a request for these bytes."""
+    def _open(self, key: str, start: int, stop: int | None, etag: str | None) -> "GetObjectOutputTypeDef":
+        """The answer to a request for these bytes, its body unread.
+
+        Raises:
+            _Changed: they are no longer those of the object with this `etag`.
+        """
         request: GetObjectRequestTypeDef = {"Bucket": self.bucket, "Key": key}
         if start or stop is not None:
             request["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
-        with self._errors(key):
-            answer = self._client.get_object(**request)
+        changed = _Changed(f"{self.uri(key)} was written over while it was read: try again.")
+        try:
+            with self._errors(key):
+                answer = self._client.get_object(**request)
+        except Corrupt:
+            if etag is not None:  # what is there now is shorter
+                raise changed from None
+            raise
+        if etag is not None and answer.get("ETag", "") != etag:
+            raise changed
         if "Range" in request and "ContentRange" not in answer:
             raise self._unsuitable("answers a request for a part of an object with the whole")
-        return answer["Body"]
+        return answer
 
     @contextlib.contextmanager
     def _errors(self, key: str, unreachable: type[StoreUnreachable] = StoreUnreachable) -> Iterator[None]:

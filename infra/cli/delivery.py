@@ -172,8 +172,13 @@ def running_flows() -> Iterator[None]:
     # Prefect's own lines, tracebacks among them, are for its UI; here the steps speak, and errors in one sentence.
     os.environ.update(
         flow_environment(settings())
-        | {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore"}
+        | {
+            "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+            "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
+            "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        }
     )
+    logging.raiseExceptions = False  # or Prefect writes to stderr each time that its own log does not get through
     console = logging.StreamHandler()
     console.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
     steps = logging.getLogger("tasks")
@@ -182,7 +187,11 @@ def running_flows() -> Iterator[None]:
     import prefect.main  # noqa: F401 - sets up logging, and would take the handler away again
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    logging.getLogger("prefect.flow_runs").addHandler(_FirstAddress(console))
+    logging.getLogger("prefect.flow_runs").addHandler(_First("View at ", console))
+    waiting = f"The Prefect server at {api} does not answer: it is tried again for a while"
+    requests_log = logging.getLogger("prefect.client")
+    requests_log.setLevel(logging.DEBUG)
+    requests_log.addHandler(_First("Encountered retryable exception", console, waiting))
     # A rollout tells MLflow of its end, and MLflow takes seconds to import: that goes on while replicas load.
     threading.Thread(target=importlib.import_module, args=("mlflow",), name="import mlflow", daemon=True).start()
     # Each flow that sends heartbeats waits up to a second at its end for the thread that sends them.
@@ -190,14 +199,16 @@ def running_flows() -> Iterator[None]:
         yield
 
 
-class _FirstAddress(logging.Handler):
-    """Tells where the run is to be seen, and nothing else that Prefect says of runs."""
+class _First(logging.Handler):
+    """Tells the first line that begins so, in its own words or in others, and nothing else that Prefect says."""
 
-    def __init__(self, console: logging.Handler) -> None:
-        super().__init__(logging.INFO)
+    def __init__(self, beginning: str, console: logging.Handler, instead: str | None = None) -> None:
+        super().__init__()
+        self._beginning, self._instead = beginning, instead
         self._console: logging.Handler | None = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self._console is not None and record.getMessage().startswith("View at "):
-            self._console.handle(record)
+        if self._console is not None and record.getMessage().startswith(self._beginning):
+            told = logging.LogRecord(record.name, logging.INFO, "", 0, self._instead or record.getMessage(), (), None)
+            self._console.handle(told)
             self._console = None

@@ -19,6 +19,7 @@ from tasks.settings import settings
 INTERRUPTED = 130  # as a shell reports a program that ended by Ctrl-C
 
 _tracebacks = False
+_prefect_is_away = False
 
 
 def show_tracebacks(wanted: bool) -> None:
@@ -59,11 +60,24 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def leave_if_prefect_is_away(code: object) -> None:
+    """End this process at once where its failure was that the Prefect server went away.
+
+    Prefect's client would go on trying, for minutes, to tell the server of each step.
+    """
+    if _prefect_is_away:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1)
+
+
 def _prefect_away(error: Exception) -> str | None:
     """What to say where the Prefect server went away under a flow; None where that is not what happened."""
     httpx = sys.modules.get("httpx")  # Prefect's client speaks through it, and nothing else in a command does
     if httpx is None or not isinstance(error, httpx.HTTPError):
         return None
+    global _prefect_is_away
+    _prefect_is_away = True
     if _wants_traceback():
         traceback.print_exc()
     outcome = _earlier(error)
@@ -77,9 +91,9 @@ def _prefect_away(error: Exception) -> str | None:
 
 def _earlier(error: BaseException) -> SlipwayError | None:
     """The error of the tree during whose handling `error` came up."""
-    before = error.__cause__ or error.__context__
+    before = error.__context__
     while before is not None and not isinstance(before, SlipwayError):
-        before = before.__cause__ or before.__context__
+        before = before.__context__
     return before
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from infra.cli.failures import guarded, show_tracebacks
+from infra.cli.failures import guarded, leave_if_prefect_is_away, show_tracebacks
 from infra.cli.help import example_of
 
 COMMANDS = {
@@ -37,7 +37,11 @@ COMMANDS = {
 
 def main() -> None:
     """Run the command that the process was started with."""
-    application(sys.argv[1:])(prog_name="slipway")
+    try:
+        application(sys.argv[1:])(prog_name="slipway")
+    except SystemExit as ended:
+        leave_if_prefect_is_away(ended.code)
+        raise
 
 
 def application(arguments: Sequence[str]) -> typer.Typer:

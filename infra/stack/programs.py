@@ -1,5 +1,6 @@
 """What the local stack runs: for each program its command, environment, ports and the sign that it is ready."""
 
+import math
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -229,11 +230,16 @@ def flow_environment(settings: Settings) -> dict[str, str]:
         "PREFECT_HOME": str(settings.home.absolute() / "prefect"),
         "PREFECT_API_URL": settings.prefect_api,
         "PREFECT_LOGGING_EXTRA_LOGGERS": "tasks,flows",
-        "PREFECT_CLIENT_MAX_RETRIES": "4",  # half a minute for a server that is started again, in each call
+        "PREFECT_CLIENT_MAX_RETRIES": str(prefect_retries(settings.prefect_deadline)),
         "MLFLOW_TRACKING_URI": settings.mlflow_uri,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
+
+
+def prefect_retries(seconds: float) -> int:
+    """How often Prefect's client may try a call again within `seconds`: it waits for 2, 4, 8, … seconds in between."""
+    return max(0, int(math.log2(seconds + 2)) - 1)
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:

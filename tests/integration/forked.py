@@ -4,7 +4,7 @@ import multiprocessing
 from multiprocessing.context import ForkServerContext
 
 # One process is forked from for a whole session, by whoever comes first: it imports what any of them needs.
-_IMPORTED = ["tests.integration.mortal", "tests.integration.releases", "flows.release"]
+_IMPORTED = ["tests.integration.mortal", "tests.integration.releases", "flows.release", "mlflow"]
 
 
 def context() -> ForkServerContext:

@@ -24,6 +24,15 @@ def make_models(folder: Path) -> Path:
     return folder
 
 
+def prepare_affine(model: Path, directory: Path, promised: int) -> Path:
+    """Have `directory` hold a copy of `model` with golden examples, as `affine` version `promised` answers them."""
+    shutil.copytree(model, directory)
+    (directory / GOLDEN).parent.mkdir(exist_ok=True)
+    examples = [GoldenExample("serving_default", {"x": X}, {"y": X / 2 + np.float32(promised)})]
+    write_golden(directory / GOLDEN, examples)
+    return directory
+
+
 def publish_affine(
     store: Store, models: Path, version: int, *, golden: int | None = None, model: str = "affine"
 ) -> int:
@@ -34,12 +43,7 @@ def publish_affine(
     """
     promised = version if golden is None else golden
     with tempfile.TemporaryDirectory() as folder:
-        directory = Path(folder) / "saved_model"
-        shutil.copytree(models / "affine" / str(version), directory)
-        (directory / GOLDEN).parent.mkdir(exist_ok=True)
-        write_golden(
-            directory / GOLDEN, [GoldenExample("serving_default", {"x": X}, {"y": X / 2 + np.float32(promised)})]
-        )
+        directory = prepare_affine(models / "affine" / str(version), Path(folder) / "saved_model", promised)
         return publish_version(
             store,
             model,

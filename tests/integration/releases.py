@@ -2,29 +2,38 @@
 
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from prefect import flow
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-from flows.release import release_saved_model
+from flows.release import deliver, release_saved_model
+from tasks.build import Build
 from tasks.errors import SlipwayError
+from tasks.golden import GOLDEN
+from tasks.records import Training
+from tasks.savedmodel import read_signatures
 from tasks.settings import settings
 from tests.integration.forked import context
+from tests.integration.models import prepare_affine
 
 
 class Release:
     """The release of a SavedModel as the next version of `affine`, under way."""
 
     def __init__(
-        self, model: Path, fleet: str, environment: Mapping[str, str], prefect_api: str, *, writes: int = 0
+        self, model: Path, fleet: str, environment: Mapping[str, str], prefect_api: str, *, writes: int | None = None
     ) -> None:
-        """`writes`: dies, as by a power cut, after so many writes to the store; 0: lives."""
+        """`writes`: dies, as by a power cut, after so many writes to the store, begins with the first; None: lives."""
         self._told, telling = context().Pipe(duplex=False)
         self._process = context().Process(
-            target=_release, args=(str(model), fleet, dict(environment), prefect_api, writes, telling)
+            target=_release,
+            args=(str(model), fleet, dict(environment), prefect_api, writes, telling),
+            daemon=True,  # where a test fails, it ends with the tests
         )
         self._process.start()
         telling.close()
@@ -59,19 +68,28 @@ def quick_flows(prefect_api: str | None = None) -> temporary_settings:  # type: 
     return temporary_settings(changed | ({PREFECT_API_URL: prefect_api} if prefect_api else {}))
 
 
+@flow
+def publish_and_roll_out(model: str, saved_model: str, fleet: str) -> None:
+    """A release from its first write on."""
+    with tempfile.TemporaryDirectory() as folder:
+        directory = prepare_affine(Path(saved_model), Path(folder) / "build", int(Path(saved_model).name))
+        deliver(Build(model, str(directory), read_signatures(directory), GOLDEN, Training()), fleet, "candidate", None)
+
+
 def _release(
-    model: str, fleet: str, environment: Mapping[str, str], prefect_api: str, writes: int, telling: Connection
+    model: str, fleet: str, environment: Mapping[str, str], prefect_api: str, writes: int | None, telling: Connection
 ) -> None:
     for name in [name for name in os.environ if name.startswith("SLIPWAY_")]:
         del os.environ[name]
     os.environ.update(environment)
     settings.cache_clear()
-    if writes:
+    if writes is not None:
         _die_after(writes)
+    release = release_saved_model if writes is None else publish_and_roll_out
     error = None
     try:
         with quick_flows(prefect_api):
-            release_saved_model("affine", model, fleet=fleet)
+            release("affine", model, fleet=fleet)
     except SlipwayError as failed:
         error = str(failed)
     except BaseException as failed:

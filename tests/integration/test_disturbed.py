@@ -5,10 +5,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from flows.reconcile import reconcile
+from tasks import versions
 from tasks.layout import candidate_name
 from tests.integration.clients import Client
 from tests.integration.local import LocalPrefect, LocalStore, until
@@ -17,10 +19,11 @@ from tests.integration.trio import Trio
 pytestmark = pytest.mark.timeout(900)
 
 AWAY = 20.0  # seconds that the store is gone
+PATIENCE = 300.0  # seconds for a command whose Prefect server is gone, on the slowest machine
 
 
-@pytest.fixture(scope="module")
-def prefect_of_its_own(trio: Trio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPrefect]:
+@pytest.fixture
+def own_prefect(trio: Trio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPrefect]:
     """A Prefect server that a test may stop."""
     found = LocalPrefect(tmp_path_factory.mktemp("prefect"), trio.settings)
     found.start()
@@ -28,74 +31,106 @@ def prefect_of_its_own(trio: Trio, tmp_path_factory: pytest.TempPathFactory) -> 
     found.kill()
 
 
-def test_a_release_ends_right_though_an_agent_died_and_came_back(trio: Trio) -> None:
-    release, disturbed = trio.release(1), trio.replicas[0]
-    with Client(disturbed).hammering() as client:
+def test_a_release_ends_right_though_an_agent_dies_and_comes_back(trio: Trio) -> None:
+    with Client(trio.replicas[0]).hammering() as client:
+        release = trio.release(1)
         await_trial(trio)
-        disturbed.kill("agent")
-        disturbed.start()
+        trio.replicas[0].kill("agent")
+        trio.replicas[0].start()
         assert release.end() is None
         trio.await_whole()
     trio.require_served(client)
 
 
-def test_clients_of_other_replicas_notice_nothing_of_a_model_server_that_died(trio: Trio) -> None:
-    release, disturbed = trio.release(2), trio.replicas[1]
+def test_clients_of_other_replicas_notice_nothing_of_a_model_server_that_dies(trio: Trio) -> None:
     with Client(trio.replicas[0]).hammering() as client:
+        release = trio.release(2)
         await_trial(trio)
-        disturbed.kill("model-server")
-        disturbed.start()
-        ended = release.end()
-        print(ended)
-        reconcile(trio.fleet.name)
-        trio.await_whole()
+        trio.replicas[1].kill("model-server")
+        trio.replicas[1].start()
+        require_clean(release.end())
+        mend(trio)
     trio.require_served(client)
 
 
-def test_serving_goes_on_while_the_store_is_away_and_the_release_is_mended_once_it_is_back(
-    trio: Trio, weed: LocalStore
-) -> None:
-    release = trio.release(3)
+def test_serving_goes_on_while_the_store_is_away_in_the_middle_of_a_release(trio: Trio, weed: LocalStore) -> None:
     with Client(trio.replicas[0]).hammering() as client:
+        release = trio.release(3)
         await_trial(trio)
         weed.stop()
         back = time.monotonic() + AWAY
-        until(lambda: time.monotonic() > back, "the store was away for long enough")
+        until(lambda: time.monotonic() > back, "the store is away for long enough")
         weed.start()
-        ended = release.end()
-        print(ended)
-        reconcile(trio.fleet.name)
-        trio.await_whole()
+        require_clean(release.end())
+        mend(trio)
     trio.require_served(client)
 
 
-def test_a_release_whose_prefect_server_goes_away_says_so_and_leaves_the_fleet_whole(
-    trio: Trio, prefect_of_its_own: LocalPrefect
+def test_a_release_whose_prefect_server_goes_away_says_so_and_has_done_its_work(
+    trio: Trio, own_prefect: LocalPrefect
 ) -> None:
-    with Client(trio.replicas[0]).hammering() as client:
-        release = command(trio, prefect_of_its_own)
+    releasing = command(trio, 4, own_prefect, SLIPWAY_PREFECT_DEADLINE="6")
+    with Client(trio.replicas[0]).hammering() as client, releasing as release:
         await_trial(trio)
-        prefect_of_its_own.kill()
-        began = time.monotonic()
-        printed, said = release.communicate(timeout=600)
-        print(time.monotonic() - began, release.returncode, printed, said)
-        reconcile(trio.fleet.name)
-        trio.await_whole()
+        own_prefect.kill()
+        _, said = release.communicate(timeout=PATIENCE)
+        mend(trio)
+    assert release.returncode == 1
+    require_told(said)
+    assert trio.fleet.newest().versions("affine") == versions.published(trio.fleet.store, "affine")[-1:]
+    trio.require_served(client)
+
+
+def test_a_prefect_server_that_comes_back_finds_the_release_going_on(trio: Trio, own_prefect: LocalPrefect) -> None:
+    with Client(trio.replicas[0]).hammering() as client, command(trio, 5, own_prefect) as release:
+        await_trial(trio)
+        own_prefect.kill()
+        own_prefect.start()
+        printed, said = release.communicate(timeout=PATIENCE)
+        mend(trio)
+    if release.returncode == 0:
+        assert "is accepted and serves" in printed
+    else:
+        require_told(said)  # it took longer to come back than Prefect's client waits
     trio.require_served(client)
 
 
 def await_trial(trio: Trio) -> None:
     """Wait until a release has put its version on trial: its rollout is in the middle."""
-    until(lambda: trio.fleet.newest().entry(candidate_name("affine")), "a version is on trial", 120)
+    until(lambda: trio.fleet.newest().entry(candidate_name("affine")), "a version is on trial", 180)
 
 
-def command(trio: Trio, prefect: LocalPrefect) -> "subprocess.Popen[str]":
+def require_clean(ended: str | None) -> None:
+    """It ended right, or says in one line what went wrong with which version."""
+    assert ended is None or (ended.startswith("affine version ") and "\n" not in ended), ended
+
+
+def require_told(said: str) -> None:
+    """The last line of what a command wrote to stderr, and no other, tells that the Prefect server is away."""
+    assert "Traceback" not in said
+    assert [line for line in said.splitlines() if line.startswith("slipway: ")] == said.splitlines()[-1:], said
+    assert "does not answer any more" in said.splitlines()[-1]
+
+
+def mend(trio: Trio) -> None:
+    """What an operator does, or the schedule, once all parts of the world are there again."""
+    reconcile(trio.fleet.name)
+    trio.await_whole()
+
+
+@contextmanager
+def command(trio: Trio, number: int, prefect: LocalPrefect, **environment: str) -> Iterator["subprocess.Popen[str]"]:
     """`slipway release`, under way."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "infra.cli.main", "release", "affine", "--saved-model", str(trio.model(4))],
-        env=os.environ | prefect.environment,
+    process = subprocess.Popen(
+        [sys.executable, "-m", "infra.cli.main", "release", "affine", "--saved-model", str(trio.model(number))],
+        env=os.environ | prefect.environment | environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()

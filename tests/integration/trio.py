@@ -1,7 +1,7 @@
 """A fleet of three replicas under flows that a test disturbs, and what must hold of it when no run is under way."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,11 +58,11 @@ class Trio:
         """A SavedModel, another one for the next number."""
         return self.models / "affine" / str(1 + number % 3)
 
-    def release(self, number: int, *, writes: int = 0, environment: Mapping[str, str] | None = None) -> Release:
+    def release(self, number: int, *, writes: int | None = None, **environment: str) -> Release:
         """Begin the release of a SavedModel in a process of its own."""
         mine = {name: value for name, value in os.environ.items() if name.startswith("SLIPWAY_")}
         api = str(PREFECT_API_URL.value())
-        return Release(self.model(number), self.fleet.name, mine | (environment or {}), api, writes=writes)
+        return Release(self.model(number), self.fleet.name, mine | environment, api, writes=writes)
 
     def require_whole(self) -> None:
         """One accepted version serves everywhere, no half version is seen, no rollout is left, no number came twice."""

@@ -90,6 +90,8 @@ class Handler(BaseHTTPRequestHandler):
         span = asked.headers.get("Range", "").removeprefix("bytes=")
         if data is None:
             self.fail(404, "NoSuchKey")
+        elif span and self.fake.ranges and int(span.partition("-")[0]) >= len(data):
+            self.fail(416, "InvalidRange")
         elif span and self.fake.ranges:
             start, _, last = span.partition("-")
             part = data[int(start) : int(last) + 1 if last else None]

@@ -81,6 +81,23 @@ def test_an_answer_that_breaks_off_is_taken_up_where_it_broke(fake_s3: FakeS3) -
     assert 0 < int(resumed.removeprefix("bytes=").removesuffix("-")) <= 3_000_000
 
 
+@pytest.mark.parametrize("after", [b"b" * 3_000_000, b"b"])
+def test_an_object_that_is_written_over_while_it_is_read_comes_as_it_was_at_one_moment(
+    fake_s3: FakeS3, after: bytes
+) -> None:
+    before = b"a" * 3_000_000
+    fake_s3.objects["k"] = before
+
+    def break_off_once(handler: Handler, asked: Asked) -> bool:
+        if len(fake_s3.asked) == 1:
+            handler.reply(200, before[:2_000_000], promised=len(before), ETag='"before"')
+            fake_s3.objects["k"] = after
+        return len(fake_s3.asked) == 1
+
+    fake_s3.fault = break_off_once
+    assert fake_s3.store().get("k") == after
+
+
 def test_a_store_that_always_breaks_off_is_unreachable_in_the_end(fake_s3: FakeS3) -> None:
     def break_off(handler: Handler, asked: Asked) -> bool:
         handler.reply(200, b"", promised=10)

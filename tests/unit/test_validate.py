@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.errors import ServingRefused
+from tasks.errors import ServingRefused, ServingUnreachable
 from tasks.golden import GoldenExample
 from tasks.serving import Answer
 from tasks.validate import Check, check_answers
@@ -82,6 +82,14 @@ def test_an_answer_that_is_no_number_is_wrong_even_where_it_was_promised() -> No
     promised = [GoldenExample("call", {"x": X}, nothing)]
     check = check_answers("r1", "gRPC", "call", promised, answering([0.1], nothing), 7, 1.0)
     assert check.wrong == "output 'y' holds NaN"
+
+
+def test_a_server_that_gives_no_answer_says_nothing_of_the_version() -> None:
+    def silent(_: Mapping[str, Any]) -> Answer:
+        raise ServingUnreachable("No model server answers.")
+
+    with pytest.raises(ServingUnreachable):
+        checked(silent)
 
 
 def test_a_signature_that_takes_a_scalar_or_nothing_has_one_example() -> None:

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 import typer
 
 from infra.cli.failures import guarded, show_tracebacks
-from tasks.errors import NotFound
+from tasks.errors import NotFound, RolloutFailed
 from tasks.settings import settings
 
 
@@ -18,6 +19,7 @@ from tasks.settings import settings
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path))
     settings.cache_clear()
+    monkeypatch.setattr("infra.cli.failures._prefect_is_away", False)
     (tmp_path / "logs").mkdir()
     yield tmp_path
     show_tracebacks(False)
@@ -52,6 +54,29 @@ def test_an_unforeseen_error_names_its_file(home: Path, capsys: pytest.CaptureFi
     code_of(ValueError("odd"))
     (kept,) = home.glob("logs/*.traceback")
     assert f"unforeseen ValueError: odd. The traceback is in {kept}" in capsys.readouterr().err
+
+
+def test_a_prefect_server_that_goes_away_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of(httpx.ConnectError("[Errno 111] Connection refused")) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "slipway: The Prefect server at http://127.0.0.1:4200/api does not answer any more (ConnectErr"
+    )
+    assert "`slipway reconcile`" in said
+    assert said.count("\n") == 1
+
+
+def test_what_a_run_failed_of_is_told_before_that_prefect_could_not_be_told(capsys: pytest.CaptureFixture[str]) -> None:
+    @guarded
+    def fail() -> None:
+        try:
+            raise RolloutFailed("MLP version 7 was taken back.")
+        except RolloutFailed:
+            raise httpx.ReadTimeout("")  # noqa: B904 - as Prefect's engine does
+
+    with pytest.raises(typer.Exit):
+        fail()
+    assert capsys.readouterr().err.startswith("slipway: MLP version 7 was taken back. And the Prefect server at http")
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:

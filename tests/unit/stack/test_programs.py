@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from infra.stack.programs import Program, programs, settings_environment
+from infra.stack.programs import Program, prefect_retries, programs, settings_environment
 from tasks.settings import Settings
 
 
@@ -38,6 +38,14 @@ def test_every_model_server_gets_the_same_flags(tmp_path: Path) -> None:
     assert "--file_system_poll_wait_seconds=1" in flags[0]
     assert "--allow_version_labels_for_unavailable_models=true" in flags[0]
     assert f"--model_config_file={tmp_path}/replicas/r1/models.config" in flags[0]
+
+
+@pytest.mark.parametrize(("seconds", "retries"), [(1, 0), (2, 1), (6, 2), (29, 3), (30, 4), (62, 5)])
+def test_a_prefect_server_that_went_away_is_tried_again_for_as_long_as_the_setting_says(
+    seconds: float, retries: int
+) -> None:
+    assert prefect_retries(seconds) == retries
+    assert sum(2**n for n in range(1, retries + 1)) <= seconds
 
 
 def test_no_program_is_told_a_secret(tmp_path: Path) -> None:
