@@ -21,7 +21,6 @@ from tasks.settings import settings
 from tests.integration.forked import context
 from tests.integration.models import prepare_affine
 
-
 NEVER = 0  # writes to the store after which a release dies
 
 
