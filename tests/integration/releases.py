@@ -21,6 +21,8 @@ from tasks.settings import settings
 from tests.integration.forked import context
 from tests.integration.models import prepare_affine
 
+NEVER = 0  # writes to the store after which a release dies
+
 
 class Release:
     """The release of a SavedModel as the next version of `affine`, under way."""

@@ -7,6 +7,7 @@ import pytest
 
 from flows.reconcile import reconcile
 from tests.integration.clients import Client
+from tests.integration.releases import NEVER
 from tests.integration.trio import Trio
 
 pytestmark = pytest.mark.timeout(1800)
@@ -31,7 +32,9 @@ def test_whenever_a_release_dies_the_fleet_serves_an_accepted_version_and_nothin
 def test_a_release_that_dies_at_any_moment_is_mended_by_reconcile_or_by_the_next_release(trio: Trio) -> None:
     moments, died = random.Random(SEED), 0
     with Client(trio.replicas[1]).hammering() as client:
-        whole = seconds_of_a_release(trio, MOMENTS)
+        began = time.monotonic()
+        assert trio.release(MOMENTS).end() is None
+        whole = time.monotonic() - began
         for number in range(MOMENTS):
             moment = moments.uniform(0, whole)
             told = f"release {number} of seed {SEED}, killed {moment:.2f} s after its start"
@@ -42,7 +45,7 @@ def test_a_release_that_dies_at_any_moment_is_mended_by_reconcile_or_by_the_next
             died += ended == "killed"
             try:
                 if number % 6 == 5:
-                    whole = seconds_of_a_release(trio, number)
+                    assert trio.release(number, writes=NEVER).end() is None
                 else:
                     reconcile(trio.fleet.name)
                 trio.require_whole()
@@ -50,10 +53,3 @@ def test_a_release_that_dies_at_any_moment_is_mended_by_reconcile_or_by_the_next
                 raise AssertionError(f"{told}: {error}") from error
     assert died > MOMENTS / 2
     trio.require_served(client)
-
-
-def seconds_of_a_release(trio: Trio, number: int) -> float:
-    """How long a release takes that nothing disturbs."""
-    began = time.monotonic()
-    assert trio.release(number).end() is None
-    return time.monotonic() - began
