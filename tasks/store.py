@@ -3,7 +3,6 @@
 import contextlib
 import email.utils
 import hashlib
-import json
 import logging
 import os
 import re
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import stamina
 
+from tasks.credentials import credentials
 from tasks.errors import (
     Corrupt,
     InvalidName,
@@ -387,33 +387,6 @@ class Store:
         return StoreError(
             f"The store at {self.endpoint} did not take {self.uri(key)} ({status} {code}): {_short(error)}"
         )
-
-
-def credentials(settings: Settings) -> tuple[str | None, str | None]:
-    """Access key and secret: the settings', else the local stack's, else none (boto3 then searches by itself).
-
-    Raises:
-        InvalidSettings: only one half is set, or the local stack's file cannot be read.
-    """
-    access, secret = settings.s3_access_key, settings.s3_secret_key
-    if (access is None) != (secret is None):
-        raise InvalidSettings("Set both SLIPWAY_S3_ACCESS_KEY and SLIPWAY_S3_SECRET_KEY, or neither.")
-    if access is not None and secret is not None:
-        return access, secret.get_secret_value()
-    if settings.s3_endpoint is not None:
-        return None, None
-    try:
-        local = json.loads(settings.credentials_file.read_bytes())["identities"][0]["credentials"][0]
-        return str(local["accessKey"]), str(local["secretKey"])
-    except FileNotFoundError:
-        raise InvalidSettings(
-            f"There is no local stack in {settings.home.absolute()}: start it with `make up`, "
-            "or set SLIPWAY_S3_ENDPOINT to another store (`aws` for AWS's own)."
-        ) from None
-    except (ValueError, LookupError, OSError) as error:
-        raise InvalidSettings(
-            f"The store's credentials in {settings.credentials_file} cannot be read: {error}"
-        ) from None
 
 
 def _short(error: BaseException) -> str:

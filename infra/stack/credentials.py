@@ -5,6 +5,7 @@ import os
 import secrets
 from pathlib import Path
 
+from tasks.credentials import credentials
 from tasks.settings import Settings
 
 
@@ -40,8 +41,6 @@ def write_profile(settings: Settings) -> Path:
     Raises:
         InvalidSettings: the credentials cannot be read.
     """
-    from tasks.store import credentials  # slow to import, and not needed by whoever only asks for a path
-
     access, secret = credentials(settings)
     path = profile_file(settings)
     text = f"[default]\naws_access_key_id = {access}\naws_secret_access_key = {secret}\n"

@@ -9,13 +9,14 @@ import pytest
 from pydantic import SecretStr
 
 from tasks import layout, replicas, versions
+from tasks.credentials import credentials
 from tasks.errors import SignatureInvalid
 from tasks.fleet import Fleet, serving_entry
 from tasks.publish import publish_version
 from tasks.records import Training
 from tasks.serving import Target
 from tasks.signing import ensure_key_pair
-from tasks.store import Store, credentials
+from tasks.store import Store
 from tests.integration.local import until
 from tests.integration.replica import LocalReplica
 

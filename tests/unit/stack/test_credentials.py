@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from infra.stack.credentials import ensure_credentials, write_profile
+from tasks.credentials import credentials
 from tasks.settings import Settings
-from tasks.store import credentials
 
 
 @pytest.fixture
