@@ -2,12 +2,13 @@
 
 from prefect import flow
 
+from flows.defaults import FLEET
 from tasks.prune import discard
 from tasks.rollout import converge_servers, find_dead, recover
 
 
 @flow(name="reconcile", flow_run_name="reconcile {fleet}")
-def reconcile(fleet: str = "default") -> list[str]:
+def reconcile(fleet: str = FLEET) -> list[str]:
     """Bring `fleet` out of every rollout whose run is gone; what was done, or could not be, a sentence for each.
 
     Servers without agents are brought back to the fleet's newest config: one that was started anew, or was away.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from prefect import flow
 from prefect.runtime import flow_run
 
+from flows.defaults import FLEET
 from flows.rollout import rollout
 from flows.train import train
 from tasks.build import Build, discard, prepare, publish, try_alone
@@ -40,7 +41,7 @@ def release(
     epochs: int = 15,
     seed: int = 1,
     split_seed: int = 0,
-    fleet: str = "default",
+    fleet: str = FLEET,
     strategy: Strategy = "candidate",
     force: str | None = None,
 ) -> Release:
@@ -62,7 +63,7 @@ def release_saved_model(
     model: str,
     saved_model: str,
     inputs: str | None = None,
-    fleet: str = "default",
+    fleet: str = FLEET,
     strategy: Strategy = "candidate",
     force: str | None = None,
 ) -> Release:

@@ -2,13 +2,14 @@
 
 from prefect import flow
 
+from flows.defaults import FLEET
 from flows.rollout import rollout
 from tasks.rollout import find_previous
 from tasks.validate import ValidationReport
 
 
 @flow(name="rollback", flow_run_name="{model} back")
-def rollback(model: str, to: int | None = None, fleet: str = "default") -> ValidationReport:
+def rollback(model: str, to: int | None = None, fleet: str = FLEET) -> ValidationReport:
     """Have `fleet` serve an earlier version of `model` again; what its live answers were.
 
     Args:

@@ -3,6 +3,7 @@
 from prefect import flow
 from prefect.runtime import flow_run
 
+from flows.defaults import FLEET
 from flows.reconcile import reconcile
 from tasks.records import Strategy
 from tasks.registry import tell_mlflow
@@ -12,7 +13,7 @@ from tasks.validate import ValidationReport, validate
 
 @flow(name="rollout", flow_run_name="{model} {version} to {fleet}")
 def rollout(
-    model: str, version: int, fleet: str = "default", strategy: Strategy = "candidate", force: str | None = None
+    model: str, version: int, fleet: str = FLEET, strategy: Strategy = "candidate", force: str | None = None
 ) -> ValidationReport:
     """Have every replica of `fleet` serve `version` of `model`, or what it served before.
 

@@ -28,7 +28,8 @@ def deploy(settings: Settings, say: Callable[[str], None], root: Path = ROOT) ->
     if not declaration.exists():
         return False
     mark = settings.home / "prefect" / "deployed"
-    digest = fingerprint([declaration, *sorted((root / "flows").rglob("*.py"))])
+    # The fleet is what flows and their forms take where nothing else is said.
+    digest = f"{fingerprint([declaration, *sorted((root / 'flows').rglob('*.py'))])} {settings.fleet}"
     if mark.exists() and mark.read_text() == digest and declared(declaration) <= deployed(settings.prefect_api):
         return False
     say("Deploying the flows")

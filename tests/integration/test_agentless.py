@@ -1,6 +1,5 @@
 """A fleet without agents: two model servers that share a folder, converged by the flows themselves."""
 
-import multiprocessing
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,13 +18,12 @@ from tasks.fleet import Fleet, serving_entry
 from tasks.preview import preview_rollout
 from tasks.settings import Settings, settings
 from tests.integration.clients import Client
+from tests.integration.forked import context
 from tests.integration.models import publish_affine
+from tests.integration.releases import quick_flows
 from tests.integration.replica import LocalReplica
 
 pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(600)]
-
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["flows.rollout"])
 
 
 @pytest.fixture
@@ -95,9 +93,8 @@ def test_versions_move_on_every_server_by_both_strategies_without_a_failed_reque
 def roll_out(model: str, environment: dict[str, str], prefect_api: str) -> None:
     """In a process of its own, as another person would at the same time."""
     os.environ.update(environment)
-    from prefect.settings import temporary_settings
-
-    with temporary_settings({PREFECT_API_URL: prefect_api}):
+    settings.cache_clear()
+    with quick_flows(prefect_api):
         rollout(model, 1, "test")
 
 
@@ -111,7 +108,7 @@ def test_two_models_rolled_out_at_once_by_two_processes_both_land_and_others_ent
     for model in models:
         publish_affine(fleet.store, small_models, 1, model=model)
     runs = [
-        PROCESSES.Process(target=roll_out, args=(model, environment, str(PREFECT_API_URL.value()))) for model in models
+        context().Process(target=roll_out, args=(model, environment, str(PREFECT_API_URL.value()))) for model in models
     ]
     for run in runs:
         run.start()
