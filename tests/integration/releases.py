@@ -21,8 +21,6 @@ from tasks.settings import settings
 from tests.integration.forked import context
 from tests.integration.models import prepare_affine
 
-NEVER = 0  # writes to the store after which a release dies
-
 
 class Release:
     """The release of a SavedModel as the next version of `affine`, under way."""
@@ -39,16 +37,18 @@ class Release:
         )
         self._process.start()
         telling.close()
+        assert self._told.poll(120), "no process begins"
+        self._told.recv()
         self._began = time.monotonic()
 
     @property
-    def runs(self) -> bool:
-        """Whether it has not ended yet."""
-        return self._process.is_alive()
+    def seconds(self) -> float:
+        """How long ago it began."""
+        return time.monotonic() - self._began
 
     def kill_after(self, seconds: float) -> None:
         """End it as a power cut would, so many seconds after it began, unless it has ended by then."""
-        self._process.join(max(0.0, seconds - (time.monotonic() - self._began)))
+        self._process.join(max(0.0, seconds - self.seconds))
         self._process.kill()
 
     def end(self, seconds: float = 180) -> str | None:
@@ -85,6 +85,7 @@ def _release(
         del os.environ[name]
     os.environ.update(environment)
     settings.cache_clear()
+    telling.send("begun")
     if writes is not None:
         _die_after(writes)
     release = release_saved_model if writes is None else publish_and_roll_out

