@@ -32,7 +32,7 @@ doctor: install ## Check this machine and all that Slipway talks to
 	@$(BIN)/slipway doctor $(ARGS)
 
 test: install ## Run all tests (ARGS="tests/unit" for some)
-	@$(BIN)/pytest -n 2 --dist loadgroup --durations=10 $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=10 $(ARGS)
 
 lint: install ## Check style, types and the direction of imports
 	@$(BIN)/ruff check

@@ -20,6 +20,8 @@ from tasks.errors import InvalidInput, InvalidSettings
 from tasks.records import Strategy
 from tasks.settings import settings
 
+_UNTIL_REPLICAS_LOAD = 2.5  # seconds from here to a rollout's first wait, about
+
 Fleet = Annotated[str | None, typer.Option("--fleet", help="Fleet to deliver to; SLIPWAY_FLEET if not given.")]
 StrategyOption = Annotated[
     Strategy,
@@ -192,11 +194,14 @@ def running_flows() -> Iterator[None]:
     requests_log = logging.getLogger("prefect.client")
     requests_log.setLevel(logging.DEBUG)
     requests_log.addHandler(_First("Encountered retryable exception", console, waiting))
-    # A rollout tells MLflow of its end, and MLflow takes seconds to import: that goes on while replicas load.
-    threading.Thread(target=importlib.import_module, args=("mlflow",), name="import mlflow", daemon=True).start()
+    # A rollout tells MLflow of its end, and MLflow takes seconds to import: by then replicas load, and this waits.
+    ahead = threading.Timer(_UNTIL_REPLICAS_LOAD, importlib.import_module, ("mlflow",))
+    ahead.daemon = True
+    ahead.start()
     # Each flow that sends heartbeats waits up to a second at its end for the thread that sends them.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
+    ahead.cancel()
 
 
 class _First(logging.Handler):

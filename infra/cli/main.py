@@ -4,6 +4,7 @@ A subcommand is a function with Typer's annotations in a module of its own, deco
 `COMMANDS`. What is slow to import (TensorFlow, Prefect, boto3) is imported inside the function.
 """
 
+import gc
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -41,6 +42,7 @@ def main() -> None:
         application(sys.argv[1:])(prog_name="slipway")
     except SystemExit as ended:
         leave_if_prefect_is_away(ended.code)
+        gc.freeze()  # or the interpreter goes through all objects once more at its end: a second, after a flow
         raise
 
 

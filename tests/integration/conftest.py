@@ -26,11 +26,14 @@ def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
 
 
 @pytest.fixture
-def store_settings(weed: LocalStore) -> Settings:
+def store_settings(weed: LocalStore) -> Iterator[Settings]:
     """Settings of a real store with an empty bucket of this test's own."""
     settings = weed.settings.model_copy(update={"bucket": f"test-{uuid.uuid4().hex[:12]}"})
-    Store.connect(settings).ensure_bucket()
-    return settings
+    store = Store.connect(settings)
+    store.ensure_bucket()
+    yield settings
+    # SeaweedFS keeps volumes for each bucket, and looks after them all the time.
+    store._client.delete_bucket(Bucket=settings.bucket)
 
 
 @pytest.fixture
