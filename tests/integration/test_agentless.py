@@ -1,5 +1,6 @@
 """A fleet without agents: two model servers that share a folder, converged by the flows themselves."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from flows.reconcile import reconcile
 from flows.rollback import rollback
 from flows.rollout import rollout
 from infra.stack.programs import settings_environment
-from tasks import replicas
+from tasks import layout, replicas, versions
 from tasks.agentless import CONFIGS
 from tasks.errors import RolloutFailed, SlipwayError
 from tasks.fleet import Fleet, serving_entry
@@ -20,8 +21,11 @@ from tasks.settings import Settings, settings
 from tests.integration.clients import Client
 from tests.integration.forked import context
 from tests.integration.models import publish_affine
-from tests.integration.releases import quick_flows
+from tests.integration.releases import Release, quick_flows
 from tests.integration.replica import LocalReplica
+
+FIRST_OF_THE_ROLLOUT = 10  # write to the store of a release: before it the version is published
+
 
 pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(600)]
 
@@ -121,6 +125,36 @@ def test_two_models_rolled_out_at_once_by_two_processes_both_land_and_others_ent
         with server.client() as client:
             for name in ("theirs", *models):
                 assert [s.state for s in client.statuses(name)] == ["AVAILABLE"], name
+
+
+def test_a_release_that_dies_on_its_way_is_finished_or_undone_on_every_server(
+    fleet: Fleet, servers: list[LocalReplica], small_models: Path
+) -> None:
+    environment = {k: v for k, v in os.environ.items() if k.startswith("SLIPWAY_")}
+    rollout("affine", publish_affine(fleet.store, small_models, 1), fleet.name)
+    ended, died, accepted = "killed", 0, {1}
+    with Client(servers[1]).hammering() as client:
+        for writes in itertools.count(FIRST_OF_THE_ROLLOUT, 3):
+            model = small_models / "affine" / str(1 + writes % 3)
+            release = Release(model, fleet.name, environment, str(PREFECT_API_URL.value()), writes=writes)
+            ended = release.end()
+            reconcile(fleet.name)
+            assert fleet.store.keys(layout.rollouts_prefix(fleet.name)) == []
+            served = fleet.newest().versions("affine")
+            assert [versions.version(fleet.store, "affine", v).state for v in served] == ["accepted"]
+            accepted |= set(served)
+            for server in servers:
+                with server.client() as asked:
+                    names = ("affine", layout.candidate_name("affine"))
+                    states = [s for name in names for s in asked.statuses(name)]
+                    assert [s.version for s in states if s.state == "AVAILABLE"] == served
+            if ended is None:
+                break
+            assert ended == "killed"
+            died += 1
+    assert died > 2
+    assert client.failures == []
+    assert set(client.versions) <= accepted
 
 
 def test_a_server_that_is_gone_is_named_and_one_that_comes_back_is_brought_to_the_newest_config(

@@ -9,12 +9,13 @@ import pytest
 from flows.reconcile import reconcile
 from flows.rollback import rollback
 from flows.rollout import rollout
-from tasks import replicas, versions
+from tasks import layout, replicas, versions
 from tasks.errors import NotFound, RolloutConflict, RolloutFailed
 from tasks.fleet import Fleet, serving_entry
-from tasks.publish import publish_version
+from tasks.publish import claim_number, publish_version
 from tasks.records import Training
 from tasks.rollout import apply_stage, begin_rollout, make_plan, rollout_under_way
+from tasks.settings import settings
 from tests.integration.clients import Client
 from tests.integration.local import until
 from tests.integration.models import publish_affine
@@ -147,3 +148,17 @@ def test_another_models_version_that_does_not_load_holds_a_rollout_up_and_does_n
         other = pool.submit(take_the_other_back)
         assert rollout("affine", 1, fleet.name).passed
         other.result()
+
+
+def test_reconcile_clears_what_a_publisher_left_that_died_long_ago(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = claim_number(fleet.store, "affine", "a run that died")
+    fleet.store.put(f"{layout.version_prefix('affine', number)}saved_model.pb", b"cut off")
+    assert reconcile(fleet.name) == []
+    monkeypatch.setenv("SLIPWAY_CLAIM_GRACE", "0.001")
+    settings.cache_clear()
+    said = [f"affine: number {number} came to nothing, and what was left of it is deleted."]
+    until(lambda: reconcile(fleet.name) == said, "the number is closed")
+    assert fleet.store.keys(layout.version_prefix("affine", number)) == []
+    assert claim_number(fleet.store, "affine", "a later run") == number + 1

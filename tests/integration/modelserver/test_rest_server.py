@@ -90,7 +90,11 @@ def test_a_gzip_body_is_unpacked(rest_server: RestServer) -> None:
     assert json.loads(reply.content) == {"predictions": [5]}
 
 
-@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"{}")[:-3], gzip.compress(b"{}") + b"more"])
+@pytest.mark.parametrize(
+    "body",
+    [b"no gzip", gzip.compress(b"{}")[:-3], gzip.compress(b"{}") + b"more"],
+    ids=["no gzip", "cut off", "with more behind it"],
+)
 def test_a_broken_gzip_body_is_an_empty_document(rest_server: RestServer, body: bytes) -> None:
     reply = rest_server.post(ECHO, body, headers={"Content-Encoding": "gzip"})
     assert (reply.status_code, reply.json()) == (400, {"error": "JSON Parse error: The document is empty"})
