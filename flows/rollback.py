@@ -4,7 +4,7 @@ from prefect import flow
 
 from flows.defaults import FLEET
 from flows.rollout import rollout
-from tasks.rollout import find_previous
+from tasks.rollback import find_way_back
 from tasks.validate import ValidationReport
 
 
@@ -19,5 +19,5 @@ def rollback(model: str, to: int | None = None, fleet: str = FLEET) -> Validatio
         NotFound: there is no such version, or none to go back to.
         RolloutFailed: the earlier version was taken back; says why, and what serves now.
     """
-    version = to if to is not None else find_previous(fleet, model)
-    return rollout(model, version, fleet)
+    back = find_way_back(fleet, model, to)
+    return rollout(model, back.version, fleet, back.strategy)

@@ -9,6 +9,7 @@ from tasks.records import Strategy
 from tasks.registry import tell_mlflow
 from tasks.rollout import accept, await_fleet, begin, end, plan, serve, take_back
 from tasks.validate import ValidationReport, validate
+from tasks.watch import watch
 
 
 @flow(name="rollout", flow_run_name="{model} {version} to {fleet}")
@@ -18,7 +19,7 @@ def rollout(
     """Have every replica of `fleet` serve `version` of `model`, or what it served before.
 
     Clients never meet a version that has not been validated: it is served under another name (strategy `candidate`) or
-    label (`labels`) first.
+    label (`labels`) first, and under a label, which clients may ask, watched for a while.
 
     Args:
         force: a reason for rolling it out even if it breaks clients of the version that serves, or is much slower;
@@ -35,6 +36,8 @@ def rollout(
         trial, live = plan(fleet, record).stages
         replicas = await_fleet(fleet, serve(fleet, record, trial), model)
         validate(fleet, model, version, trial.endpoint, replicas, record.against).require_passed()
+        if record.watched:
+            watch(fleet, record, trial.endpoint, replicas)
         accept(fleet, record)
         replicas = await_fleet(fleet, serve(fleet, record, live), model)
         report = validate(fleet, model, version, live.endpoint, replicas)

@@ -99,11 +99,12 @@ class ReplicaPlan(Record):
 def plan_rollout(current: FleetConfig, model: str, version: int, strategy: Strategy) -> Plan:
     """The plan that brings a fleet from `current` to `version` of `model`.
 
-    `candidate`: the version is served under a name of its own, asked there, and then takes the model's name.
+    `candidate`: the version is served under a name of its own, asked there, and then takes the model's name, with the
+    label `stable` where clients ask for that.
     `labels`: it is loaded beside the version that bears `stable`, asked under `canary`, and then bears `stable`; the
     version before stays loaded.
     """
-    stages = _candidate_stages(model, version) if strategy == "candidate" else _label_stages(current, model, version)
+    stages = (_candidate_stages if strategy == "candidate" else _label_stages)(current, model, version)
     states = _states(stages, servings(current))
     changes = tuple(map(_change, stages, states, states[1:]))
     return Plan(model, version, strategy, current.number, stages, changes)
@@ -152,11 +153,18 @@ def live_version(config: FleetConfig, model: str) -> int | None:
     return found.labels.get(STABLE, max(found.versions, default=None)) if found else None
 
 
-def _candidate_stages(model: str, version: int) -> tuple[Stage, ...]:
+def serving_strategy(config: FleetConfig, model: str) -> Strategy:
+    """The strategy by which `model` is served now: `labels` where a version bears `stable`."""
+    found = servings(config).get(model)
+    return "labels" if found is not None and STABLE in found.labels else "candidate"
+
+
+def _candidate_stages(current: FleetConfig, model: str, version: int) -> tuple[Stage, ...]:
     candidate = candidate_name(model)
+    labels = {STABLE: version} if serving_strategy(current, model) == "labels" else {}
     return (
         Stage("candidate", (Serving(candidate, (version,), {}),), Endpoint(candidate)),
-        Stage("live", (Serving(model, (version,), {}), Serving(candidate, (), {})), Endpoint(model)),
+        Stage("live", (Serving(model, (version,), labels), Serving(candidate, (), {})), Endpoint(model)),
     )
 
 

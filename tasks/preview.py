@@ -11,6 +11,7 @@ from tasks.fleet import Fleet, FleetConfig
 from tasks.layout import candidate_name
 from tasks.plan import Copy, Plan, ReplicaPlan, Source, live_version, plan_replica, plan_rollout
 from tasks.records import Manifest, Record, Strategy
+from tasks.watch import watch_time
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,20 @@ def preview_rollout(fleet: Fleet, model: str, version: int, strategy: Strategy) 
         live=live_version(current, model),
         plan=plan,
         replicas=tuple(plan_replica(plan, current, r.replica, serving[r.config], sources) for r in alive),
-        steps=steps(plan, fleet.name, live_version(current, model), manifest),
+        steps=steps(
+            plan, fleet.name, live_version(current, model), manifest, watch_time(fleet.store, model, version, strategy)
+        ),
         warnings=tuple(_warnings(fleet, current, manifest, len(alive))),
     )
 
 
-def steps(plan: Plan, fleet: str, live: int | None, manifest: Manifest) -> tuple[str, ...]:
-    """The plan in words, in the order in which a rollout goes."""
+def steps(plan: Plan, fleet: str, live: int | None, manifest: Manifest, watched: float) -> tuple[str, ...]:
+    """The plan in words, in the order in which a rollout goes.
+
+    Args:
+        live: the version that serves now.
+        watched: how long the version is asked on before it is accepted, seconds.
+    """
     trial, final = plan.stages
     signatures = f"{len(manifest.signatures)} signature{'s' * (len(manifest.signatures) != 1)}"
     accuracy = ", and its accuracy on the held-out examples" if manifest.training.dataset else ""
@@ -56,6 +64,7 @@ def steps(plan: Plan, fleet: str, live: int | None, manifest: Manifest) -> tuple
         f"Finish or undo what dead runs left in fleet {fleet}.",
         f"Serve version {plan.version} as {trial.endpoint}, and wait until every live replica does.",
         f"Ask {trial.endpoint} on each replica: {signatures} over REST and gRPC{accuracy}.",
+        *([f"Go on asking it for {watched:g} s."] if watched else []),
         f"Accept version {plan.version}.",
         f"Serve it as {final.endpoint}, and wait until every live replica does.",
         f"Ask {final.endpoint} in the same way.",

@@ -202,3 +202,4 @@ class RolloutRecord(Record):
     started: datetime = field(default_factory=now)
     against: int | None = None  # the version that served, where this one must prove itself against it
     forced: str | None = None  # a person's reason for rolling it out whatever the comparison with that one says
+    watched: float = 0.0  # how long it is asked on and on under its label before clients meet it, seconds

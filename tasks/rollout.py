@@ -13,10 +13,10 @@ from tasks.errors import (
     TRANSPORT_ERRORS,
     GateFailed,
     LoadFailed,
-    NotFound,
     RolloutConflict,
     RolloutFailed,
     SlipwayError,
+    StoreUnreachable,
     ValidationFailed,
 )
 from tasks.fleet import Fleet, FleetConfig
@@ -25,6 +25,7 @@ from tasks.plan import Plan, Stage, live_version, plan_rollout, stage_entries
 from tasks.processes import is_gone, this_process
 from tasks.records import Manifest, RolloutRecord, Strategy, Verdict, VerdictState, now
 from tasks.step import step, with_fleet
+from tasks.watch import watch_time
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +63,14 @@ def begin_rollout(
         live = None if force is not None else held_against(fleet.store, manifest, live_version(current, model))
         if live is not None:
             _require_unbroken(manifest, live)
-        against = live.version if live is not None else None
-        record = dataclasses.replace(record, previous_config=current.number, against=against)
+        watched = watch_time(fleet.store, model, version, strategy)
+        record = dataclasses.replace(
+            record,
+            deadline=record.deadline + timedelta(seconds=watched),
+            previous_config=current.number,
+            against=live.version if live is not None else None,
+            watched=watched,
+        )
         fleet.store.put(key, record.to_json())
     except BaseException:
         with contextlib.suppress(SlipwayError):
@@ -88,8 +95,10 @@ def _require_unbroken(new: Manifest, live: Manifest) -> None:
 
 def end_rollout(fleet: Fleet, record: RolloutRecord) -> None:
     """Give the model's place in the fleet free again, if it is still this rollout's."""
-    if _is_ours(fleet, record):
-        fleet.store.delete(layout.rollout_key(fleet.name, record.model))
+    for attempt in stamina.retry_context(on=StoreUnreachable, attempts=4, timeout=None):
+        with attempt:
+            if _is_ours(fleet, record):
+                fleet.store.delete_once(layout.rollout_key(fleet.name, record.model))
 
 
 def rollout_under_way(fleet: Fleet, model: str) -> RolloutRecord | None:
@@ -214,28 +223,6 @@ def _was_accepted(fleet: Fleet, record: RolloutRecord) -> bool:
     return verdict is not None and (verdict.state, verdict.run) == ("accepted", record.run)
 
 
-def served_version(fleet: Fleet, model: str) -> int | None:
-    """The version of `model` that the fleet is asked to serve, None where it serves none."""
-    return max(fleet.newest().versions(model), default=None)
-
-
-def previous_accepted(fleet: Fleet, model: str) -> int:
-    """The version that a rollback goes to: the newest below the served one that a rollout accepted.
-
-    Raises:
-        NotFound: there is none.
-    """
-    served = served_version(fleet, model)
-    for number in reversed(versions.published(fleet.store, model)):
-        verdict = versions.verdict(fleet.store, model, number)
-        if (served is None or number < served) and verdict is not None and verdict.state != "rejected":
-            return number
-    before = f" before {served}" if served is not None else ""
-    raise NotFound(
-        f"{model} has no accepted version{before}: there is nothing to go back to. See `slipway versions {model}`."
-    )
-
-
 def _is_ours(fleet: Fleet, record: RolloutRecord) -> bool:
     found = rollout_under_way(fleet, record.model)
     return found is not None and (found.run, found.process) == (record.run, record.process)
@@ -250,7 +237,7 @@ def _require_ours(fleet: Fleet, record: RolloutRecord) -> None:
 
 
 def _said(config: FleetConfig, model: str) -> str:
-    serving = max(config.versions(model), default=None)
+    serving = live_version(config, model)
     return f"Version {serving} serves as before." if serving else f"No version of {model} is served, as before."
 
 
@@ -263,5 +250,4 @@ end = step("end rollout", with_fleet(end_rollout))
 take_back = step("take back", with_fleet(take_back_version), "take back {record.model} {record.version}")
 find_dead = step("find dead rollouts", with_fleet(dead_rollouts))
 recover = step("recover", with_fleet(recover_rollout))
-find_previous = step("find previous version", with_fleet(previous_accepted))
 converge_servers = step("converge servers without agents", with_fleet(replicas.converge_without_agents))

@@ -130,6 +130,10 @@ class Settings(BaseSettings):
         description="How many times as long as the live version a new one may take to answer; 20 ms it always may.",
     )
 
+    watch: Annotated[float, Field(ge=0)] = Field(
+        30.0, description="How long a version is watched under the label canary before stable moves to it, seconds."
+    )
+
     fleet: str = Field("default", description="Fleet that releases go to.")
     replica: str = Field("r1", description="Name of this replica in its fleet.")
     models_dir: Path | None = Field(

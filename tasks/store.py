@@ -87,8 +87,10 @@ class Store:
     `trust` is what must hold of the versions in it before they are served.
     """
 
-    def __init__(self, client: "S3Client", bucket: str, endpoint: str, trust: Trust) -> None:
+    def __init__(self, client: "S3Client", once: "S3Client", bucket: str, endpoint: str, trust: Trust) -> None:
+        """`once`: a client that asks no question twice."""
         self._client = client
+        self._once = once
         self.bucket = bucket
         self.endpoint = endpoint
         self.trust = trust
@@ -121,20 +123,23 @@ class Store:
             response_checksum_validation="when_required",
         )
         try:
-            client = boto3.client(
-                "s3",
-                endpoint_url=settings.store_url,
-                region_name=settings.s3_region,
-                aws_access_key_id=access,
-                aws_secret_access_key=secret,
-                config=config,
+            client, once = (
+                boto3.client(
+                    "s3",
+                    endpoint_url=settings.store_url,
+                    region_name=settings.s3_region,
+                    aws_access_key_id=access,
+                    aws_secret_access_key=secret,
+                    config=chosen,
+                )
+                for chosen in (config, config.merge(Config(retries={"total_max_attempts": 1})))
             )
         except ValueError as error:
             raise InvalidSettings(
                 f"SLIPWAY_S3_ENDPOINT={settings.s3_endpoint!r} is no URL of a store ({error}): give one such as "
                 "http://127.0.0.1:18333, or `aws`."
             ) from error
-        return cls(client, settings.bucket, settings.store_url or "AWS S3", Trust.of(settings))
+        return cls(client, once, settings.bucket, settings.store_url or "AWS S3", Trust.of(settings))
 
     def uri(self, key: str) -> str:
         """`key` as an s3:// address."""
@@ -229,6 +234,11 @@ class Store:
         """Remove `key`; removing what is not there is no error."""
         with self._errors(key):
             self._client.delete_object(Bucket=self.bucket, Key=key)
+
+    def delete_once(self, key: str) -> None:
+        """Remove `key`, and never try again: where the answer is lost, someone else may have written there since."""
+        with self._errors(key):
+            self._once.delete_object(Bucket=self.bucket, Key=key)
 
     def delete_all(self, prefix: str) -> int:
         """Remove all objects under `prefix`, and the parts of uploads that were never finished; how many objects."""

@@ -1,31 +1,45 @@
 """A client that never stops asking."""
 
+import itertools
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
+import requests
 
 from tasks.errors import SlipwayError
-from tasks.serving import Target
+from tasks.serving import ModelServer, Target
 from tests.integration.replica import LocalReplica
 
 _PAUSE = 0.005  # seconds between two questions: more of them would only slow down what they watch
+_X = 4.0
 
 
 class Client:
-    """Asks for `affine` again and again, and keeps which versions answered and what failed."""
+    """Asks replicas for `affine` in turn, over gRPC and over REST, and keeps what answered and what failed."""
 
-    def __init__(self, replica: LocalReplica, label: str | None = None) -> None:
-        self.versions: list[int | None] = []
+    def __init__(self, *replicas: LocalReplica, label: str | None = None) -> None:
+        # The version that answered (REST does not tell: None), and b in its 0.5·x + b: of `affine` version v this is v.
+        self.answers: list[tuple[int | None, int]] = []
         self.failures: list[str] = []
-        self._replica = replica
-        self._target = Target("affine", label=label)
+        self._replicas = replicas
+        self._label = label
+
+    @property
+    def versions(self) -> list[int]:
+        """The versions that answered over gRPC, in the order of the answers."""
+        return [version for version, _ in self.answers if version is not None]
+
+    @property
+    def variants(self) -> list[int]:
+        """Which `affine` answered, over gRPC and REST, in the order of the answers."""
+        return [variant for _, variant in self.answers]
 
     @contextmanager
     def hammering(self) -> Iterator["Client"]:
         stop = threading.Event()
-        thread = threading.Thread(target=self._ask, args=(stop,))
+        thread = threading.Thread(target=self._ask_on, args=(stop,))
         thread.start()
         try:
             yield self
@@ -33,11 +47,32 @@ class Client:
             stop.set()
             thread.join()
 
-    def _ask(self, stop: threading.Event) -> None:
-        with self._replica.client() as client:
-            while not stop.wait(_PAUSE):
+    def _ask_on(self, stop: threading.Event) -> None:
+        with ExitStack() as clients:
+            session = clients.enter_context(requests.Session())
+            ways: list[Callable[[], tuple[int | None, float]]] = []
+            for replica in self._replicas:
+                server = clients.enter_context(replica.client())
+                ways.append(lambda server=server: self._over_grpc(server))
+                ways.append(lambda replica=replica: self._over_rest(session, replica))
+            for ask in itertools.cycle(ways):
+                if stop.wait(_PAUSE):
+                    break
                 try:
-                    answer = client.predict_grpc(self._target, "serving_default", {"x": np.array([4.0], np.float32)})
-                    self.versions.append(answer.version)
-                except SlipwayError as error:
+                    version, y = ask()
+                    self.answers.append((version, round(y - _X / 2)))
+                except (SlipwayError, requests.RequestException) as error:
                     self.failures.append(str(error))
+
+    def _over_grpc(self, server: ModelServer) -> tuple[int | None, float]:
+        inputs = {"x": np.array([_X], np.float32)}
+        answer = server.predict_grpc(Target("affine", label=self._label), "serving_default", inputs)
+        return answer.version, float(answer.outputs["y"][0])
+
+    def _over_rest(self, session: requests.Session, replica: LocalReplica) -> tuple[int | None, float]:
+        asked = f"affine/labels/{self._label}" if self._label else "affine"
+        mine = replica.settings
+        url = f"http://{mine.host}:{mine.rest_port}/v1/models/{asked}:predict"
+        answer = session.post(url, json={"instances": [_X]}, timeout=mine.call_deadline)
+        answer.raise_for_status()
+        return None, float(answer.json()["predictions"][0])

@@ -16,6 +16,7 @@ from tasks.export import WARM_UP
 from tasks.golden import prediction_log
 from tasks.tfrecord import write_records
 
+ANSWERS = 20  # of `tiring` that are right
 TURNS = 50_000  # of `slow`, one after the other however many cores there are: about 500 ms
 
 
@@ -38,6 +39,18 @@ class Affine(tf.Module):
     def serve_slowly(self, x):  # type: ignore[no-untyped-def]
         _, last = tf.while_loop(lambda n, _: n < TURNS, lambda n, m: (n + 1, tf.tanh(m)), [0, tf.reduce_sum(x)])
         return {"y": self.a * x + self.b + 0.0 * last}
+
+
+class Tiring(Affine):
+    """Affine, until it has answered `ANSWERS` times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = tf.Variable(ANSWERS)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def serve(self, x):  # type: ignore[no-untyped-def]
+        return {"y": self.a * x + self.b + tf.cast(self.left.assign_sub(1) < 0, tf.float32)}
 
 
 class Large(tf.Module):
@@ -102,6 +115,8 @@ def main(folder: Path, mib: int) -> None:
     cut_off = save(good, folder / "cut-off", serving_default=good.serve) / "variables" / "variables.data-00000-of-00001"
     cut_off.write_bytes(cut_off.read_bytes()[:2])
     warm_up(save(good, folder / "cold", serving_default=good.serve), "gone", x=np.ones(1, np.float32))
+    tiring = Tiring()
+    save(tiring, folder / "tiring", serving_default=tiring.serve)
     large, greedy = Large(mib), Greedy()
     save(large, folder / "large", serving_default=large.serve)
     save(greedy, folder / "greedy", serving_default=greedy.serve, text=greedy.text)

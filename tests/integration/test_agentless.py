@@ -69,7 +69,7 @@ def local_versions(servers: list[LocalReplica]) -> list[str]:
 
 
 def test_versions_move_on_every_server_by_both_strategies_without_a_failed_request(
-    fleet: Fleet, servers: list[LocalReplica], small_models: Path
+    fleet: Fleet, servers: list[LocalReplica], small_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in (1, 2, 3):
         publish_affine(fleet.store, small_models, number)
@@ -83,13 +83,15 @@ def test_versions_move_on_every_server_by_both_strategies_without_a_failed_reque
             rollout("affine", wrong, fleet.name)
     assert {c.replica for c in report.checks} == {r.replica for r in replicas.reports(fleet)}
     assert (first.failures, second.failures) == ([], [])
-    assert (set(first.versions), set(second.versions)) == ({1, 2}, {1, 2})
+    assert (set(first.variants), set(second.variants)) == ({1, 2}, {1, 2})
     assert local_versions(servers) == ["2"]
 
+    monkeypatch.setenv("SLIPWAY_WATCH", "1")
+    settings.cache_clear()
     rollout("affine", 2, fleet.name, "labels")
-    with Client(servers[1], label="stable").hammering() as labelled:
+    with Client(*servers, label="stable").hammering() as labelled:
         rollout("affine", 3, fleet.name, "labels")
-    assert (labelled.failures, set(labelled.versions)) == ([], {2, 3})
+    assert (labelled.failures, set(labelled.variants)) == ([], {2, 3})
     assert fleet.newest().entry("affine") == serving_entry("affine", fleet.base_path("affine"), [2, 3], {"stable": 3})
     assert rollback("affine", fleet=fleet.name).version == 2
 
@@ -133,7 +135,7 @@ def test_a_release_that_dies_on_its_way_is_finished_or_undone_on_every_server(
     environment = {k: v for k, v in os.environ.items() if k.startswith("SLIPWAY_")}
     rollout("affine", publish_affine(fleet.store, small_models, 1), fleet.name)
     ended, died, accepted = "killed", 0, {1}
-    with Client(servers[1]).hammering() as client:
+    with Client(*servers).hammering() as client:
         for writes in itertools.count(FIRST_OF_THE_ROLLOUT, 3):
             model = small_models / "affine" / str(1 + writes % 3)
             release = Release(model, fleet.name, environment, str(PREFECT_API_URL.value()), writes=writes)

@@ -17,7 +17,7 @@ from infra.stack.programs import settings_environment
 from tasks import layout, versions
 from tasks.data import Dataset, save_held_out
 from tasks.errors import GateFailed, InvalidSavedModel, LoadFailed, NotServable, RolloutFailed, SlipwayError
-from tasks.fleet import Fleet
+from tasks.fleet import Fleet, serving_entry
 from tasks.golden import GOLDEN, GoldenExample, write_golden
 from tasks.model_server import EMBEDDED
 from tasks.preview import preview_rollout
@@ -140,7 +140,7 @@ def test_what_is_bad_in_itself_or_breaks_clients_gets_no_number(
             with pytest.raises(error, match=said):
                 release_saved_model("affine", str(bad / name), fleet=fleet.name)
             assert versions.claimed(fleet.store, "affine") == [live], name
-    assert (set(client.versions), client.failures) == ({live}, [])
+    assert (set(client.answers), client.failures) == ({(live, 1), (None, 1)}, [])
     assert fleet.newest().number == config
     assert list((mine.home / "builds").iterdir()) == [], "what was refused takes no room"
 
@@ -165,8 +165,18 @@ def test_what_was_published_past_the_sandbox_is_taken_back_before_a_client_meets
                 rollout("affine", version, fleet.name)
             assert str(failed.value).endswith(f"Version {live} serves as before."), name
             assert versions.version(fleet.store, "affine", version).state == "rejected", name
-    assert (set(client.versions), client.failures) == ({live}, [])
+    assert (set(client.answers), client.failures) == ({(live, 1), (None, 1)}, [])
     assert fleet.newest().versions("affine") == [live]
+
+
+def test_a_version_that_turns_bad_while_it_is_watched_never_becomes_stable(
+    fleet: Fleet, replica: LocalReplica, live: int, bad: Path
+) -> None:
+    tiring = publish_untried(fleet.store, bad / "tiring", affine())
+    with pytest.raises(RolloutFailed, match=r"served as affine/labels/canary: .* output 'y' differs in 3 of 3"):
+        rollout("affine", tiring, fleet.name, "labels")
+    assert versions.version(fleet.store, "affine", tiring).state == "rejected"
+    assert fleet.newest().entry("affine") == serving_entry("affine", fleet.base_path("affine"), [live], {})
 
 
 def test_what_breaks_clients_is_rolled_out_for_a_reason_alone_and_there_is_a_way_back(

@@ -32,7 +32,7 @@ def own_prefect(trio: Trio, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def test_a_release_ends_right_though_an_agent_dies_and_comes_back(trio: Trio) -> None:
-    with Client(trio.replicas[0]).hammering() as client:
+    with Client(*trio.replicas).hammering() as client:
         release = trio.release(1)
         await_trial(trio)
         trio.replicas[0].kill("agent")
@@ -43,7 +43,7 @@ def test_a_release_ends_right_though_an_agent_dies_and_comes_back(trio: Trio) ->
 
 
 def test_clients_of_other_replicas_notice_nothing_of_a_model_server_that_dies(trio: Trio) -> None:
-    with Client(trio.replicas[0]).hammering() as client:
+    with Client(trio.replicas[0], trio.replicas[2]).hammering() as client:
         release = trio.release(2)
         await_trial(trio)
         trio.replicas[1].kill("model-server")
@@ -54,7 +54,7 @@ def test_clients_of_other_replicas_notice_nothing_of_a_model_server_that_dies(tr
 
 
 def test_serving_goes_on_while_the_store_is_away_in_the_middle_of_a_release(trio: Trio, weed: LocalStore) -> None:
-    with Client(trio.replicas[0]).hammering() as client:
+    with Client(*trio.replicas).hammering() as client:
         release = trio.release(3)
         await_trial(trio)
         weed.stop()
@@ -70,7 +70,7 @@ def test_a_release_whose_prefect_server_goes_away_says_so_and_has_done_its_work(
     trio: Trio, own_prefect: LocalPrefect
 ) -> None:
     releasing = command(trio, 4, own_prefect, SLIPWAY_PREFECT_DEADLINE="6")
-    with Client(trio.replicas[0]).hammering() as client, releasing as release:
+    with Client(*trio.replicas).hammering() as client, releasing as release:
         await_trial(trio)
         own_prefect.kill()
         _, said = release.communicate(timeout=PATIENCE)
@@ -82,7 +82,7 @@ def test_a_release_whose_prefect_server_goes_away_says_so_and_has_done_its_work(
 
 
 def test_a_prefect_server_that_comes_back_finds_the_release_going_on(trio: Trio, own_prefect: LocalPrefect) -> None:
-    with Client(trio.replicas[0]).hammering() as client, command(trio, 5, own_prefect) as release:
+    with Client(*trio.replicas).hammering() as client, command(trio, 5, own_prefect) as release:
         await_trial(trio)
         own_prefect.kill()
         own_prefect.start()

@@ -46,6 +46,7 @@ def test_a_plan_is_shown_with_memory_and_steps_and_changes_nothing(stack: LocalS
     assert "Tool stable: none → 2" in shown
     assert "Memory is an estimate" in shown
     assert "1. Finish or undo what dead runs left in fleet default." in shown
+    assert "4. Go on asking it for 30 s." in shown
     assert said(stack, "history", "--json") == before
 
 

@@ -16,7 +16,7 @@ SEED = 20261122
 
 def test_whenever_a_release_dies_the_fleet_serves_an_accepted_version_and_nothing_half_done_is_seen(trio: Trio) -> None:
     writes, ended = 0, "killed"
-    with Client(trio.replicas[0]).hammering() as client:
+    with Client(*trio.replicas).hammering() as client:
         while ended == "killed":
             writes += 1
             ended = trio.release(writes, writes=writes).end()
@@ -29,7 +29,7 @@ def test_whenever_a_release_dies_the_fleet_serves_an_accepted_version_and_nothin
 
 def test_a_release_that_dies_at_any_moment_is_mended_by_reconcile_or_by_the_next_release(trio: Trio) -> None:
     moments, died = random.Random(SEED), 0
-    with Client(trio.replicas[1]).hammering() as client:
+    with Client(*trio.replicas).hammering() as client:
         whole = seconds_of_a_release(trio, MOMENTS)
         for number in range(MOMENTS):
             moment = moments.uniform(0, whole)

@@ -1,5 +1,6 @@
 """A version is tried, validated, switched to, and taken back when it is wrong: real flows, store and replica."""
 
+import itertools
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +25,11 @@ from tests.integration.replica import LocalReplica
 pytestmark = pytest.mark.usefixtures("flows")
 
 
+def watch_for(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIPWAY_WATCH", str(seconds))
+    settings.cache_clear()
+
+
 def state(fleet: Fleet, version: int) -> str:
     return versions.version(fleet.store, "affine", version).state
 
@@ -43,8 +49,8 @@ def test_clients_move_from_one_accepted_version_to_the_next_and_no_request_fails
     assert report.passed
     assert {c.protocol for c in report.checks} == {"REST", "gRPC"}
     assert client.failures == []
-    assert client.versions == sorted(client.versions)  # type: ignore[type-var]
-    assert set(client.versions) == {1, 2}
+    assert client.variants == sorted(client.variants)
+    assert set(client.answers) == {(1, 1), (None, 1), (2, 2), (None, 2)}
     assert (state(fleet, 1), state(fleet, 2), names(fleet)) == ("accepted", "accepted", ["affine"])
     assert rollout_under_way(fleet, "affine") is None
 
@@ -60,7 +66,7 @@ def test_a_version_that_answers_otherwise_than_it_was_trained_is_never_met_by_cl
     assert str(failed.value).startswith("affine version 2 was taken back: ")
     assert "output 'y' differs in 3 of 3 values" in str(failed.value)
     assert str(failed.value).endswith("Version 1 serves as before.")
-    assert (set(client.versions), client.failures) == ({1}, [])
+    assert (set(client.answers), client.failures) == ({(1, 1), (None, 1)}, [])
     assert (state(fleet, wrong), names(fleet)) == ("rejected", ["affine"])
     assert rollout_under_way(fleet, "affine") is None
 
@@ -75,13 +81,40 @@ def test_a_first_version_that_is_wrong_leaves_nothing_served(
 
 
 def test_with_labels_stable_moves_and_the_version_before_stays_loaded(
-    fleet: Fleet, replica: LocalReplica, small_models: Path
+    fleet: Fleet, replica: LocalReplica, small_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    watch_for(1, monkeypatch)
     for number in (1, 2):
         publish_affine(fleet.store, small_models, number)
-        rollout("affine", number, fleet.name, "labels")
-    entry = fleet.newest().entry("affine")
+    wrong = publish_affine(fleet.store, small_models, 3, golden=1)
+    rollout("affine", 1, fleet.name, "labels")
+    with Client(replica, label="stable").hammering() as client:
+        rollout("affine", 2, fleet.name, "labels")
+        entry = fleet.newest().entry("affine")
+        with pytest.raises(RolloutFailed, match=r"served as affine/labels/canary: .* Version 2 serves as before"):
+            rollout("affine", wrong, fleet.name, "labels")
     assert entry == serving_entry("affine", fleet.base_path("affine"), [1, 2], {"stable": 2})
+    assert fleet.newest().entry("affine") == entry
+    assert client.variants == sorted(client.variants)
+    assert (client.failures, set(client.answers)) == ([], {(1, 1), (None, 1), (2, 2), (None, 2)})
+
+
+def test_whoever_asks_for_stable_is_served_through_every_rollback_and_rollout(
+    fleet: Fleet, replica: LocalReplica, small_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch_for(0, monkeypatch)
+    for number in (1, 2, 3):
+        publish_affine(fleet.store, small_models, number)
+        rollout("affine", number, fleet.name, "labels")
+    before = fleet.newest().number
+    with Client(replica, label="stable").hammering() as client:
+        assert rollback("affine", fleet=fleet.name).version == 2
+        moved = [fleet.read(number).versions("affine") for number in range(before, fleet.newest().number + 1)]
+        assert rollback("affine", fleet=fleet.name).version == 1
+        rollout("affine", 3, fleet.name)
+    assert moved == [[2, 3]] * 3, "what was loaded stays so, and only labels move"
+    assert fleet.newest().entry("affine") == serving_entry("affine", fleet.base_path("affine"), [3], {"stable": 3})
+    assert (client.failures, [v for v, _ in itertools.groupby(client.variants)]) == ([], [3, 2, 1, 3])
 
 
 def test_rolling_back_serves_the_accepted_version_before_and_skips_rejected_ones(

@@ -43,7 +43,7 @@ def trio_behind(
 def test_releases_through_a_bad_network_end_right_or_fail_clean(trio_behind: Trio, proxy: FaultyProxy) -> None:
     trio = trio_behind
     through = {"SLIPWAY_STORE_PORT": str(proxy.port), "SLIPWAY_CALL_DEADLINE": "2"}
-    with Client(trio.replicas[0]).hammering() as client:
+    with Client(*trio.replicas).hammering() as client:
         for number, share in enumerate(SHARES):
             with proxy.faulty(share):
                 ended = trio.release(number, **through).end(300)

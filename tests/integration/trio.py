@@ -16,6 +16,7 @@ from tasks.errors import SlipwayError
 from tasks.fleet import Fleet
 from tasks.records import Claim
 from tasks.settings import Settings, settings
+from tasks.validate import golden_examples
 from tests.integration.clients import Client
 from tests.integration.local import until
 from tests.integration.models import publish_affine
@@ -93,10 +94,18 @@ class Trio:
         self.require_whole()
 
     def require_served(self, client: Client) -> None:
-        """Every request of this client was answered, and by an accepted version."""
+        """Every request of this client was answered, and as an accepted version does."""
         assert client.failures == []
+        right = {(version, self.promised(version)) for version in self.accepted}
+        right |= {(None, variant) for _, variant in right}  # over REST no version is told
         assert client.versions
-        assert set(client.versions) <= self.accepted
+        assert set(client.answers) <= right
+
+    def promised(self, version: int) -> int:
+        """Which `affine` a version is."""
+        manifest = versions.manifest(self.fleet.store, "affine", version)
+        example = golden_examples(self.fleet.store, manifest)[0]
+        return round(float((example.outputs["y"] - example.inputs["x"] / 2)[0]))
 
     def state(self, version: int) -> str:
         """What rollouts decided about a version."""

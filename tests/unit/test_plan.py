@@ -29,6 +29,12 @@ def test_a_models_first_version_is_a_candidate_too() -> None:
     assert (live.loads, live.unloads) == (("MLP 1",), ("MLP-candidate 1",))
 
 
+def test_a_candidate_takes_the_label_that_clients_ask_for_too() -> None:
+    plan = plan_rollout(serving(5, 6, stable=6), "MLP", 7, "candidate")
+    assert plan.changes[1].relabels == ("MLP stable: 6 → 7",)
+    assert plan.changes[1].unloads == ("MLP 5", "MLP 6", "MLP-candidate 7")
+
+
 def test_with_labels_stable_moves_only_after_canary_was_asked_and_the_version_before_stays_loaded() -> None:
     plan = plan_rollout(serving(5, 6, stable=6), "MLP", 7, "labels")
     assert [s.endpoint for s in plan.stages] == [Endpoint("MLP", "canary"), Endpoint("MLP", "stable")]

@@ -9,7 +9,15 @@ from tasks.errors import RolloutConflict, ServingUnreachable, StoreUnreachable, 
 from tasks.fleet import Fleet
 from tasks.publish import publish_version
 from tasks.records import ReplicaReport, RolloutRecord, Training
-from tasks.rollout import accept_version, apply_stage, begin_rollout, make_plan, rollout_under_way, take_back_version
+from tasks.rollout import (
+    accept_version,
+    apply_stage,
+    begin_rollout,
+    end_rollout,
+    make_plan,
+    rollout_under_way,
+    take_back_version,
+)
 from tasks.settings import Settings
 from tasks.store import Store
 from tests.unit.saved_models import write_saved_model
@@ -100,3 +108,20 @@ def test_a_version_is_not_rejected_for_the_absence_of_a_server(fleet: Fleet, moo
         accept_version(fleet, record)
     take_back_version(fleet, record, ServingUnreachable("No model server answers."))
     assert versions.version(moody, "affine", 1).state == ("retired" if accepted else "published")
+
+
+def test_an_end_whose_answer_is_lost_takes_no_place_from_the_rollout_that_began_since(
+    fleet: Fleet, moody: Moody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = begun(fleet)
+
+    def lose_the_answer(key: str) -> None:
+        Store.delete_once(moody, key)
+        begin_rollout(fleet, "affine", 1, "candidate", "another run")
+        raise StoreUnreachable("The store does not answer.")
+
+    monkeypatch.setattr(moody, "delete_once", lose_the_answer)
+    end_rollout(fleet, record)
+    other = rollout_under_way(fleet, "affine")
+    assert other is not None
+    assert other.run == "another run"

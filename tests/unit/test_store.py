@@ -66,6 +66,17 @@ def test_a_fault_of_the_store_is_tried_again(fake_s3: FakeS3, code: str) -> None
     assert store.get("k") == b"data"
 
 
+def test_a_deletion_that_must_not_be_asked_twice_is_not(fake_s3: FakeS3) -> None:
+    def lose_the_answer(handler: Handler, asked: Asked) -> bool:
+        handler.fail(503, "SlowDown")
+        return True
+
+    fake_s3.fault = lose_the_answer
+    with pytest.raises(StoreUnreachable):
+        fake_s3.store().delete_once("k")
+    assert [asked.method for asked in fake_s3.asked] == ["DELETE"]
+
+
 def test_an_answer_that_breaks_off_is_taken_up_where_it_broke(fake_s3: FakeS3) -> None:
     data = bytes(range(256)) * 20_000
     fake_s3.objects["k"] = data

@@ -1,0 +1,57 @@
+"""Watching a version for a while before clients meet it: it must go on answering as it did at first."""
+
+import itertools
+import logging
+import time
+from collections.abc import Sequence
+
+from tasks import versions
+from tasks.fleet import Fleet
+from tasks.plan import Endpoint
+from tasks.records import ReplicaReport, RolloutRecord, Strategy
+from tasks.settings import settings
+from tasks.step import step, with_fleet
+from tasks.store import Store
+from tasks.validate import golden_examples, validate_version
+
+log = logging.getLogger(__name__)
+
+_PAUSE = 0.5  # seconds between two rounds of questions
+
+
+def watch_time(store: Store, model: str, version: int, strategy: Strategy) -> float:
+    """How long a version is watched before `stable` moves to it, seconds.
+
+    Not at all where it was accepted before, so that going back is as quick as a label moves, or where it is tried under
+    a name that no client knows.
+    """
+    verdict = versions.verdict(store, model, version)
+    proven = verdict is not None and verdict.state == "accepted"
+    return 0.0 if proven or strategy == "candidate" else settings().watch
+
+
+def watch_version(fleet: Fleet, record: RolloutRecord, endpoint: Endpoint, asked: Sequence[ReplicaReport]) -> int:
+    """Ask these replicas for the golden examples again and again, while clients may ask `endpoint` too.
+
+    Returns:
+        How often each replica was asked.
+
+    Raises:
+        ValidationFailed: an answer was wrong, or late.
+        ServingUnreachable: a replica gave no answer, which says nothing of the version.
+    """
+    manifest = versions.manifest(fleet.store, record.model, record.version)
+    examples = golden_examples(fleet.store, manifest)
+    deadline, budget = settings().call_deadline, settings().answer_budget
+    end = time.monotonic() + record.watched
+    for rounds in itertools.count(1):
+        report = validate_version(manifest, examples, None, asked, endpoint, deadline=deadline, budget=budget)
+        report.require_passed()
+        if time.monotonic() >= end:
+            log.info("%s: asked %d times in %g s, all right", endpoint, rounds, record.watched)
+            return rounds
+        time.sleep(min(_PAUSE, max(0.0, end - time.monotonic())))
+    raise AssertionError("counting never ends")
+
+
+watch = step("watch", with_fleet(watch_version), "watch {endpoint} for {record.watched:g} s")
