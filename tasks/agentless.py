@@ -67,9 +67,7 @@ def _converged(fleet: Fleet, newest: FleetConfig, member: _Member) -> ReplicaRep
         if last.config != newest.number or not replica.reached(newest):
             replica.converge(newest, fleet.deadline)
             log.info("%s has reached config %d", last.replica, newest.number)
-        report = replace(
-            last, config=newest.number, models=replica.states(newest.models), error=None, error_config=None, time=now()
-        )
+        report = _well(last, newest, replica)
     except SlipwayError as error:
         # A server that does not answer may do so soon; any other failure is this config's.
         failed = None if isinstance(error, ServingUnreachable) else newest.number
@@ -81,13 +79,19 @@ def _converged(fleet: Fleet, newest: FleetConfig, member: _Member) -> ReplicaRep
 def _looked_at(newest: FleetConfig, member: _Member) -> ReplicaReport:
     last = member.last
     try:
-        models = member.replica.states(newest.models)
         if member.replica.reached(newest):
-            return replace(last, config=newest.number, models=models, error=None, error_config=None, time=now())
+            return _well(last, newest, member.replica)
+        models = member.replica.states(newest.models)
     except SlipwayError as error:
         return replace(last, models={}, error=str(error), time=now())
     # One that was started anew has lost what it was brought to.
     return replace(last, config=max(0, min(last.config, newest.number - 1)), models=models, time=now())
+
+
+def _well(last: ReplicaReport, config: FleetConfig, replica: Replica) -> ReplicaReport:
+    """The report of a server that serves `config`."""
+    models = replica.states(config.models)
+    return ReplicaReport(last.replica, last.rest_url, last.grpc_address, config.number, models)
 
 
 @contextlib.contextmanager

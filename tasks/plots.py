@@ -2,6 +2,7 @@
 
 import io
 import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ _BAR, _BAR_WEAK = "#2b6ca3", "#d9822b"
 _WEAK = 0.9  # share of its class's mean below which a class stands out
 
 
-def confusion_matrix(counts: Array, title: str, classes: tuple[str, ...] = ()) -> bytes:
+def confusion_matrix(counts: Array, title: str, classes: Sequence[str] = ()) -> bytes:
     """The confusion matrix as a picture: how often each true class was taken for which.
 
     A cell's shade is its share of the true class, so that classes of unequal size compare; its number is the count.
@@ -57,18 +58,18 @@ def confusion_matrix(counts: Array, title: str, classes: tuple[str, ...] = ()) -
     return _png(figure)
 
 
-def class_accuracy(counts: Array, title: str, classes: tuple[str, ...] = ()) -> bytes:
+def class_accuracy(right: Sequence[int], totals: Sequence[int], title: str, classes: Sequence[str] = ()) -> bytes:
     """The accuracy of each true class as bars, with the accuracy of all as a line.
 
     Args:
-        counts: whole numbers `[C, C]`, rows the true class, columns the predicted one.
+        right: how many examples of each of the C classes were recognised.
+        totals: how many there are.
         title: what was evaluated: model, version or run.
         classes: names of the C classes; their numbers where empty.
     """
-    names = classes or tuple(map(str, range(len(counts))))
-    of_class, right = counts.sum(axis=1), np.diag(counts)
-    shares = np.diag(_shares(counts))
-    mean = float(right.sum() / max(int(counts.sum()), 1))
+    names = classes or tuple(map(str, range(len(totals))))
+    shares = np.array(right) / np.maximum(totals, 1)
+    mean = sum(right) / max(sum(totals), 1)
     shown = np.sort(np.argsort(shares, kind="stable")[:_MOST_LABELS])
     figure = _figure(7.2, 1.7 + 0.32 * len(shown))
     axes = figure.add_subplot()
@@ -76,7 +77,7 @@ def class_accuracy(counts: Array, title: str, classes: tuple[str, ...] = ()) -> 
     axes.barh(range(len(shown)), shares[shown], color=colors, height=0.66)
     axes.axvline(mean, color=_INK, linewidth=1.0, linestyle=(0, (4, 3)))
     for place, i in enumerate(shown):
-        label = f"{shares[i]:.1%}   {right[i]:,} of {of_class[i]:,}" if of_class[i] else "no example"
+        label = f"{shares[i]:.1%}   {right[i]:,} of {totals[i]:,}" if totals[i] else "no example"
         axes.text(1.015, place, label, va="center", ha="left", fontsize=8.5, color=_INK)
     axes.set_yticks(range(len(shown)), [names[i] for i in shown])
     axes.set_ylim(len(shown) - 0.4, -0.6)

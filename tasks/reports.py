@@ -123,8 +123,19 @@ def validation(report: "ValidationReport") -> str:
                     for a in report.accuracies
                 ],
             ),
+            *_live_classes(report),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def _live_classes(report: "ValidationReport") -> list[str]:
+    """The accuracy of each class as a picture, on the replica where it is lowest."""
+    worst = min((a for a in report.accuracies if a.classes), key=lambda a: a.live, default=None)
+    if worst is None:
+        return []
+    numbers, right, totals = zip(*worst.classes, strict=True)
+    title = f"{report.endpoint}, version {report.version}, on replica {worst.replica}"
+    return [picture(plots.class_accuracy(right, totals, title, [str(n) for n in numbers]), "accuracy of each class")]
 
 
 def plan(found: "Preview") -> str:

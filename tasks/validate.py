@@ -60,6 +60,7 @@ class Accuracy(Record):
     examples: int
     live: float
     trained: float | None  # what the manifest says, None where it says nothing
+    classes: tuple[tuple[int, int, int], ...] = ()  # number of the true class, examples answered right, examples
     error: str | None = None  # why the examples could not all be asked
 
     @property
@@ -387,14 +388,18 @@ def _accuracy(
     held_out: HeldOut,
     manifest: Manifest,
 ) -> Accuracy:
-    trained, right, failed = manifest.training.metrics.get("accuracy"), 0.0, None
+    trained = manifest.training.metrics.get("accuracy")
     try:
-        right = float((held_out_classes(server, target, question, held_out.x) == held_out.y).mean())
+        right = held_out_classes(server, target, question, held_out.x) == held_out.y
     except ServingUnreachable:
         raise
     except SlipwayError as error:
-        failed = str(error)
-    return Accuracy(replica, question.signature, len(held_out.y), right, trained, failed)
+        return Accuracy(replica, question.signature, len(held_out.y), 0.0, trained, error=str(error))
+    numbers, totals = np.unique(held_out.y, return_counts=True)
+    classes = (
+        (int(c), int(right[held_out.y == c].sum()), int(total)) for c, total in zip(numbers, totals, strict=True)
+    )
+    return Accuracy(replica, question.signature, len(held_out.y), float(right.mean()), trained, tuple(classes))
 
 
 validate = step("validate", with_fleet(validate_fleet), "validate {endpoint}")

@@ -12,7 +12,7 @@ from tasks.errors import SlipwayError
 from tasks.serving import ModelServer, Target
 from tests.integration.replica import LocalReplica
 
-_PAUSE = 0.005  # seconds between two questions: more of them would only slow down what they watch
+_PAUSE = 0.02  # seconds between two questions: more of them would only slow down what they watch
 _X = 4.0
 
 

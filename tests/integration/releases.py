@@ -15,7 +15,7 @@ from flows.release import deliver, release_saved_model
 from tasks.build import Build
 from tasks.errors import SlipwayError
 from tasks.golden import GOLDEN
-from tasks.records import Training
+from tasks.records import Strategy, Training
 from tasks.savedmodel import read_signatures
 from tasks.settings import settings
 from tests.integration.forked import context
@@ -26,13 +26,20 @@ class Release:
     """The release of a SavedModel as the next version of `affine`, under way."""
 
     def __init__(
-        self, model: Path, fleet: str, environment: Mapping[str, str], prefect_api: str, *, writes: int | None = None
+        self,
+        model: Path,
+        fleet: str,
+        environment: Mapping[str, str],
+        prefect_api: str,
+        *,
+        strategy: Strategy = "candidate",
+        writes: int | None = None,
     ) -> None:
         """`writes`: dies, as by a power cut, after so many writes to the store, begins with the first; None: lives."""
         self._told, telling = context().Pipe(duplex=False)
         self._process = context().Process(
             target=_release,
-            args=(str(model), fleet, dict(environment), prefect_api, writes, telling),
+            args=(str(model), fleet, dict(environment), prefect_api, strategy, writes, telling),
             daemon=True,  # where a test fails, it ends with the tests
         )
         self._process.start()
@@ -71,15 +78,21 @@ def quick_flows(prefect_api: str | None = None) -> temporary_settings:  # type: 
 
 
 @flow
-def publish_and_roll_out(model: str, saved_model: str, fleet: str) -> None:
+def publish_and_roll_out(model: str, saved_model: str, fleet: str, strategy: Strategy) -> None:
     """A release from its first write on."""
     with tempfile.TemporaryDirectory() as folder:
         directory = prepare_affine(Path(saved_model), Path(folder) / "build", int(Path(saved_model).name))
-        deliver(Build(model, str(directory), read_signatures(directory), GOLDEN, Training()), fleet, "candidate", None)
+        deliver(Build(model, str(directory), read_signatures(directory), GOLDEN, Training()), fleet, strategy, None)
 
 
 def _release(
-    model: str, fleet: str, environment: Mapping[str, str], prefect_api: str, writes: int | None, telling: Connection
+    model: str,
+    fleet: str,
+    environment: Mapping[str, str],
+    prefect_api: str,
+    strategy: Strategy,
+    writes: int | None,
+    telling: Connection,
 ) -> None:
     for name in [name for name in os.environ if name.startswith("SLIPWAY_")]:
         del os.environ[name]
@@ -92,7 +105,7 @@ def _release(
     error = None
     try:
         with quick_flows(prefect_api):
-            release("affine", model, fleet=fleet)
+            release("affine", model, fleet=fleet, strategy=strategy)
     except SlipwayError as failed:
         error = str(failed)
     except BaseException as failed:

@@ -1,10 +1,12 @@
 """A release is killed between any two of its writes, and at random, under three replicas and a client that asks on."""
 
 import random
+from typing import get_args
 
 import pytest
 
 from flows.reconcile import reconcile
+from tasks.records import Strategy
 from tests.integration.clients import Client
 from tests.integration.trio import Trio
 
@@ -12,6 +14,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 MOMENTS = 30
 SEED = 20261122
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 
 def test_whenever_a_release_dies_the_fleet_serves_an_accepted_version_and_nothing_half_done_is_seen(trio: Trio) -> None:
@@ -29,12 +32,14 @@ def test_whenever_a_release_dies_the_fleet_serves_an_accepted_version_and_nothin
 
 def test_a_release_that_dies_at_any_moment_is_mended_by_reconcile_or_by_the_next_release(trio: Trio) -> None:
     moments, died = random.Random(SEED), 0
-    with Client(*trio.replicas).hammering() as client:
+    assert trio.release(0, strategy="labels", SLIPWAY_WATCH="0").end() is None
+    with Client(*trio.replicas, label="stable").hammering() as client:
         whole = seconds_of_a_release(trio, MOMENTS)
         for number in range(MOMENTS):
             moment = moments.uniform(0, whole)
-            told = f"release {number} of seed {SEED}, killed {moment:.2f} s after its start"
-            dying = trio.release(number)
+            strategy = moments.choice(STRATEGIES)
+            told = f"release {number} of seed {SEED} by {strategy}, killed {moment:.2f} s after its start"
+            dying = trio.release(number, strategy=strategy, SLIPWAY_WATCH="0.5")
             dying.kill_after(moment)
             ended = dying.end()
             assert ended in ("killed", None), f"{told}: {ended}"

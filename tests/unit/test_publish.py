@@ -29,7 +29,7 @@ class Watched(Store):
     """A store that tells before each write and listing."""
 
     def __init__(self, store: Store, before: Callable[[str], None]) -> None:
-        super().__init__(store._client, store.bucket, store.endpoint, store.trust)
+        super().__init__(store._client, store._once, store.bucket, store.endpoint, store.trust)
         self.before = before
 
     def create(self, key: str, data: bytes) -> bool:

@@ -111,6 +111,16 @@ def test_a_validation_report_says_what_was_asked_of_whom() -> None:
     assert "What was wrong" not in report
 
 
+def test_the_picture_in_a_validation_report_is_of_the_classes_where_they_are_recognised_least() -> None:
+    better = Accuracy("r1", "classify", 20, 0.95, 0.9, ((0, 10, 10), (7, 9, 10)))
+    worse = Accuracy("r2", "classify", 20, 0.9, 0.9, ((0, 10, 10), (7, 8, 10)))
+    report = reports.validation(ValidationReport("MLP", 7, Endpoint("MLP"), (RIGHT,), (better, worse)))
+    found = re.search(r"!\[accuracy of each class\]\(data:image/png;base64,([A-Za-z0-9+/=]+)\)", report)
+    assert found is not None
+    drawn = plots.class_accuracy((10, 8), (10, 10), "MLP, version 7, on replica r2", ("0", "7"))
+    assert base64.b64decode(found[1]) == drawn
+
+
 def test_a_validation_report_begins_with_what_was_wrong() -> None:
     accuracy = Accuracy("r1", "classify", 1000, 0.5, 0.9375)
     report = reports.validation(ValidationReport("MLP", 7, Endpoint("MLP", "canary"), (RIGHT, WRONG), (accuracy,)))
