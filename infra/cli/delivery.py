@@ -194,14 +194,20 @@ def running_flows() -> Iterator[None]:
     requests_log = logging.getLogger("prefect.client")
     requests_log.setLevel(logging.DEBUG)
     requests_log.addHandler(_First("Encountered retryable exception", console, waiting))
-    # A rollout tells MLflow of its end, and MLflow takes seconds to import: by then replicas load, and this waits.
-    ahead = threading.Timer(_UNTIL_REPLICAS_LOAD, importlib.import_module, ("mlflow",))
+    # What a rollout's reports and its word to MLflow need takes seconds to import: meanwhile replicas load, and it waits.
+    ahead = threading.Timer(_UNTIL_REPLICAS_LOAD, _import, ("matplotlib.figure", "mlflow"))
     ahead.daemon = True
     ahead.start()
     # Each flow that sends heartbeats waits up to a second at its end for the thread that sends them.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
     ahead.cancel()
+
+
+def _import(*names: str) -> None:
+    """Import each of the modules."""
+    for name in names:
+        importlib.import_module(name)
 
 
 class _First(logging.Handler):
