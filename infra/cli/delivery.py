@@ -194,7 +194,7 @@ def running_flows() -> Iterator[None]:
     requests_log = logging.getLogger("prefect.client")
     requests_log.setLevel(logging.DEBUG)
     requests_log.addHandler(_First("Encountered retryable exception", console, waiting))
-    # What a rollout's reports and its word to MLflow need takes seconds to import: meanwhile replicas load, and it waits.
+    # What reports are drawn with, and what speaks to MLflow, take seconds to import: a rollout waits then anyway.
     ahead = threading.Timer(_UNTIL_REPLICAS_LOAD, _import, ("matplotlib.figure", "mlflow"))
     ahead.daemon = True
     ahead.start()
