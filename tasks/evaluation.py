@@ -51,6 +51,17 @@ def evaluate(scores: Array, labels: Array) -> Evaluation:
     )
 
 
+def class_counts(predicted: Array, labels: Array) -> tuple[tuple[int, int, int], ...]:
+    """For each class that occurs: its number, how many of its examples were recognised, and how many there are.
+
+    Args:
+        predicted: int64 `[N]`, any class number.
+        labels: int64 `[N]`, the truth.
+    """
+    right, (numbers, totals) = predicted == labels, np.unique(labels, return_counts=True)
+    return tuple((int(c), int(right[labels == c].sum()), int(n)) for c, n in zip(numbers, totals, strict=True))
+
+
 def class_accuracies(predicted: Array, labels: Array) -> dict[str, float]:
     """`accuracy`, and `accuracy_class_7` for each class that occurs, as `Evaluation.metrics` names them.
 
@@ -58,6 +69,5 @@ def class_accuracies(predicted: Array, labels: Array) -> dict[str, float]:
         predicted: int64 `[N]`, any class number.
         labels: int64 `[N]`, the truth.
     """
-    right = predicted == labels
-    classes = {f"accuracy_class_{number}": float(right[labels == number].mean()) for number in np.unique(labels)}
-    return {"accuracy": float(right.mean()), **classes}
+    classes = {f"accuracy_class_{number}": right / total for number, right, total in class_counts(predicted, labels)}
+    return {"accuracy": float((predicted == labels).mean()), **classes}

@@ -14,12 +14,12 @@ from tasks.data import HeldOut
 from tasks.errors import DeadlineExceeded, NotFound, NotServable, ServingError, ServingUnreachable, SlipwayError
 from tasks.evaluation import class_accuracies
 from tasks.fleet import Fleet
+from tasks.held_out import AccuracyQuestion, accuracy_question, batches, held_out_classes, held_out_examples
 from tasks.plan import live_version
 from tasks.records import Comparison, DatasetRef, Manifest, ReplicaReport
 from tasks.serving import ModelServer, Target
 from tasks.settings import settings
 from tasks.step import step, with_fleet
-from tasks.validate import AccuracyQuestion, accuracy_question, batches, held_out_classes, held_out_examples
 
 log = logging.getLogger(__name__)
 

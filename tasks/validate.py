@@ -12,12 +12,14 @@ from typing import Any, Literal
 import numpy as np
 
 from tasks import artifacts, golden, layout, reports, versions
-from tasks.data import HeldOut, load_held_out
+from tasks.data import HeldOut
 from tasks.errors import Corrupt, ServingUnreachable, SlipwayError, ValidationFailed
+from tasks.evaluation import class_counts
 from tasks.fleet import Fleet
 from tasks.golden import GoldenExample
+from tasks.held_out import AccuracyQuestion, accuracy_question, held_out_classes, held_out_examples
 from tasks.plan import Endpoint
-from tasks.records import DatasetRef, Manifest, Record, ReplicaReport, SignatureSpec
+from tasks.records import Manifest, Record, ReplicaReport, SignatureSpec
 from tasks.serving import Answer, ModelServer, Target
 from tasks.settings import settings
 from tasks.step import step, with_fleet
@@ -33,7 +35,6 @@ PROTOCOLS: tuple[Protocol, ...] = ("REST", "gRPC")
 TOLERANCE = 1e-5  # of values, absolute and relative
 # A digit on the edge between two classes may fall to the other side through a rounding error of another machine.
 ACCURACY_TOLERANCE = 0.005
-_BATCH = 200  # held-out examples in one question
 _LOOKS = 3  # at the speed of a version that seems too slow
 NEVER_SLOW = 0.02  # seconds; below that a busy machine makes more of a difference than a model
 
@@ -222,54 +223,6 @@ def golden_examples(store: Store, manifest: Manifest) -> list[GoldenExample]:
         return golden.read_golden(path)
 
 
-def held_out_examples(store: Store, dataset: DatasetRef | None) -> HeldOut | None:
-    """The examples that training never saw, None for a version that was made elsewhere, without a dataset."""
-    if dataset is None:
-        return None
-    with tempfile.TemporaryDirectory(prefix="slipway-data-") as folder:
-        path = Path(folder) / "held-out.npz"
-        store.download(dataset.held_out, path)
-        return load_held_out(path)
-
-
-@dataclass(frozen=True)
-class AccuracyQuestion:
-    """How to ask a model for the class of an example."""
-
-    signature: str
-    input: str
-    output: str
-    probabilities: bool  # the output is [N, classes] floats, else [N] class numbers
-
-    def classes(self, outputs: Mapping[str, Array]) -> Array:
-        """The class numbers `[N]` in an answer."""
-        answer = outputs[self.output]
-        return answer.argmax(axis=-1) if self.probabilities else answer
-
-
-def accuracy_question(
-    signatures: Mapping[str, SignatureSpec], example_shape: tuple[int, ...]
-) -> AccuracyQuestion | None:
-    """Which signature takes one input of `[N, *example_shape]` floats and gives classes, None where none does.
-
-    An output named `class` of whole numbers comes before one of `[N, classes]` floats.
-    """
-    found = []
-    for name, spec in sorted(signatures.items()):
-        if len(spec.inputs) != 1:
-            continue
-        ((input_name, takes),) = spec.inputs.items()
-        if takes.dtype != "float32" or takes.shape is None or tuple(takes.shape[1:]) != example_shape:
-            continue
-        for output_name, gives in sorted(spec.outputs.items()):
-            rank = None if gives.shape is None else len(gives.shape)
-            if output_name == "class" and gives.dtype.startswith("int") and rank == 1:
-                found.append((0, AccuracyQuestion(name, input_name, output_name, probabilities=False)))
-            elif gives.dtype.startswith("float") and rank == 2:
-                found.append((1, AccuracyQuestion(name, input_name, output_name, probabilities=True)))
-    return min(found, key=lambda f: f[0])[1] if found else None
-
-
 def _asker(server: ModelServer, protocol: Protocol, target: Target, signature: str, spec: SignatureSpec) -> Ask:
     if protocol == "REST":
         return lambda inputs: server.predict_rest(target, signature, inputs, spec)
@@ -364,22 +317,6 @@ def _asked(examples: Sequence[GoldenExample], ask: Ask, version: int) -> tuple[f
     return statistics.median(times) if times else 0.0, wrong
 
 
-def held_out_classes(
-    server: ModelServer, target: Target, question: AccuracyQuestion, x: Array
-) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The class int64 `[N]` that the live server answers for each example of `x` `[N, …]`."""
-    found = [
-        question.classes(server.predict_grpc(target, question.signature, {question.input: part}).outputs)
-        for part in batches(x)
-    ]
-    return np.concatenate(found).astype(np.int64)
-
-
-def batches(x: Array) -> list[Array]:
-    """`x` `[N, …]` in parts that are small enough for one question."""
-    return [x[start : start + _BATCH] for start in range(0, len(x), _BATCH)]
-
-
 def _accuracy(
     server: ModelServer,
     target: Target,
@@ -390,16 +327,13 @@ def _accuracy(
 ) -> Accuracy:
     trained = manifest.training.metrics.get("accuracy")
     try:
-        right = held_out_classes(server, target, question, held_out.x) == held_out.y
+        found = held_out_classes(server, target, question, held_out.x)
     except ServingUnreachable:
         raise
     except SlipwayError as error:
         return Accuracy(replica, question.signature, len(held_out.y), 0.0, trained, error=str(error))
-    numbers, totals = np.unique(held_out.y, return_counts=True)
-    classes = (
-        (int(c), int(right[held_out.y == c].sum()), int(total)) for c, total in zip(numbers, totals, strict=True)
-    )
-    return Accuracy(replica, question.signature, len(held_out.y), float(right.mean()), trained, tuple(classes))
+    share = float((found == held_out.y).mean())
+    return Accuracy(replica, question.signature, len(held_out.y), share, trained, class_counts(found, held_out.y))
 
 
 validate = step("validate", with_fleet(validate_fleet), "validate {endpoint}")

@@ -199,9 +199,11 @@ def running_flows() -> Iterator[None]:
     ahead.daemon = True
     ahead.start()
     # Each flow that sends heartbeats waits up to a second at its end for the thread that sends them.
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        yield
-    ahead.cancel()
+    try:
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            yield
+    finally:
+        ahead.cancel()
 
 
 def _import(*names: str) -> None:
