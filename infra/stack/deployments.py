@@ -13,29 +13,27 @@ from infra.stack.programs import PYTHON, flow_environment
 from tasks.errors import StackError
 from tasks.settings import Settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]  # the folder of Slipway's packages: the repository, or site-packages
+DECLARATION = Path(__file__).with_name("prefect.yaml")  # a link to the repository's; in the wheel, a file
 _SECONDS = 180.0
 _PATIENCE = 20.0  # seconds that the server may take to list what it was given
 
 
-def deploy(settings: Settings, say: Callable[[str], None], root: Path = ROOT) -> bool:
-    """Deploy what `root`/prefect.yaml declares if it, or a flow, changed or is not there; whether that was needed.
+def deploy(settings: Settings, say: Callable[[str], None]) -> bool:
+    """Deploy what prefect.yaml declares if it, or a flow, changed or is not there; whether that was needed.
 
     Raises:
         StackError: Prefect did not take it; its own words are in the message.
     """
-    declaration = root / "prefect.yaml"
-    if not declaration.exists():
-        return False
     mark = settings.home / "prefect" / "deployed"
     # The fleet is what flows and their forms take where nothing else is said.
-    digest = f"{fingerprint([declaration, *sorted((root / 'flows').rglob('*.py'))])} {settings.fleet}"
-    if mark.exists() and mark.read_text() == digest and declared(declaration) <= deployed(settings.prefect_api):
+    digest = f"{fingerprint([DECLARATION, *sorted((ROOT / 'flows').rglob('*.py'))])} {settings.fleet}"
+    if mark.exists() and mark.read_text() == digest and declared(DECLARATION) <= deployed(settings.prefect_api):
         return False
     say("Deploying the flows")
     done = subprocess.run(
-        [PYTHON, "-m", "prefect", "--no-prompt", "deploy", "--all"],
-        cwd=root,
+        [PYTHON, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(DECLARATION)],
+        cwd=ROOT,
         env=os.environ | flow_environment(settings),
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -45,10 +43,10 @@ def deploy(settings: Settings, say: Callable[[str], None], root: Path = ROOT) ->
     )
     log = settings.home / "logs" / "deploy.log"
     log.write_text(done.stdout + done.stderr)
-    missing = _missing(declaration, settings.prefect_api) if done.returncode == 0 else set()
+    missing = _missing(DECLARATION, settings.prefect_api) if done.returncode == 0 else set()
     if done.returncode != 0 or missing:
         raise StackError(
-            f"The flows in {declaration} could not be deployed{f' (missing: {sorted(missing)})' if missing else ''}: "
+            f"The flows in {DECLARATION} could not be deployed{f' (missing: {sorted(missing)})' if missing else ''}: "
             f"{last_lines(log, 1).strip()} All that Prefect said is in {log.absolute()}."
         )
     mark.write_text(digest)

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from infra.stack.deployments import declared, deploy, deployed, fingerprint
-from tasks.settings import Settings
+from infra.stack.deployments import DECLARATION, ROOT, declared, deployed, fingerprint
 
 NOBODY = "http://127.0.0.1:9/api"
 
@@ -16,8 +15,8 @@ def test_the_declared_deployments_are_named(tmp_path: Path) -> None:
     assert declared(declaration) == set()
 
 
-def test_without_a_declaration_there_is_nothing_to_deploy(tmp_path: Path) -> None:
-    assert not deploy(Settings(home=tmp_path), print, root=tmp_path)
+def test_what_is_deployed_is_the_prefect_yaml_at_the_top_of_the_repository() -> None:
+    assert DECLARATION.samefile(ROOT / "prefect.yaml")
 
 
 def test_a_server_that_does_not_answer_has_no_deployments() -> None:
