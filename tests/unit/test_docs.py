@@ -1,5 +1,8 @@
 """What can be set, run or deployed is documented."""
 
+import re
+import tomllib
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -36,3 +39,20 @@ def test_every_deployment_is_in_the_readme(name: str) -> None:
 @pytest.mark.parametrize("target", ["demo", "test", "lint", "up", "down", "status", "logs", "bench"])
 def test_every_make_target_is_in_the_readme(target: str) -> None:
     assert f"make {target}" in README
+
+
+def test_the_version_is_the_newest_that_the_changelog_dates() -> None:
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    version, day = headings[1].split(" - ")
+    assert version == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert date.fromisoformat(day)
+
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
