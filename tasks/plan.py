@@ -9,18 +9,22 @@ from tasks.layout import candidate_name
 from tasks.protos import ModelConfig
 from tasks.records import Record, Strategy
 
-STABLE, CANARY = "stable", "canary"
+STABLE = "stable"  # the label of the version that clients meet, where they ask for one
+ABOUT_ROUTES = "Over gRPC the same model, label and version answer in the same way."
 ABOUT_MEMORY = "Memory is an estimate: the files of all copies held at once, without what a server needs beside them."
 
 
 @dataclass(frozen=True)
 class Endpoint(Record):
-    """Where clients ask: a model's name, and a label where one is in use."""
+    """Where clients ask: a model's name, and a label or a version's number where one is asked for."""
 
     model: str
     label: str | None = None
+    version: int | None = None
 
     def __str__(self) -> str:
+        if self.version is not None:
+            return f"{self.model}/versions/{self.version}"
         return f"{self.model}/labels/{self.label}" if self.label else self.model
 
 
@@ -54,6 +58,14 @@ class Change(Record):
 
 
 @dataclass(frozen=True)
+class Route(Record):
+    """Which version answers at one place that clients can ask: now, and after each stage."""
+
+    endpoint: Endpoint
+    answers: tuple[int | None, ...]  # None: an error
+
+
+@dataclass(frozen=True)
 class Plan(Record):
     """A rollout, decided."""
 
@@ -63,6 +75,7 @@ class Plan(Record):
     config: int  # number of the fleet config that it starts from
     stages: tuple[Stage, ...]
     changes: tuple[Change, ...]
+    routes: tuple[Route, ...]
 
 
 @dataclass(frozen=True)
@@ -99,15 +112,20 @@ class ReplicaPlan(Record):
 def plan_rollout(current: FleetConfig, model: str, version: int, strategy: Strategy) -> Plan:
     """The plan that brings a fleet from `current` to `version` of `model`.
 
-    `candidate`: the version is served under a name of its own, asked there, and then takes the model's name, with the
-    label `stable` where clients ask for that.
-    `labels`: it is loaded beside the version that bears `stable`, asked under `canary`, and then bears `stable`; the
-    version before stays loaded.
+    A model server answers who names neither a version nor a label with the highest version that it has loaded
+    (TensorFlow Serving's server_core.cc). So under the model's own name nothing is ever
+    loaded above the version that clients shall meet: what is on trial is served under a name of its own, and a version
+    that was gone back from is unloaded.
+
+    `candidate`: after its trial the version takes the model's name, with the label `stable` where clients ask for that.
+    `labels`: the label `stable` moves to it, and the version before stays loaded if it is a lower one. Going back to
+    that one needs no trial under another name, for it is asked by its number where it is.
     """
-    stages = (_candidate_stages if strategy == "candidate" else _label_stages)(current, model, version)
-    states = _states(stages, servings(current))
+    now = servings(current)
+    stages = _stages(now, model, version, strategy)
+    states = _states(stages, now)
     changes = tuple(map(_change, stages, states, states[1:]))
-    return Plan(model, version, strategy, current.number, stages, changes)
+    return Plan(model, version, strategy, current.number, stages, changes, _routes(states, model))
 
 
 def plan_replica(
@@ -132,6 +150,16 @@ def plan_replica(
     )
 
 
+def routes_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
+    """Who meets which version, now and after each stage: a header, and a row for each URL."""
+    header = ["asked at", "now", *(f"stage {stage.name}" for stage in plan.stages)]
+    rows = [
+        [f"/v1/models/{route.endpoint}", *("none" if v is None else str(v) for v in route.answers)]
+        for route in plan.routes
+    ]
+    return header, rows
+
+
 def stage_entries(stage: Stage, base_path: str) -> dict[str, ModelConfig | None]:
     """The entries of a fleet's config that a stage puts in place."""
     return {
@@ -147,10 +175,14 @@ def servings(config: FleetConfig) -> dict[str, Serving]:
     }
 
 
+def labels_of(labels: Mapping[str, int], version: int) -> list[str]:
+    """The labels that a version bears, sorted."""
+    return sorted(label for label, labelled in labels.items() if labelled == version)
+
+
 def live_version(config: FleetConfig, model: str) -> int | None:
     """The version that clients of `model` meet: the one labelled `stable`, else the highest; None where none serves."""
-    found = servings(config).get(model)
-    return found.labels.get(STABLE, max(found.versions, default=None)) if found else None
+    return _live(servings(config).get(model))
 
 
 def serving_strategy(config: FleetConfig, model: str) -> Strategy:
@@ -159,23 +191,73 @@ def serving_strategy(config: FleetConfig, model: str) -> Strategy:
     return "labels" if found is not None and STABLE in found.labels else "candidate"
 
 
-def _candidate_stages(current: FleetConfig, model: str, version: int) -> tuple[Stage, ...]:
-    candidate = candidate_name(model)
-    labels = {STABLE: version} if serving_strategy(current, model) == "labels" else {}
+def entry_to_restore(config: FleetConfig, model: str) -> ModelConfig | None:
+    """What `config` says of `model`, without what is loaded above the live version.
+
+    Configs that were written before version 0.1 may have such versions: on trial, or gone back from.
+    """
+    entry, serving = config.entry(model), servings(config).get(model)
+    live = _live(serving)
+    if entry is None or serving is None or live is None or max(serving.versions) <= live:
+        return entry
+    labels = {label: version for label, version in serving.labels.items() if version <= live}
+    return serving_entry(model, entry.base_path, [v for v in serving.versions if v <= live], labels)
+
+
+def _stages(now: Mapping[str, Serving], model: str, version: int, strategy: Strategy) -> tuple[Stage, Stage]:
+    """A stage in which the version is on trial, and one in which it is live."""
+    before, candidate = now.get(model), candidate_name(model)
+    live, loaded = _live(before), sorted(before.versions) if before is not None else []
+    labelled = strategy == "labels" or (before is not None and STABLE in before.labels)
+    not_above = [v for v in loaded if live is not None and v <= live]
+    lower = [v for v in not_above if v < version][-1:] if strategy == "labels" else []
+    after = Serving(model, (*lower, version), {STABLE: version} if labelled else {})
+
+    # What the model's name has loaded is asked there, unless clients could meet it by accident.
+    in_place = version in not_above
+    trial = [] if in_place else [Serving(candidate, (version,), {})]
+    # What is neither live nor kept makes room for the version on trial.
+    kept = [v for v in not_above if v == live or v in after.versions]
+    if before is not None and kept != loaded:
+        labels = {label: v for label, v in before.labels.items() if v in kept}
+        trial.insert(0, Serving(model, tuple(kept), labels))
     return (
-        Stage("candidate", (Serving(candidate, (version,), {}),), Endpoint(candidate)),
-        Stage("live", (Serving(model, (version,), labels), Serving(candidate, (), {})), Endpoint(model)),
+        Stage("candidate", tuple(trial), Endpoint(model, version=version) if in_place else Endpoint(candidate)),
+        Stage("live", (after, Serving(candidate, (), {})), Endpoint(model, STABLE if labelled else None)),
     )
 
 
-def _label_stages(current: FleetConfig, model: str, version: int) -> tuple[Stage, ...]:
-    stable = live_version(current, model)
-    loaded = tuple(sorted({v for v in (stable, version) if v is not None}))
-    labels = {STABLE: stable} if stable is not None else {}
-    return (
-        Stage(CANARY, (Serving(model, loaded, {**labels, CANARY: version}),), Endpoint(model, CANARY)),
-        Stage(STABLE, (Serving(model, loaded, {STABLE: version}),), Endpoint(model, STABLE)),
-    )
+def _live(serving: Serving | None) -> int | None:
+    return serving.labels.get(STABLE, max(serving.versions, default=None)) if serving is not None else None
+
+
+def _routes(states: Sequence[Mapping[str, Serving]], model: str) -> tuple[Route, ...]:
+    """Every place where a version of `model` can be asked, before the first stage or after one."""
+    asked = {
+        endpoint: None
+        for name in (model, candidate_name(model))
+        for state in states
+        if name in state and state[name].versions
+        for endpoint in (
+            Endpoint(name),
+            *(Endpoint(name, label) for label in sorted(state[name].labels)),
+            *(Endpoint(name, version=version) for version in state[name].versions),
+        )
+    }
+    order = sorted(asked, key=lambda e: (e.model, e.version or 0, e.label or ""))
+    return tuple(Route(endpoint, tuple(_answering(state, endpoint) for state in states)) for endpoint in order)
+
+
+def _answering(state: Mapping[str, Serving], endpoint: Endpoint) -> int | None:
+    """The version that answers at `endpoint`, by TensorFlow Serving's rules; None where none does."""
+    serving = state.get(endpoint.model)
+    if serving is None:
+        return None
+    if endpoint.version is not None:
+        return endpoint.version if endpoint.version in serving.versions else None
+    if endpoint.label is not None:
+        return serving.labels.get(endpoint.label)
+    return max(serving.versions, default=None)
 
 
 def _states(stages: Sequence[Stage], current: Mapping[str, Serving]) -> list[Mapping[str, Serving]]:

@@ -60,9 +60,12 @@ def steps(plan: Plan, fleet: str, live: int | None, manifest: Manifest, watched:
     signatures = f"{len(manifest.signatures)} signature{'s' * (len(manifest.signatures) != 1)}"
     accuracy = ", and its accuracy on the held-out examples" if manifest.training.dataset else ""
     back = f"version {live} serves again" if live is not None else f"no version of {plan.model} is served"
+    in_place = trial.endpoint.version is not None
     return (
         f"Finish or undo what dead runs left in fleet {fleet}.",
-        f"Serve version {plan.version} as {trial.endpoint}, and wait until every live replica does.",
+        f"Find version {plan.version} loaded as {trial.endpoint} on every live replica."
+        if in_place
+        else f"Serve version {plan.version} as {trial.endpoint}, and wait until every live replica does.",
         f"Ask {trial.endpoint} on each replica: {signatures} over REST and gRPC{accuracy}.",
         *([f"Go on asking it for {watched:g} s."] if watched else []),
         f"Accept version {plan.version}.",

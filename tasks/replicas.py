@@ -2,19 +2,22 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
 from tasks import agentless, layout
-from tasks.errors import DeadlineExceeded, RolloutFailed
+from tasks.errors import DeadlineExceeded, NotFound, RolloutFailed
 from tasks.fleet import Fleet, FleetConfig
+from tasks.plan import labels_of, servings
 from tasks.records import Record, ReplicaReport, now
 
 # A replica reports every five seconds; one that has been silent for this long is not waited for.
 LEASE = timedelta(seconds=30)
 _POLL = 0.2  # seconds between two looks at the reports
+
+Labels = Mapping[str, Mapping[str, int]]  # by model, and then by label: a version's number
 
 
 def reports(fleet: Fleet) -> list[ReplicaReport]:
@@ -41,27 +44,43 @@ class ReplicaState(Record):
     report: ReplicaReport
     state: Literal["ready", "behind", "failing", "silent"]
     silent: float  # seconds since it reported
+    labels: Labels  # those of the config that it has reached
 
     @property
     def serves(self) -> str:
-        """What it serves, in one line."""
-        found = [(name, s) for name, states in self.report.models.items() for s in states]
-        return ", ".join(f"{name} {s.version}" for name, s in found if s.state == "AVAILABLE") or "nothing"
+        """What it serves, in one line, each version with its labels."""
+        found = [
+            (name, s.version) for name, states in self.report.models.items() for s in states if s.state == "AVAILABLE"
+        ]
+        return ", ".join(f"{name} {version}{self._labels(name, version)}" for name, version in found) or "nothing"
+
+    def _labels(self, name: str, version: int) -> str:
+        found = labels_of(self.labels.get(name, {}), version)
+        return f" ({', '.join(found)})" if found else ""
 
 
 def states(fleet: Fleet) -> list[ReplicaState]:
     """All replicas that ever reported, sorted by name, each with how it stands to the fleet's newest config."""
     newest, found = fleet.newest().number, reports(fleet)
-    return [judge(report, newest, now()) for report in found]
+    labels = {number: _labels(fleet, number) for number in {report.config for report in found}}
+    return [judge(report, newest, now(), labels[report.config]) for report in found]
 
 
-def judge(report: ReplicaReport, newest: int, time: datetime) -> ReplicaState:
-    """How a replica stands at `time` to the newest config."""
+def judge(report: ReplicaReport, newest: int, time: datetime, labels: Labels) -> ReplicaState:
+    """How a replica stands at `time` to the newest config; `labels` are those of the config that it has reached."""
     silent = time - report.time
     if silent > LEASE:
-        return ReplicaState(report, "silent", silent.total_seconds())
+        return ReplicaState(report, "silent", silent.total_seconds(), labels)
     state: Literal["ready", "behind", "failing"] = "ready" if report.config >= newest else "behind"
-    return ReplicaState(report, "failing" if report.error else state, silent.total_seconds())
+    return ReplicaState(report, "failing" if report.error else state, silent.total_seconds(), labels)
+
+
+def _labels(fleet: Fleet, number: int) -> Labels:
+    """The labels of a config; none where a replica reports a number that the fleet never had."""
+    try:
+        return {name: serving.labels for name, serving in servings(fleet.read(number)).items()}
+    except NotFound:
+        return {}
 
 
 def await_config(fleet: Fleet, config: FleetConfig, model: str) -> list[ReplicaReport]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tasks import plots
 from tasks.evaluation import Evaluation
-from tasks.plan import ABOUT_MEMORY
+from tasks.plan import ABOUT_MEMORY, ABOUT_ROUTES, routes_table
 from tasks.records import Comparison, Training
 
 if TYPE_CHECKING:
@@ -161,8 +161,10 @@ def plan(found: "Preview") -> str:
         for change, memory in zip(replica.changes, replica.memory, strict=True)
     ]
     head = ("stage", "replica", "loads", "unloads", "moves labels", "memory at its peak")
+    asked, routes = routes_table(mine)
     steps = "\n".join(f"{number}. {text(line)}" for number, line in enumerate(found.steps, 1))
-    return "\n\n".join([*parts, table(head, rows), ABOUT_MEMORY, "## Steps", steps]) + "\n"
+    meets = ("## Who meets which version", table(asked, [list(map(text, row)) for row in routes]), ABOUT_ROUTES)
+    return "\n\n".join([*parts, table(head, rows), ABOUT_MEMORY, *meets, "## Steps", steps]) + "\n"
 
 
 def replicas(fleet: str, newest: int, found: Iterable["ReplicaState"]) -> str:

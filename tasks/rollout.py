@@ -21,7 +21,7 @@ from tasks.errors import (
 )
 from tasks.fleet import Fleet, FleetConfig
 from tasks.layout import candidate_name
-from tasks.plan import Plan, Stage, live_version, plan_rollout, stage_entries
+from tasks.plan import Plan, Stage, entry_to_restore, live_version, plan_rollout, stage_entries
 from tasks.processes import is_gone, this_process
 from tasks.records import Manifest, RolloutRecord, Strategy, Verdict, VerdictState, now
 from tasks.step import step, with_fleet
@@ -134,8 +134,7 @@ def apply_stage(fleet: Fleet, record: RolloutRecord, stage: Stage) -> FleetConfi
 def restore_previous(fleet: Fleet, record: RolloutRecord) -> FleetConfig:
     """Ask the fleet for what it served of this model before the rollout; other models' entries stay as they are now."""
     before = fleet.read(record.previous_config or 0)
-    candidate = candidate_name(record.model)
-    entries = {record.model: before.entry(record.model), candidate: None}
+    entries = {record.model: entry_to_restore(before, record.model), candidate_name(record.model): None}
     note = f"run {record.run}: back from {record.model} {record.version}"
     return fleet.change(entries, note, still_mine=lambda: _require_ours(fleet, record), always=True)
 

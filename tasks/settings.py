@@ -131,7 +131,7 @@ class Settings(BaseSettings):
     )
 
     watch: Annotated[float, Field(ge=0)] = Field(
-        30.0, description="How long a version is watched under the label canary before stable moves to it, seconds."
+        30.0, description="How long strategy labels watches a version on trial before stable moves to it, seconds."
     )
 
     fleet: str = Field("default", description="Fleet that releases go to.")

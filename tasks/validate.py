@@ -148,7 +148,7 @@ def validate_version(
     question = accuracy_question(manifest.signatures, held_out.x.shape[1:]) if held_out else None
     for replica in asked:
         with ModelServer(replica.grpc_address, replica.rest_url, deadline) as server:
-            target = Target(endpoint.model, label=endpoint.label)
+            target = Target(endpoint.model, endpoint.version, endpoint.label)
             for name, spec in sorted(manifest.signatures.items()):
                 mine = [e for e in examples if e.signature == name]
                 if not mine:

@@ -1,4 +1,4 @@
-"""Watching a version for a while before clients meet it: it must go on answering as it did at first."""
+"""Watching a version on trial for a while: it must go on answering as it did at first."""
 
 import logging
 import time
@@ -21,8 +21,7 @@ _PAUSE = 0.5  # seconds between two rounds of questions
 def watch_time(store: Store, model: str, version: int, strategy: Strategy) -> float:
     """How long a version is watched before `stable` moves to it, seconds.
 
-    Not at all where it was accepted before, so that going back is as quick as a label moves, or where it is tried under
-    a name that no client knows.
+    Not at all by strategy `candidate`, or where it was accepted before, so that going back is quick.
     """
     verdict = versions.verdict(store, model, version)
     proven = verdict is not None and verdict.state == "accepted"

@@ -26,7 +26,7 @@ Fleet = Annotated[str | None, typer.Option("--fleet", help="Fleet to deliver to;
 StrategyOption = Annotated[
     Strategy,
     typer.Option(
-        "--strategy", help="candidate: tried under another name; labels: under the label canary, then stable."
+        "--strategy", help="labels: watched on trial, then the label stable moves; candidate: the name alone does."
     ),
 ]
 

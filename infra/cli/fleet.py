@@ -36,7 +36,7 @@ def plan(
 
 
 def _print_plan(found: "Preview") -> None:
-    from tasks.plan import ABOUT_MEMORY
+    from tasks.plan import ABOUT_MEMORY, ABOUT_ROUTES, routes_table
 
     serves = f"version {found.live} serves" if found.live is not None else "no version serves"
     mine = found.plan
@@ -59,6 +59,10 @@ def _print_plan(found: "Preview") -> None:
             ],
         )
         print()
+    header, routes = routes_table(mine)
+    print_table([word.upper() for word in header], routes)
+    print(f"{ABOUT_ROUTES}\n")
+    if found.replicas:
         for replica in found.replicas:
             beside = f"; not counted: {', '.join(replica.uncounted)}" if replica.uncounted else ""
             print(f"{replica.replica} downloads {_size(replica.downloads)} first{beside}.")
@@ -102,7 +106,7 @@ def replicas(fleet: FleetName = None, as_json: Json = False) -> None:
     found = states(ConnectedFleet.connect(settings(), fleet))
     alive = [s for s in found if s.state != "silent"]
     if as_json:
-        print_json([{"state": s.state, "silent": s.silent, "report": s.report} for s in found])
+        print_json([{"state": s.state, "silent": s.silent, "labels": s.labels, "report": s.report} for s in found])
     elif not found:
         print(f"Fleet {fleet or settings().fleet} has no replica that ever reported: `make up` starts one here.")
     else:

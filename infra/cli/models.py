@@ -20,24 +20,46 @@ def versions(model: Model, as_json: Json = False) -> None:
     """List the published versions of a model: what rollouts decided about them, and which is served."""
     from tasks import layout
     from tasks.fleet import Fleet
+    from tasks.layout import candidate_name
+    from tasks.plan import labels_of, live_version, servings
     from tasks.versions import published, version
 
     fleet = Fleet.connect(settings())
     layout.model_name(model)
-    served = fleet.newest().versions(model)
+    config = fleet.newest()
+    live, mine, trial = live_version(config, model), servings(config).get(model), config.versions(candidate_name(model))
+    loaded, labels = (mine.versions, mine.labels) if mine is not None else ((), {})
     found = [version(fleet.store, model, number) for number in published(fleet.store, model)]
     if as_json:
-        print_json([{"manifest": v.manifest, "state": v.state, "served": v.manifest.version in served} for v in found])
+        print_json(
+            [
+                {
+                    "manifest": v.manifest,
+                    "state": v.state,
+                    "served": v.manifest.version in loaded,
+                    "live": v.manifest.version == live,
+                    "labels": labels_of(labels, v.manifest.version),
+                }
+                for v in found
+            ]
+        )
         return
+
+    def served(number: int) -> str:
+        if number == live:
+            return "live"
+        return "loaded" if number in loaded else "on trial" if number in trial else ""
+
     if not found:
         raise InvalidInput(f"Model {model!r} has no published version: `slipway release {model}` makes one.")
     print_table(
-        ["VERSION", "STATE", "SERVED", "CREATED (UTC)", "ACCURACY", "SIZE", "REASON"],
+        ["VERSION", "STATE", "SERVED", "LABELS", "CREATED (UTC)", "ACCURACY", "SIZE", "REASON"],
         [
             (
                 v.manifest.version,
                 v.state,
-                "yes" if v.manifest.version in served else "",
+                served(v.manifest.version),
+                ", ".join(labels_of(labels, v.manifest.version)),
                 f"{v.manifest.created:%Y-%m-%d %H:%M:%S}",
                 _figure(v.manifest.training.metrics.get("accuracy")),
                 f"{sum(f.size for f in v.manifest.files) / 1e6:.1f} MB",

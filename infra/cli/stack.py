@@ -36,6 +36,7 @@ def down() -> None:
 def status(as_json: Json = False) -> None:
     """Show the stack's programs and what its replica serves; exit code 1 unless all is ready."""
     from infra.stack.status import stack_status
+    from tasks.plan import labels_of
 
     found = stack_status(settings())
     if as_json:
@@ -49,9 +50,15 @@ def status(as_json: Json = False) -> None:
     if found.models:
         print()
         print_table(
-            ["MODEL", "VERSION", "STATE", "ERROR"],
+            ["MODEL", "VERSION", "LABELS", "STATE", "ERROR"],
             [
-                (model, s.version, s.state, s.message if s.code != "OK" else "")
+                (
+                    model,
+                    s.version,
+                    ", ".join(labels_of(found.labels.get(model, {}), s.version)),
+                    s.state,
+                    s.message if s.code != "OK" else "",
+                )
                 for model, states in found.models.items()
                 for s in states
             ],

@@ -1,5 +1,6 @@
 """What the local stack is doing: its programs, and the versions that its replica serves."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from infra.stack import probes, processes
@@ -35,6 +36,7 @@ class StackStatus:
     up: bool  # everything is ready
     programs: tuple[ProgramStatus, ...]
     models: dict[str, tuple[VersionState, ...]]
+    labels: dict[str, dict[str, int]]  # by model, and then by label: a version's number
     memory: int  # bytes, the supervisor included
     outdated: bool  # the settings are not those that the running stack was started with
 
@@ -51,12 +53,14 @@ def stack_status(settings: Settings) -> StackStatus:
     except StackError:
         supervisor_pid, states = 0, {}
     found = tuple(program_status(p, states.get(p.name), supervisor) for p in wanted)
+    labels = configured_labels(settings)
     serving = any(p.name == "model-server" and p.state == "ready" for p in found)
     return StackStatus(
         home=str(settings.home.absolute()),
         up=all(p.state == "ready" for p in found),
         programs=found,
-        models=served(settings) if serving else {},
+        models=served(settings, labels) if serving else {},
+        labels=labels,
         memory=sum(p.memory or 0 for p in found) + (processes.memory(supervisor_pid, False) if supervisor_pid else 0),
         outdated=bool(supervisor_pid) and supervisor.configured() != supervisor.rendered(wanted),
     )
@@ -87,10 +91,10 @@ def _word(state: ProcessState, ready: bool) -> str:
     return "restarting" if state.ended else state.state.lower()
 
 
-def served(settings: Settings) -> dict[str, tuple[VersionState, ...]]:
-    """The states of each model that this replica's config names, as its model server tells them."""
+def served(settings: Settings, models: Iterable[str]) -> dict[str, tuple[VersionState, ...]]:
+    """The states of each of these models, as this replica's model server tells them."""
     found = {}
-    for name in configured_models(settings):
+    for name in models:
         answer = probes.get_json(f"http://{settings.host}:{settings.rest_port}/v1/models/{name}")
         found[name] = tuple(
             VersionState(
@@ -104,8 +108,8 @@ def served(settings: Settings) -> dict[str, tuple[VersionState, ...]]:
     return found
 
 
-def configured_models(settings: Settings) -> list[str]:
-    """Names of the models in the config that this replica's model server starts from."""
+def configured_labels(settings: Settings) -> dict[str, dict[str, int]]:
+    """The models in the config that this replica's model server starts from, sorted, each with its labels."""
     from google.protobuf import text_format
 
     from tasks.protos import ModelServerConfig
@@ -113,5 +117,8 @@ def configured_models(settings: Settings) -> list[str]:
     try:
         config = text_format.Parse(settings.replica_config.read_text(), ModelServerConfig())
     except (OSError, text_format.ParseError):
-        return []
-    return sorted(entry.name for entry in config.model_config_list.config)
+        return {}
+    return {
+        entry.name: dict(entry.version_labels)
+        for entry in sorted(config.model_config_list.config, key=lambda e: e.name)
+    }

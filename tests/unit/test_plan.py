@@ -1,7 +1,25 @@
 """A rollout is decided before anything is done."""
 
+from collections.abc import Mapping
+from itertools import combinations
+from typing import get_args
+
+import pytest
+
 from tasks.fleet import FleetConfig, serving_entry, with_entries
-from tasks.plan import Copy, Endpoint, ReplicaPlan, Source, live_version, plan_replica, plan_rollout, stage_entries
+from tasks.plan import (
+    Copy,
+    Endpoint,
+    ReplicaPlan,
+    Serving,
+    Source,
+    entry_to_restore,
+    live_version,
+    plan_replica,
+    plan_rollout,
+    servings,
+    stage_entries,
+)
 from tasks.protos import ModelConfig, ModelServerConfig
 from tasks.records import Strategy
 
@@ -30,29 +48,88 @@ def test_a_models_first_version_is_a_candidate_too() -> None:
 
 
 def test_a_candidate_takes_the_label_that_clients_ask_for_too() -> None:
-    plan = plan_rollout(serving(5, 6, stable=6), "MLP", 7, "candidate")
-    assert plan.changes[1].relabels == ("MLP stable: 6 → 7",)
-    assert plan.changes[1].unloads == ("MLP 5", "MLP 6", "MLP-candidate 7")
+    trial, live = plan_rollout(serving(5, 6, stable=6), "MLP", 7, "candidate").changes
+    assert (trial.loads, trial.unloads, trial.relabels) == (("MLP-candidate 7",), ("MLP 5",), ())
+    assert live.relabels == ("MLP stable: 6 → 7",)
+    assert live.unloads == ("MLP 6", "MLP-candidate 7")
 
 
-def test_with_labels_stable_moves_only_after_canary_was_asked_and_the_version_before_stays_loaded() -> None:
+def test_with_labels_stable_moves_to_what_was_tried_under_another_name_and_the_version_before_stays_loaded() -> None:
     plan = plan_rollout(serving(5, 6, stable=6), "MLP", 7, "labels")
-    assert [s.endpoint for s in plan.stages] == [Endpoint("MLP", "canary"), Endpoint("MLP", "stable")]
-    canary, stable = plan.changes
-    assert (canary.loads, canary.unloads, canary.relabels) == (("MLP 7",), ("MLP 5",), ("MLP canary: none → 7",))
-    assert (stable.loads, stable.unloads) == ((), ())
-    assert stable.relabels == ("MLP canary: 7 → none", "MLP stable: 6 → 7")
+    assert [s.endpoint for s in plan.stages] == [Endpoint("MLP-candidate"), Endpoint("MLP", "stable")]
+    trial, live = plan.changes
+    assert (trial.loads, trial.unloads, trial.relabels) == (("MLP-candidate 7",), ("MLP 5",), ())
+    assert (live.loads, live.unloads) == (("MLP 7",), ("MLP-candidate 7",))
+    assert live.relabels == ("MLP stable: 6 → 7",)
 
 
-def test_with_labels_the_version_that_was_served_without_one_is_stable() -> None:
-    canary, _ = plan_rollout(serving(6), "MLP", 7, "labels").changes
-    assert canary.relabels == ("MLP canary: none → 7", "MLP stable: none → 6")
+def test_with_labels_the_first_version_gets_the_label_once_it_was_tried() -> None:
+    for before, now in ((serving(6), 7), (NOTHING, 1)):
+        trial, live = plan_rollout(before, "MLP", now, "labels").changes
+        assert (trial.relabels, live.relabels) == ((), (f"MLP stable: none → {now}",))
 
 
-def test_with_labels_a_models_first_version_bears_canary_alone() -> None:
-    canary, stable = plan_rollout(NOTHING, "MLP", 1, "labels").changes
-    assert canary.relabels == ("MLP canary: none → 1",)
-    assert stable.relabels == ("MLP canary: 1 → none", "MLP stable: none → 1")
+def test_going_back_to_a_version_that_is_loaded_moves_the_label_and_unloads_what_is_above() -> None:
+    plan = plan_rollout(serving(5, 6, stable=6), "MLP", 5, "labels")
+    assert [s.endpoint for s in plan.stages] == [Endpoint("MLP", version=5), Endpoint("MLP", "stable")]
+    trial, live = plan.changes
+    assert (trial.loads, trial.unloads, trial.relabels) == ((), (), ())
+    assert (live.loads, live.unloads, live.relabels) == ((), ("MLP 6",), ("MLP stable: 6 → 5",))
+
+
+def test_a_plan_says_which_version_answers_at_each_place_and_when() -> None:
+    plan = plan_rollout(serving(5, 6, stable=6), "MLP", 7, "labels")
+    assert {str(route.endpoint): route.answers for route in plan.routes} == {
+        "MLP": (6, 6, 7),
+        "MLP/labels/stable": (6, 6, 7),
+        "MLP/versions/5": (5, None, None),
+        "MLP/versions/6": (6, 6, 6),
+        "MLP/versions/7": (None, None, 7),
+        "MLP-candidate": (None, 7, None),
+        "MLP-candidate/versions/7": (None, 7, None),
+    }
+
+
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+STABLE_BEFORE: tuple[dict[str, int], ...] = ({}, *({"stable": n} for n in (1, 2, 3)))
+BEFORE = [
+    serving(*loaded, **labels)
+    for count in (1, 2, 3)
+    for loaded in combinations((1, 2, 3), count)
+    for labels in STABLE_BEFORE
+    if not labels or labels["stable"] in loaded
+]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
+def test_whoever_names_no_version_meets_the_live_one_alone_before_and_the_new_one_alone_after(
+    version: int, strategy: Strategy
+) -> None:
+    for before in BEFORE:
+        live = live_version(before, "MLP")
+        trial, after = plan_rollout(before, "MLP", version, strategy).stages
+        states: list[Mapping[str, Serving]] = [servings(before)]
+        for stage in (trial, after):
+            states.append({**states[-1], **{s.name: s for s in stage.servings}})
+        for state, meant in zip(states[1:], (live, version), strict=True):
+            assert max(state["MLP"].versions) == meant, (before, trial, after)
+            assert set(state["MLP"].labels.values()) <= {meant}, (before, trial, after)
+        back = entry_to_restore(before, "MLP")
+        assert back is not None
+        assert max(back.model_version_policy.specific.versions) == live, before
+        assert set(back.version_labels.values()) <= {live}, before
+
+
+def test_what_is_loaded_above_the_stable_version_is_not_restored() -> None:
+    on_trial = serving(5, 6, stable=5, canary=6)
+    assert entry_to_restore(on_trial, "MLP") == serving_entry("MLP", "s3://b/models/MLP", [5], {"stable": 5})
+    whole = serving(5, 6, stable=6)
+    assert entry_to_restore(whole, "MLP") == whole.entry("MLP")
+    latest = ModelConfig(name="MLP", base_path="/srv/latest")
+    theirs = FleetConfig(5, with_entries(ModelServerConfig(), {"MLP": latest}))
+    assert entry_to_restore(theirs, "MLP") == latest
+    assert entry_to_restore(NOTHING, "MLP") is None
 
 
 def test_the_entries_of_a_stage_are_what_the_plan_says() -> None:
@@ -68,8 +145,10 @@ SOURCES = {
 }
 
 
-def on_a_replica(serves: FleetConfig, strategy: Strategy = "candidate") -> ReplicaPlan:
-    current = serving(6)
+SIX = serving(6)
+
+
+def on_a_replica(serves: FleetConfig, strategy: Strategy = "candidate", current: FleetConfig = SIX) -> ReplicaPlan:
     return plan_replica(plan_rollout(current, "MLP", 7, strategy), current, "r1", serves, SOURCES)
 
 
@@ -80,8 +159,9 @@ def test_a_replica_that_keeps_up_does_what_the_plan_says_and_holds_three_copies_
     assert found.downloads == 1000
 
 
-def test_with_labels_a_replica_holds_two_copies() -> None:
-    assert on_a_replica(serving(6), "labels").memory == (1100, 1100)
+def test_with_labels_a_replica_holds_three_copies_at_its_peak() -> None:
+    assert on_a_replica(serving(6), "labels").memory == (1100, 2100)
+    assert on_a_replica(serving(5, 6, stable=6), "labels", serving(5, 6, stable=6)).memory == (1110, 2100)
 
 
 def test_a_replica_that_lags_behind_catches_up_in_the_first_stage() -> None:

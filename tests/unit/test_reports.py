@@ -8,7 +8,7 @@ import pytest
 from tasks import plots, reports
 from tasks.evaluation import Evaluation
 from tasks.history import ConfigChange
-from tasks.plan import Change, Endpoint, Plan, ReplicaPlan
+from tasks.plan import Change, Endpoint, Plan, ReplicaPlan, Route, Serving, Stage
 from tasks.preview import Preview
 from tasks.prune import Fate, Pruning
 from tasks.records import Comparison, DatasetRef, ReplicaReport, Training
@@ -123,9 +123,9 @@ def test_the_picture_in_a_validation_report_is_of_the_classes_where_they_are_rec
 
 def test_a_validation_report_begins_with_what_was_wrong() -> None:
     accuracy = Accuracy("r1", "classify", 1000, 0.5, 0.9375)
-    report = reports.validation(ValidationReport("MLP", 7, Endpoint("MLP", "canary"), (RIGHT, WRONG), (accuracy,)))
+    report = reports.validation(ValidationReport("MLP", 7, Endpoint("MLP", "stable"), (RIGHT, WRONG), (accuracy,)))
     assert report.startswith("# MLP version 7: NOT valid\n")
-    assert "MLP/labels/canary" in report
+    assert "MLP/labels/stable" in report
     wrong = [line for line in report.splitlines() if line.startswith("- ")]
     assert len(wrong) == 2
     assert r"differs: 3 \| 5 at &lt;row&gt; 1" in wrong[0]
@@ -155,20 +155,22 @@ def test_a_comparison_says_whether_the_model_passes_and_shows_both_models_class_
 
 def test_a_plan_names_what_each_stage_does_on_each_replica() -> None:
     change = Change("live", ("MLP 7",), ("MLP 6",), (), ("MLP 6", "MLP 7"))
-    plan = Plan("MLP", 7, "candidate", 42, (), (change,))
+    stages = (Stage("live", (Serving("MLP", (7,), {}),), Endpoint("MLP")),)
+    plan = Plan("MLP", 7, "candidate", 42, stages, (change,), (Route(Endpoint("MLP"), (None, 7)),))
     found = Preview(
         "default", 6, plan, (ReplicaPlan("r1", 42, 0, (change,), (2_500_000,), ()),), ("Ask it.",), ("Hm.",)
     )
     report = reports.plan(found)
     assert "Strategy candidate, from config 42: version 6 serves." in report
     assert rows(report, "stage") == [["live", "r1", "MLP 7", "MLP 6", "", "2.5 MB"]]
+    assert rows(report, "asked at") == [["/v1/models/MLP", "none", "7"]]
     assert "1. Ask it." in report
     assert "- **Hm.**" in report
 
 
 def test_replicas_history_and_pruning_are_tables() -> None:
     report = ReplicaReport("r1", "http://r1:1", "r1:2", 41, {}, error="MLP 7 | did not load")
-    shown = reports.replicas("default", 42, [ReplicaState(report, "failing", 3.2)])
+    shown = reports.replicas("default", 42, [ReplicaState(report, "failing", 3.2, {})])
     assert rows(shown, "replica") == [
         ["r1", "failing", "41", "nothing", "http://r1:1", "3 s ago", r"MLP 7 \| did not load"]
     ]
