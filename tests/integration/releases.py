@@ -1,4 +1,4 @@
-"""Releases in processes of their own, which may be killed at any moment."""
+"""Releases and rollbacks in processes of their own, which may be killed at any moment."""
 
 import os
 import signal
@@ -12,6 +12,7 @@ from prefect import flow
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.release import deliver, release_saved_model
+from flows.rollback import rollback
 from tasks.build import Build
 from tasks.errors import SlipwayError
 from tasks.golden import GOLDEN
@@ -23,11 +24,11 @@ from tests.integration.models import prepare_affine
 
 
 class Release:
-    """The release of a SavedModel as the next version of `affine`, under way."""
+    """The release of a SavedModel as the next version of `affine`, or a rollback, under way."""
 
     def __init__(
         self,
-        model: Path,
+        model: Path | None,
         fleet: str,
         environment: Mapping[str, str],
         prefect_api: str,
@@ -35,11 +36,16 @@ class Release:
         strategy: Strategy = "candidate",
         writes: int | None = None,
     ) -> None:
-        """`writes`: dies, as by a power cut, after so many writes to the store, begins with the first; None: lives."""
+        """Begin it.
+
+        Args:
+            model: None: the version before is served again, in the place of a release.
+            writes: dies, as by a power cut, after so many writes to the store, begins with the first; None: lives.
+        """
         self._told, telling = context().Pipe(duplex=False)
         self._process = context().Process(
             target=_release,
-            args=(str(model), fleet, dict(environment), prefect_api, strategy, writes, telling),
+            args=(model and str(model), fleet, dict(environment), prefect_api, strategy, writes, telling),
             daemon=True,  # where a test fails, it ends with the tests
         )
         self._process.start()
@@ -86,7 +92,7 @@ def publish_and_roll_out(model: str, saved_model: str, fleet: str, strategy: Str
 
 
 def _release(
-    model: str,
+    model: str | None,
     fleet: str,
     environment: Mapping[str, str],
     prefect_api: str,
@@ -105,7 +111,10 @@ def _release(
     error = None
     try:
         with quick_flows(prefect_api):
-            release("affine", model, fleet=fleet, strategy=strategy)
+            if model is None:
+                rollback("affine", fleet=fleet)
+            else:
+                release("affine", model, fleet=fleet, strategy=strategy)
     except SlipwayError as failed:
         error = str(failed)
     except BaseException as failed:

@@ -169,12 +169,14 @@ def test_what_was_published_past_the_sandbox_is_taken_back_before_a_client_meets
     assert fleet.newest().versions("affine") == [live]
 
 
-def test_a_version_that_turns_bad_while_it_is_watched_never_becomes_stable(
+def test_a_version_that_turns_bad_while_it_is_watched_is_met_by_nobody(
     fleet: Fleet, replica: LocalReplica, live: int, bad: Path
 ) -> None:
     tiring = publish_untried(fleet.store, bad / "tiring", affine())
-    with pytest.raises(RolloutFailed, match=r"served as affine/labels/canary: .* output 'y' differs in 3 of 3"):
+    wrong = r"served as affine-candidate: .* output 'y' differs in 3 of 3"
+    with Client(replica).hammering() as client, pytest.raises(RolloutFailed, match=wrong):
         rollout("affine", tiring, fleet.name, "labels")
+    assert (set(client.answers), client.failures) == ({(live, 1), (None, 1)}, [])
     assert versions.version(fleet.store, "affine", tiring).state == "rejected"
     assert fleet.newest().entry("affine") == serving_entry("affine", fleet.base_path("affine"), [live], {})
 

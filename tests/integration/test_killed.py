@@ -1,17 +1,21 @@
 """A release is killed between any two of its writes, and at random, under three replicas and a client that asks on."""
 
 import random
+from itertools import count
 from typing import get_args
 
 import pytest
 
 from flows.reconcile import reconcile
+from flows.rollout import rollout
+from tasks.plan import live_version
 from tasks.records import Strategy
 from tests.integration.clients import Client
 from tests.integration.trio import Trio
 
 pytestmark = pytest.mark.timeout(1800)
 
+FIRST_OF_THE_ROLLOUT = 10  # write to the store of a release: before it the version is published
 MOMENTS = 30
 SEED = 20261122
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
@@ -26,14 +30,44 @@ def test_whenever_a_release_dies_the_fleet_serves_an_accepted_version_and_nothin
             reconcile(trio.fleet.name)
             trio.require_whole()
     assert ended is None
-    assert writes > 10
+    assert writes > FIRST_OF_THE_ROLLOUT
+    trio.require_served(client)
+
+
+def test_whenever_a_release_by_labels_or_a_rollback_dies_no_url_answers_with_what_is_not_accepted(trio: Trio) -> None:
+    assert trio.release(0, strategy="labels", SLIPWAY_WATCH="0").end() is None
+    trio.require_whole()
+    releases, rollbacks = count(FIRST_OF_THE_ROLLOUT), count(1)
+    ended: str | None = "killed"
+    with Client(*trio.replicas, labels=["stable"]).hammering() as client:
+        while ended == "killed":
+            writes = next(releases)
+            ended = trio.release(writes, strategy="labels", writes=writes, SLIPWAY_WATCH="0.5").end()
+            reconcile(trio.fleet.name)
+            trio.require_whole()
+        assert (ended, writes > FIRST_OF_THE_ROLLOUT + 3) == (None, True)
+
+        newest, ended = live_version(trio.fleet.newest(), "affine"), "killed"
+        while ended == "killed":
+            ended = trio.rollback(writes=(writes := next(rollbacks))).end()
+            reconcile(trio.fleet.name)
+            trio.require_whole()
+            if ended == "killed" and live_version(trio.fleet.newest(), "affine") != newest:
+                rollout("affine", newest, trio.fleet.name, "labels")
+        assert (ended, writes > 3) == (None, True)
+
+        back, gone_back = live_version(trio.fleet.newest(), "affine"), len(client.answers) + 1  # one may be under way
+        client.await_answers()
+    assert back is not None
+    assert back < newest
+    assert set(client.answers[gone_back:]) == {(back, trio.promised(back)), (None, trio.promised(back))}
     trio.require_served(client)
 
 
 def test_a_release_that_dies_at_any_moment_is_mended_by_reconcile_or_by_the_next_release(trio: Trio) -> None:
     moments, died = random.Random(SEED), 0
     assert trio.release(0, strategy="labels", SLIPWAY_WATCH="0").end() is None
-    with Client(*trio.replicas, label="stable").hammering() as client:
+    with Client(*trio.replicas, labels=["stable"]).hammering() as client:
         whole = seconds_of_a_release(trio, MOMENTS)
         for number in range(MOMENTS):
             moment = moments.uniform(0, whole)

@@ -15,7 +15,7 @@ from tasks.errors import NotFound, RolloutConflict, RolloutFailed
 from tasks.fleet import Fleet, serving_entry
 from tasks.publish import claim_number, publish_version
 from tasks.records import Training
-from tasks.rollout import apply_stage, begin_rollout, make_plan, rollout_under_way
+from tasks.rollout import accept_version, apply_stage, begin_rollout, make_plan, rollout_under_way
 from tasks.settings import settings
 from tests.integration.clients import Client
 from tests.integration.local import until
@@ -23,6 +23,8 @@ from tests.integration.models import publish_affine
 from tests.integration.replica import LocalReplica
 
 pytestmark = pytest.mark.usefixtures("flows")
+
+PLAIN, STABLE = "/v1/models/affine", "/v1/models/affine/labels/stable"
 
 
 def watch_for(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,6 +34,11 @@ def watch_for(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def state(fleet: Fleet, version: int) -> str:
     return versions.version(fleet.store, "affine", version).state
+
+
+def in_turn(client: Client) -> dict[str, list[int]]:
+    """Which `affine` answered at each place, one after the other."""
+    return {place: [v for v, _ in itertools.groupby(found)] for place, found in client.variants_at.items()}
 
 
 def names(fleet: Fleet) -> list[str]:
@@ -49,7 +56,7 @@ def test_clients_move_from_one_accepted_version_to_the_next_and_no_request_fails
     assert report.passed
     assert {c.protocol for c in report.checks} == {"REST", "gRPC"}
     assert client.failures == []
-    assert client.variants == sorted(client.variants)
+    assert in_turn(client) == {PLAIN: [1, 2]}
     assert set(client.answers) == {(1, 1), (None, 1), (2, 2), (None, 2)}
     assert (state(fleet, 1), state(fleet, 2), names(fleet)) == ("accepted", "accepted", ["affine"])
     assert rollout_under_way(fleet, "affine") is None
@@ -80,7 +87,7 @@ def test_a_first_version_that_is_wrong_leaves_nothing_served(
     assert names(fleet) == []
 
 
-def test_with_labels_stable_moves_and_the_version_before_stays_loaded(
+def test_with_labels_no_url_answers_with_a_version_on_trial_and_the_version_before_stays_loaded(
     fleet: Fleet, replica: LocalReplica, small_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch_for(1, monkeypatch)
@@ -88,18 +95,19 @@ def test_with_labels_stable_moves_and_the_version_before_stays_loaded(
         publish_affine(fleet.store, small_models, number)
     wrong = publish_affine(fleet.store, small_models, 3, golden=1)
     rollout("affine", 1, fleet.name, "labels")
-    with Client(replica, label="stable").hammering() as client:
+    with Client(replica, labels=["stable"]).hammering() as client:
         rollout("affine", 2, fleet.name, "labels")
         entry = fleet.newest().entry("affine")
-        with pytest.raises(RolloutFailed, match=r"served as affine/labels/canary: .* Version 2 serves as before"):
+        with pytest.raises(RolloutFailed, match=r"served as affine-candidate: .* Version 2 serves as before"):
             rollout("affine", wrong, fleet.name, "labels")
     assert entry == serving_entry("affine", fleet.base_path("affine"), [1, 2], {"stable": 2})
     assert fleet.newest().entry("affine") == entry
-    assert client.variants == sorted(client.variants)
-    assert (client.failures, set(client.answers)) == ([], {(1, 1), (None, 1), (2, 2), (None, 2)})
+    assert (client.failures, in_turn(client)) == ([], {PLAIN: [1, 2], STABLE: [1, 2]})
+    assert set(client.answers) == {(1, 1), (None, 1), (2, 2), (None, 2)}
+    assert [s.serves for s in replicas.states(fleet)] == ["affine 2 (stable), affine 1"]
 
 
-def test_whoever_asks_for_stable_is_served_through_every_rollback_and_rollout(
+def test_whoever_asks_the_plain_url_or_stable_is_served_through_every_rollback_and_rollout(
     fleet: Fleet, replica: LocalReplica, small_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch_for(0, monkeypatch)
@@ -107,14 +115,41 @@ def test_whoever_asks_for_stable_is_served_through_every_rollback_and_rollout(
         publish_affine(fleet.store, small_models, number)
         rollout("affine", number, fleet.name, "labels")
     before = fleet.newest().number
-    with Client(replica, label="stable").hammering() as client:
+    with Client(replica, labels=["stable"]).hammering() as client:
         assert rollback("affine", fleet=fleet.name).version == 2
         moved = [fleet.read(number).versions("affine") for number in range(before, fleet.newest().number + 1)]
+        client.await_answers()
         assert rollback("affine", fleet=fleet.name).version == 1
+        client.await_answers()
         rollout("affine", 3, fleet.name)
-    assert moved == [[2, 3]] * 3, "what was loaded stays so, and only labels move"
+        client.await_answers()
+    assert moved == [[2, 3], [2]], "nothing was loaded, and what is gone back from is unloaded"
     assert fleet.newest().entry("affine") == serving_entry("affine", fleet.base_path("affine"), [3], {"stable": 3})
-    assert (client.failures, [v for v, _ in itertools.groupby(client.variants)]) == ([], [3, 2, 1, 3])
+    assert (client.failures, in_turn(client)) == ([], {PLAIN: [3, 2, 1, 3], STABLE: [3, 2, 1, 3]})
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_dead_rollout_that_had_the_version_on_trial_under_the_models_name_is_finished_or_undone(
+    fleet: Fleet, replica: LocalReplica, small_models: Path, monkeypatch: pytest.MonkeyPatch, accepted: bool
+) -> None:
+    """As releases before version 0.1 left it: 3 was gone back from and stayed loaded, 2 is on trial under a label."""
+    for number in (1, 2, 3):
+        publish_affine(fleet.store, small_models, number)
+    rollout("affine", 1, fleet.name, "labels")
+    path = fleet.base_path("affine")
+    fleet.change({"affine": serving_entry("affine", path, [1, 3], {"stable": 1})}, "a rollback")
+    record = begin_rollout(fleet, "affine", 2, "labels", "a run of an older Slipway")
+    fleet.change({"affine": serving_entry("affine", path, [1, 2], {"stable": 1, "canary": 2})}, "its trial")
+    if accepted:
+        accept_version(fleet, record)
+    monkeypatch.setattr("tasks.rollout.is_gone", lambda process: process == record.process)
+    (said,) = reconcile(fleet.name)
+    assert said.endswith("had been accepted: it serves." if accepted else "Version 1 serves as before.")
+    whole = serving_entry("affine", path, [1, 2] if accepted else [1], {"stable": 2 if accepted else 1})
+    assert fleet.newest().entry("affine") == whole
+    with Client(replica, labels=["stable"]).hammering() as client:
+        client.await_answers()
+    assert (client.failures, client.variants) == ([], {2 if accepted else 1})
 
 
 def test_rolling_back_serves_the_accepted_version_before_and_skips_rejected_ones(

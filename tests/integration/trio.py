@@ -14,6 +14,7 @@ from infra.stack.programs import settings_environment
 from tasks import fetch, layout, versions
 from tasks.errors import SlipwayError
 from tasks.fleet import Fleet
+from tasks.plan import live_version
 from tasks.records import Claim, Strategy
 from tasks.settings import Settings, settings
 from tasks.validate import golden_examples
@@ -67,6 +68,11 @@ class Trio:
         api = str(PREFECT_API_URL.value())
         return Release(self.model(number), self.fleet.name, mine | environment, api, strategy=strategy, writes=writes)
 
+    def rollback(self, *, writes: int | None = None) -> Release:
+        """Begin a rollback in a process of its own."""
+        mine = {name: value for name, value in os.environ.items() if name.startswith("SLIPWAY_")}
+        return Release(None, self.fleet.name, mine, str(PREFECT_API_URL.value()), writes=writes)
+
     def require_whole(self) -> None:
         """Accepted versions serve everywhere, no half version is seen, no rollout is left, no number came twice."""
         store = self.fleet.store
@@ -75,6 +81,7 @@ class Trio:
         served = newest.versions("affine")
         assert [c.name for c in newest.models.model_config_list.config] == ["affine"]
         assert {self.state(v) for v in served} == {"accepted"}
+        assert max(served) == live_version(newest, "affine")
         assert len(served) == 1 or newest.entry("affine").version_labels.keys() == {"stable"}
         assert {replica.settings.replica: self.loaded(replica) for replica in self.replicas} == {
             replica.settings.replica: served for replica in self.replicas
