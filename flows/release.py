@@ -12,6 +12,7 @@ from tasks.build import Build, discard, prepare, publish, try_alone
 from tasks.gate import compare
 from tasks.records import Manifest, Record, Strategy
 from tasks.registry import tell_mlflow
+from tasks.rollout import find_live
 from tasks.validate import ValidationReport
 
 
@@ -44,18 +45,23 @@ def release(
     fleet: str = FLEET,
     strategy: Strategy = "candidate",
     force: str | None = None,
+    new_fleet: bool = False,
 ) -> Release:
     """Train `model` (see the flow `train`), publish it as the next version, and serve it once it has proven itself.
 
     Args:
         force: a reason for publishing it even if it is worse than the version that serves, or breaks that one's
             clients; kept with the version.
+        new_fleet: go on though no replica of the fleet is live, and wait for its first one.
 
     Raises:
+        NoLiveReplica: nobody would serve it. Nothing was trained.
         GateFailed: it is worse, or breaks clients of the version that serves. Nothing was published.
         RolloutFailed: it was published, and taken back; says why, and what serves now.
     """
-    return deliver(train(model, factory, signatures, data, epochs, seed, split_seed), fleet, strategy, force)
+    find_live(fleet, new_fleet)
+    build = train(model, factory, signatures, data, epochs, seed, split_seed)
+    return deliver(build, fleet, strategy, force, new_fleet)
 
 
 @flow(name="release-saved-model", flow_run_name="release {model} from a SavedModel")
@@ -66,24 +72,26 @@ def release_saved_model(
     fleet: str = FLEET,
     strategy: Strategy = "candidate",
     force: str | None = None,
+    new_fleet: bool = False,
 ) -> Release:
     """Publish a SavedModel made elsewhere as the next version of `model`, and serve it once it has proven itself.
 
     Args:
         saved_model: its folder.
         inputs: a `.json` of predict requests, or an `.npz`, whose answers are its golden examples.
-        force: as for `release`.
+        force, new_fleet: as for `release`.
     """
+    find_live(fleet, new_fleet)
     build = prepare(model, saved_model, inputs, flow_run.id)
     try:
         try_alone(build)
     except BaseException:
         discard(build)
         raise
-    return deliver(build, fleet, strategy, force)
+    return deliver(build, fleet, strategy, force, new_fleet)
 
 
-def deliver(build: Build, fleet: str, strategy: Strategy, force: str | None) -> Release:
+def deliver(build: Build, fleet: str, strategy: Strategy, force: str | None, new_fleet: bool = False) -> Release:
     """Publish the build if it is not worse than what serves, and roll it out."""
     try:
         comparison = compare(fleet, build, force)
@@ -92,4 +100,4 @@ def deliver(build: Build, fleet: str, strategy: Strategy, force: str | None) -> 
     finally:
         discard(build)
     tell_mlflow(manifest.model, manifest.version)
-    return Release(manifest, rollout(manifest.model, manifest.version, fleet, strategy))
+    return Release(manifest, rollout(manifest.model, manifest.version, fleet, strategy, new_fleet=new_fleet))

@@ -16,6 +16,7 @@ def rollback(model: str, to: int | None = None, fleet: str = FLEET) -> Validatio
         to: the version to go back to; the newest accepted one below the served one if not given.
 
     Raises:
+        NoLiveReplica: nobody would serve it. Nothing was changed.
         NotFound: there is no such version, or none to go back to.
         RolloutFailed: the earlier version was taken back; says why, and what serves now.
     """

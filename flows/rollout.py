@@ -7,29 +7,37 @@ from flows.defaults import FLEET
 from flows.reconcile import reconcile
 from tasks.records import Strategy
 from tasks.registry import tell_mlflow
-from tasks.rollout import accept, await_fleet, begin, end, plan, serve, take_back
+from tasks.rollout import accept, await_fleet, begin, end, find_live, plan, serve, take_back
 from tasks.validate import ValidationReport, validate
 from tasks.watch import watch
 
 
 @flow(name="rollout", flow_run_name="{model} {version} to {fleet}")
 def rollout(
-    model: str, version: int, fleet: str = FLEET, strategy: Strategy = "candidate", force: str | None = None
+    model: str,
+    version: int,
+    fleet: str = FLEET,
+    strategy: Strategy = "candidate",
+    force: str | None = None,
+    new_fleet: bool = False,
 ) -> ValidationReport:
     """Have every replica of `fleet` serve `version` of `model`, or what it served before.
 
-    Clients never meet a version that has not been validated: it is served under another name (strategy `candidate`) or
-    label (`labels`) first, and under a label, which clients may ask, watched for a while.
+    Clients never meet a version that has not been validated: it is served under another name first, and by strategy
+    `labels` watched there for a while.
 
     Args:
         force: a reason for rolling it out even if it breaks clients of the version that serves, or is much slower;
             kept with the verdict.
+        new_fleet: go on though no replica of the fleet is live, and wait for its first one.
 
     Raises:
+        NoLiveReplica: nobody would serve it. Nothing was changed.
         GateFailed: it breaks them. Nothing was changed.
         RolloutFailed: the version was taken back; says why, and what serves now.
         RolloutConflict: another rollout of the model is under way.
     """
+    find_live(fleet, new_fleet)
     reconcile(fleet)
     record = begin(fleet, model, version, strategy, flow_run.id, force)
     try:

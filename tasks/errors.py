@@ -6,7 +6,8 @@
     │   ├── InvalidModel         a factory, a model object, a signature
     │   ├── InvalidName          a model, fleet or bucket name
     │   ├── InvalidSavedModel    a folder that is no SavedModel
-    │   └── InvalidSettings      a setting, a missing file or program
+    │   ├── InvalidSettings      a setting, a missing file or program
+    │   └── NoLiveReplica        a fleet that nobody serves now: mistyped, or its replicas are silent
     ├── NotServable              a SavedModel that TensorFlow Serving could not serve
     │   └── ForbiddenOps         its graph holds operations that touch files or run code
     ├── NotFound                 a version, model or record that does not exist
@@ -62,6 +63,10 @@ class InvalidSavedModel(InvalidInput):
 
 class InvalidSettings(InvalidInput):
     """A setting with an impossible value, or something it points at that is missing."""
+
+
+class NoLiveReplica(InvalidInput):
+    """A fleet of which no replica is live: its name is mistyped, or its replicas are silent."""
 
 
 class NotServable(SlipwayError):

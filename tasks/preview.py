@@ -124,4 +124,4 @@ def _warnings(fleet: Fleet, current: FleetConfig, manifest: Manifest, alive: int
     if manifest.golden is None:
         yield f"Version {version} has no golden examples: nothing could be asked, and the rollout would fail."
     if not alive:
-        yield f"Fleet {fleet.name} has no live replica: nobody would load anything, and the rollout would fail."
+        yield f"{replicas.without_live(fleet)} The rollout is refused, unless `--new-fleet` says that one will come."

@@ -1,5 +1,6 @@
 """The replicas of a fleet: what they last said, and waiting until they have come to a config."""
 
+import difflib
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from tasks import agentless, layout
-from tasks.errors import DeadlineExceeded, NotFound, RolloutFailed
+from tasks.errors import DeadlineExceeded, NoLiveReplica, NotFound, RolloutFailed
 from tasks.fleet import Fleet, FleetConfig
 from tasks.plan import labels_of, servings
 from tasks.records import Record, ReplicaReport, now
@@ -16,6 +17,7 @@ from tasks.records import Record, ReplicaReport, now
 # A replica reports every five seconds; one that has been silent for this long is not waited for.
 LEASE = timedelta(seconds=30)
 _POLL = 0.2  # seconds between two looks at the reports
+_AWAY = 12.0  # seconds; an agent whose store was away looks for it again at least every ten
 
 Labels = Mapping[str, Mapping[str, int]]  # by model, and then by label: a version's number
 
@@ -35,6 +37,44 @@ def reports(fleet: Fleet) -> list[ReplicaReport]:
 def live(fleet: Fleet) -> list[ReplicaReport]:
     """The last words of the replicas whose lease has not run out."""
     return [r for r in reports(fleet) if now() - r.time <= LEASE]
+
+
+def require_live(fleet: Fleet, new_fleet: bool = False, patience: float = _AWAY) -> None:
+    """Do nothing where a replica of the fleet is live, or may yet come: what nobody serves cannot be validated.
+
+    Args:
+        new_fleet: its replicas are about to start.
+        patience: how long replicas that have fallen silent may take to report again, seconds.
+
+    Raises:
+        NoLiveReplica: none is live.
+    """
+    end = time.monotonic() + patience
+    while not new_fleet and not live(fleet):
+        if time.monotonic() > end or not reports(fleet):
+            raise NoLiveReplica(
+                f"{without_live(fleet)} Nothing was changed. Where its replicas are about to start, `--new-fleet` "
+                "(`new_fleet` in the form) goes on, and waits for the first one."
+            )
+        time.sleep(_POLL)
+
+
+def without_live(fleet: Fleet) -> str:
+    """Why nobody would serve what is rolled out to a fleet of which no replica is live."""
+    found = reports(fleet)
+    if found:
+        told = "; ".join(f"{r.replica} reported {_ago(r)}" + (f" ({r.error})" if r.error else "") for r in found)
+        return f"No replica of fleet {fleet.name!r} is live: {told}. Start one with its agent (`slipway replicas`)."
+    names = fleet.store.children(layout.fleets_prefix())
+    others = [name for name in names if fleet.store.keys(layout.replicas_prefix(name))]
+    meant = difflib.get_close_matches(fleet.name, others, n=1)
+    guess = f" Is {meant[0]!r} meant?" if meant else ""
+    known = f"Fleets with replicas: {', '.join(others)}." if others else "No fleet has one: `make up` starts one here."
+    return f"Fleet {fleet.name!r} has no replica: none has ever reported.{guess} {known}"
+
+
+def _ago(report: ReplicaReport) -> str:
+    return f"{(now() - report.time).total_seconds():.0f} s ago"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tasks import versions
+from tasks import replicas, versions
 from tasks.errors import NotFound
 from tasks.fleet import Fleet
 from tasks.plan import live_version, serving_strategy
@@ -24,8 +24,10 @@ def way_back(fleet: Fleet, model: str, to: int | None) -> WayBack:
     Where clients ask for the label `stable` it is the label that moves: the version before may still be loaded.
 
     Raises:
+        NoLiveReplica: nobody would serve it.
         NotFound: there is none.
     """
+    replicas.require_live(fleet)
     current = fleet.newest()
     version = to if to is not None else _previous_accepted(fleet, model, live_version(current, model))
     return WayBack(version, serving_strategy(current, model))

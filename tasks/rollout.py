@@ -240,6 +240,7 @@ def _said(config: FleetConfig, model: str) -> str:
     return f"Version {serving} serves as before." if serving else f"No version of {model} is served, as before."
 
 
+find_live = step("find live replicas", with_fleet(replicas.require_live))
 begin = step("begin rollout", with_fleet(begin_rollout))
 plan = step("plan", with_fleet(make_plan))
 serve = step("serve", with_fleet(apply_stage), "serve {record.model} {record.version} as {stage.endpoint}")

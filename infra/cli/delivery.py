@@ -23,6 +23,9 @@ from tasks.settings import settings
 _UNTIL_REPLICAS_LOAD = 2.5  # seconds from here to a rollout's first wait, about
 
 Fleet = Annotated[str | None, typer.Option("--fleet", help="Fleet to deliver to; SLIPWAY_FLEET if not given.")]
+NewFleet = Annotated[
+    bool, typer.Option("--new-fleet", help="The fleet has no live replica yet: wait for its first one.")
+]
 StrategyOption = Annotated[
     Strategy,
     typer.Option(
@@ -58,6 +61,7 @@ def release(
             "--force", metavar="REASON", help="Publish it even if it is worse or breaks clients, and keep why."
         ),
     ] = None,
+    new_fleet: NewFleet = False,
     as_json: Json = False,
 ) -> None:
     """Train a model, publish it as the next version, and roll it out once live servers answer as it was trained."""
@@ -76,6 +80,7 @@ def release(
                 fleet=fleet or settings().fleet,
                 strategy=strategy,
                 force=force,
+                new_fleet=new_fleet,
             )
         else:
             released = flow(
@@ -88,6 +93,7 @@ def release(
                 fleet=fleet or settings().fleet,
                 strategy=strategy,
                 force=force,
+                new_fleet=new_fleet,
             )
     if as_json:
         print_json(released)

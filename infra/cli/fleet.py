@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli.delivery import Fleet, StrategyOption, running_flows
+from infra.cli.delivery import Fleet, NewFleet, StrategyOption, running_flows
 from infra.cli.help import example
 from infra.cli.models import Model
 from infra.cli.output import Json, print_json, print_table
@@ -83,6 +83,7 @@ def rollout(
         str | None,
         typer.Option("--force", metavar="REASON", help="Even if it breaks clients or is much slower; keeps why."),
     ] = None,
+    new_fleet: NewFleet = False,
     as_json: Json = False,
 ) -> None:
     """Have a fleet serve a published version, validated on every replica, or what it served before."""
@@ -90,7 +91,7 @@ def rollout(
     with running_flows():
         from flows.rollout import rollout as flow
 
-        report = flow(model, version, fleet or settings().fleet, strategy, force)
+        report = flow(model, version, fleet or settings().fleet, strategy, force, new_fleet)
     if as_json:
         print_json(report)
     else:
@@ -101,14 +102,15 @@ def rollout(
 def replicas(fleet: FleetName = None, as_json: Json = False) -> None:
     """List a fleet's replicas: what each serves and whether it keeps up; exit code 1 unless all live ones are ready."""
     from tasks.fleet import Fleet as ConnectedFleet
-    from tasks.replicas import states
+    from tasks.replicas import states, without_live
 
-    found = states(ConnectedFleet.connect(settings(), fleet))
+    mine = ConnectedFleet.connect(settings(), fleet)
+    found = states(mine)
     alive = [s for s in found if s.state != "silent"]
     if as_json:
         print_json([{"state": s.state, "silent": s.silent, "labels": s.labels, "report": s.report} for s in found])
     elif not found:
-        print(f"Fleet {fleet or settings().fleet} has no replica that ever reported: `make up` starts one here.")
+        print(without_live(mine))
     else:
         print_table(
             ["REPLICA", "STATE", "CONFIG", "SERVES", "REST", "GRPC", "REPORTED", "ERROR"],

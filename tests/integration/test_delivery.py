@@ -303,6 +303,8 @@ def test_a_run_publishes_a_version_whichever_way_it_was_begun(
         (["publish", "tests", "--model", "New"], "is no SavedModel"),
         (["predict", "New", "absent.json"], "absent.json cannot be read"),
         (["rollback", "New"], "nothing to go back to"),
+        (["rollout", "MLP", "1", "--fleet", "defualt"], "Fleet 'defualt' has no replica: none has ever reported."),
+        (["release", "New", "--fleet", "defualt"], "Is 'default' meant?"),
     ],
 )
 def test_bad_input_gets_one_clear_message_and_changes_nothing(
@@ -313,6 +315,7 @@ def test_bad_input_gets_one_clear_message_and_changes_nothing(
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert versions.claimed(store, "New") == []
+    assert store.children(layout.fleets_prefix()) == ["default"]
 
 
 def test_a_model_server_that_is_gone_is_named(stack: LocalStack, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A fleet from the command line and the UI's form: plan, rollout, replicas, history, reconcile, prune; the gate."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def test_a_plan_is_shown_with_memory_and_steps_and_changes_nothing(stack: LocalS
     before = said(stack, "history", "--json")
     shown = said(stack, "plan", "Tool", "3", "--strategy", "labels")
     assert "Tool version 3 to fleet default, strategy labels, from config " in shown
-    assert "Tool stable: none → 2" in shown
+    assert "Tool stable: none → 3" in shown
+    assert re.search(r"/v1/models/Tool/labels/stable +none +none +3\n", shown)
     assert "Memory is an estimate" in shown
     assert "1. Finish or undo what dead runs left in fleet default." in shown
     assert "4. Go on asking it for 30 s." in shown

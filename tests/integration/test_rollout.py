@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 from flows.reconcile import reconcile
+from flows.release import release, release_saved_model
 from flows.rollback import rollback
 from flows.rollout import rollout
 from tasks import layout, replicas, versions
-from tasks.errors import NotFound, RolloutConflict, RolloutFailed
+from tasks.errors import NoLiveReplica, NotFound, RolloutConflict, RolloutFailed
 from tasks.fleet import Fleet, serving_entry
 from tasks.publish import claim_number, publish_version
 from tasks.records import Training
 from tasks.rollout import accept_version, apply_stage, begin_rollout, make_plan, rollout_under_way
-from tasks.settings import settings
+from tasks.settings import Settings, settings
 from tests.integration.clients import Client
 from tests.integration.local import until
 from tests.integration.models import publish_affine
@@ -172,7 +173,36 @@ def test_a_rollout_that_is_under_way_keeps_others_out(fleet: Fleet, small_models
     publish_affine(fleet.store, small_models, 1)
     begin_rollout(fleet, "affine", 1, "candidate", "another run")
     with pytest.raises(RolloutConflict, match="version 1 by run another run"):
-        rollout("affine", 1, fleet.name)
+        rollout("affine", 1, fleet.name, new_fleet=True)
+
+
+def test_a_fleet_without_replicas_is_refused_before_anything_is_written_unless_it_is_new(
+    fleet: Fleet, small_models: Path, tmp_path: Path, store_settings: Settings
+) -> None:
+    publish_affine(fleet.store, small_models, 1)
+    before = fleet.store.keys("")
+    for begin in (
+        lambda: rollout("affine", 1, fleet.name, "labels"),
+        lambda: rollback("affine", fleet=fleet.name),
+        lambda: release("affine", fleet=fleet.name),
+        lambda: release_saved_model("affine", str(small_models / "affine" / "2"), fleet=fleet.name),
+    ):
+        with pytest.raises(NoLiveReplica, match="Fleet 'test' has no replica"):
+            begin()
+    assert fleet.store.keys("") == before
+    replica = LocalReplica(tmp_path, store_settings, fleet=fleet.name)
+
+    def start_once_it_is_wanted() -> None:
+        until(lambda: fleet.newest().number, "the rollout waits for the first replica")
+        replica.start()
+
+    try:
+        with ThreadPoolExecutor() as pool:
+            starting = pool.submit(start_once_it_is_wanted)
+            assert rollout("affine", 1, fleet.name, new_fleet=True).passed
+            starting.result()
+    finally:
+        replica.end()
 
 
 def test_a_rollout_whose_run_died_is_taken_back_and_its_run_can_change_nothing_any_more(

@@ -1,13 +1,16 @@
 """How a replica stands to its fleet's newest config."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from tasks import layout
-from tasks.fleet import Fleet, serving_entry
-from tasks.records import ReplicaReport, VersionState
-from tasks.replicas import LEASE, fails_at, judge, needed_for, states
+from tasks.errors import NoLiveReplica
+from tasks.fleet import Fleet, WithoutAgents, serving_entry
+from tasks.records import ReplicaReport, VersionState, now
+from tasks.replicas import LEASE, fails_at, judge, needed_for, require_live, states
+from tasks.settings import ServerAddress
 from tasks.store import Store
 
 THEN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -65,3 +68,48 @@ def test_a_rollout_fails_by_its_own_models_faults_and_waits_out_those_of_others(
     report = ReplicaReport("r1", "", "", 4, {}, "did not load", error_config=5, error_model=at_fault, time=THEN)
     assert fails_at(report, 5, "MLP") is mine
     assert not fails_at(report, 6, "MLP")
+
+
+def report_of(fleet: Fleet, silent: float, error: str | None = None) -> None:
+    report = ReplicaReport("r1", "http://r1", "r1:8500", 4, {}, error, time=now() - timedelta(seconds=silent))
+    fleet.store.put(layout.replica_key(fleet.name, "r1"), report.to_json())
+
+
+def test_a_fleet_that_nobody_ever_reported_to_is_refused_with_the_one_that_was_meant(store: Store) -> None:
+    fleet = Fleet(store, "defualt", 1.0)
+    with pytest.raises(NoLiveReplica, match=r"Fleet 'defualt' has no replica: .* No fleet has one: `make up` starts"):
+        require_live(fleet)
+    report_of(Fleet(store, "default", 1.0), 0)
+    report_of(Fleet(store, "canary", 1.0), 1000)
+    fleet.change({}, "written by mistake", always=True)
+    with pytest.raises(NoLiveReplica) as refused:
+        require_live(fleet)
+    assert str(refused.value) == (
+        "Fleet 'defualt' has no replica: none has ever reported. Is 'default' meant? Fleets with replicas: canary, "
+        "default. Nothing was changed. Where its replicas are about to start, `--new-fleet` (`new_fleet` in the form) "
+        "goes on, and waits for the first one."
+    )
+    require_live(fleet, new_fleet=True)
+
+
+def test_a_fleet_whose_replicas_are_all_silent_is_refused_with_their_latest_reports(store: Store) -> None:
+    fleet = Fleet(store, "default", 1.0)
+    report_of(fleet, 1000, "MLP 7 did not load")
+    with pytest.raises(
+        NoLiveReplica, match=r"No replica of fleet 'default' is live: r1 reported 1000 s ago \(MLP 7 did not load\)\."
+    ):
+        require_live(fleet, patience=0)
+    report_of(fleet, 0, "MLP 7 did not load")
+    require_live(fleet)
+
+
+def test_a_replica_that_was_away_for_a_moment_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = Fleet(store, "default", 1.0)
+    report_of(fleet, 1000)
+    monkeypatch.setattr("tasks.replicas.time.sleep", lambda _seconds: report_of(fleet, 0))
+    require_live(fleet)
+
+
+def test_servers_without_agents_are_replicas_by_their_addresses(store: Store, tmp_path: Path) -> None:
+    direct = WithoutAgents((ServerAddress("127.0.0.1", 1, 1),), tmp_path, 1.0)
+    require_live(Fleet(store, "default", 1.0, without_agents=direct))

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks import versions
-from tasks.errors import NotFound
+from tasks import layout, versions
+from tasks.errors import NoLiveReplica, NotFound
 from tasks.fleet import Fleet, serving_entry
 from tasks.publish import publish_version
-from tasks.records import Training, Verdict, VerdictState
+from tasks.records import ReplicaReport, Training, Verdict, VerdictState
 from tasks.rollback import WayBack, way_back
 from tasks.store import Store
 from tests.unit.saved_models import write_saved_model
@@ -24,6 +24,7 @@ def fleet(store: Store, tmp_path: Path) -> Fleet:
         publish_version(store, "MLP", folder, signatures={}, golden=None, training=Training(), run="test")
         if state is not None:
             versions.decide(store, Verdict(model="MLP", version=number, state=state, reason="", run="test"))
+    store.put(layout.replica_key("test", "r1"), ReplicaReport("r1", "", "", 0, {}).to_json())
     return Fleet(store, "test", 1.0)
 
 
@@ -51,3 +52,8 @@ def test_where_clients_ask_for_stable_the_label_goes_back_from_where_it_is(fleet
     assert way_back(fleet, "MLP", None) == WayBack(3, "labels")
     serve(fleet, 3, 5, stable=3)
     assert way_back(fleet, "MLP", None) == WayBack(1, "labels")
+
+
+def test_in_a_fleet_without_replicas_there_is_no_way_back(fleet: Fleet) -> None:
+    with pytest.raises(NoLiveReplica, match=r"Fleet 'tset' has no replica: none has ever reported\. Is 'test' meant\?"):
+        way_back(Fleet(fleet.store, "tset", 1.0), "MLP", None)
