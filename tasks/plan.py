@@ -112,10 +112,9 @@ class ReplicaPlan(Record):
 def plan_rollout(current: FleetConfig, model: str, version: int, strategy: Strategy) -> Plan:
     """The plan that brings a fleet from `current` to `version` of `model`.
 
-    A model server answers who names neither a version nor a label with the highest version that it has loaded
-    (TensorFlow Serving's server_core.cc). So under the model's own name nothing is ever
-    loaded above the version that clients shall meet: what is on trial is served under a name of its own, and a version
-    that was gone back from is unloaded.
+    A model server answers whoever names neither a version nor a label with the highest version that it has loaded
+    (TensorFlow Serving's server_core.cc). So nothing is ever loaded under the model's own name above the version that
+    clients shall meet: what is on trial is served under a name of its own, and what was gone back from is unloaded.
 
     `candidate`: after its trial the version takes the model's name, with the label `stable` where clients ask for that.
     `labels`: the label `stable` moves to it, and the version before stays loaded if it is a lower one. Going back to
@@ -196,12 +195,12 @@ def entry_to_restore(config: FleetConfig, model: str) -> ModelConfig | None:
 
     Configs that were written before version 0.1 may have such versions: on trial, or gone back from.
     """
-    entry, serving = config.entry(model), servings(config).get(model)
-    live = _live(serving)
-    if entry is None or serving is None or live is None or max(serving.versions) <= live:
+    entry, live, loaded = config.entry(model), live_version(config, model), config.versions(model)
+    kept = [v for v in loaded if live is not None and v <= live]
+    if entry is None or kept in ([], loaded):
         return entry
-    labels = {label: version for label, version in serving.labels.items() if version <= live}
-    return serving_entry(model, entry.base_path, [v for v in serving.versions if v <= live], labels)
+    labels = {label: version for label, version in entry.version_labels.items() if version in kept}
+    return serving_entry(model, entry.base_path, kept, labels)
 
 
 def _stages(now: Mapping[str, Serving], model: str, version: int, strategy: Strategy) -> tuple[Stage, Stage]:
@@ -218,7 +217,7 @@ def _stages(now: Mapping[str, Serving], model: str, version: int, strategy: Stra
     trial = [] if in_place else [Serving(candidate, (version,), {})]
     # What is neither live nor kept makes room for the version on trial.
     kept = [v for v in not_above if v == live or v in after.versions]
-    if before is not None and kept != loaded:
+    if before is not None and kept not in ([], loaded):
         labels = {label: v for label, v in before.labels.items() if v in kept}
         trial.insert(0, Serving(model, tuple(kept), labels))
     return (

@@ -18,6 +18,7 @@ from tasks.records import Record, ReplicaReport, now
 LEASE = timedelta(seconds=30)
 _POLL = 0.2  # seconds between two looks at the reports
 _AWAY = 12.0  # seconds; an agent whose store was away looks for it again at least every ten
+_TOLD = 5  # silent replicas that a message names
 
 Labels = Mapping[str, Mapping[str, int]]  # by model, and then by label: a version's number
 
@@ -63,8 +64,10 @@ def without_live(fleet: Fleet) -> str:
     """Why nobody would serve what is rolled out to a fleet of which no replica is live."""
     found = reports(fleet)
     if found:
-        told = "; ".join(f"{r.replica} reported {_ago(r)}" + (f" ({r.error})" if r.error else "") for r in found)
-        return f"No replica of fleet {fleet.name!r} is live: {told}. Start one with its agent (`slipway replicas`)."
+        latest = sorted(found, key=lambda report: report.time, reverse=True)[:_TOLD]
+        told = "; ".join(f"{r.replica} reported {_ago(r)}" + (f" ({r.error})" if r.error else "") for r in latest)
+        more = f", and {len(found) - _TOLD} more before" if len(found) > _TOLD else ""
+        return f"No replica of fleet {fleet.name!r} is live: {told}{more}. Start one, with its agent."
     names = fleet.store.children(layout.fleets_prefix())
     others = [name for name in names if fleet.store.keys(layout.replicas_prefix(name))]
     meant = difflib.get_close_matches(fleet.name, others, n=1)

@@ -29,7 +29,7 @@ NewFleet = Annotated[
 StrategyOption = Annotated[
     Strategy,
     typer.Option(
-        "--strategy", help="labels: watched on trial, then the label stable moves; candidate: the name alone does."
+        "--strategy", help="labels: watched on trial, then bears the label stable, the version before stays loaded."
     ),
 ]
 

@@ -126,9 +126,12 @@ def test_what_is_loaded_above_the_stable_version_is_not_restored() -> None:
     assert entry_to_restore(on_trial, "MLP") == serving_entry("MLP", "s3://b/models/MLP", [5], {"stable": 5})
     whole = serving(5, 6, stable=6)
     assert entry_to_restore(whole, "MLP") == whole.entry("MLP")
-    latest = ModelConfig(name="MLP", base_path="/srv/latest")
+    latest = ModelConfig(name="MLP", base_path="/srv/latest", version_labels={"stable": 3})
     theirs = FleetConfig(5, with_entries(ModelServerConfig(), {"MLP": latest}))
     assert entry_to_restore(theirs, "MLP") == latest
+    mistaken = serving(5, 6, stable=4)
+    assert entry_to_restore(mistaken, "MLP") == mistaken.entry("MLP")
+    assert [s.name for s in plan_rollout(mistaken, "MLP", 7, "labels").stages[0].servings] == ["MLP-candidate"]
     assert entry_to_restore(NOTHING, "MLP") is None
 
 

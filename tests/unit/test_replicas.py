@@ -9,7 +9,7 @@ from tasks import layout
 from tasks.errors import NoLiveReplica
 from tasks.fleet import Fleet, WithoutAgents, serving_entry
 from tasks.records import ReplicaReport, VersionState, now
-from tasks.replicas import LEASE, fails_at, judge, needed_for, require_live, states
+from tasks.replicas import LEASE, fails_at, judge, needed_for, require_live, states, without_live
 from tasks.settings import ServerAddress
 from tasks.store import Store
 
@@ -99,6 +99,10 @@ def test_a_fleet_whose_replicas_are_all_silent_is_refused_with_their_latest_repo
         NoLiveReplica, match=r"No replica of fleet 'default' is live: r1 reported 1000 s ago \(MLP 7 did not load\)\."
     ):
         require_live(fleet, patience=0)
+    for number in range(6):
+        report = ReplicaReport(f"r{number}", "", "", 4, {}, time=now() - timedelta(seconds=1000 + number))
+        store.put(layout.replica_key("default", report.replica), report.to_json())
+    assert "r4 reported 1004 s ago, and 1 more before. Start one" in without_live(fleet)
     report_of(fleet, 0, "MLP 7 did not load")
     require_live(fleet)
 
