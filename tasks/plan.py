@@ -193,7 +193,7 @@ def serving_strategy(config: FleetConfig, model: str) -> Strategy:
 def entry_to_restore(config: FleetConfig, model: str) -> ModelConfig | None:
     """What `config` says of `model`, without what is loaded above the live version.
 
-    Configs that were written before version 0.1 may have such versions: on trial, or gone back from.
+    Configs that Slipway 0.2.0 wrote may have such versions: on trial, or gone back from.
     """
     entry, live, loaded = config.entry(model), live_version(config, model), config.versions(model)
     kept = [v for v in loaded if live is not None and v <= live]

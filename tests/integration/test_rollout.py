@@ -133,13 +133,13 @@ def test_whoever_asks_the_plain_url_or_stable_is_served_through_every_rollback_a
 def test_a_dead_rollout_that_had_the_version_on_trial_under_the_models_name_is_finished_or_undone(
     fleet: Fleet, replica: LocalReplica, small_models: Path, monkeypatch: pytest.MonkeyPatch, accepted: bool
 ) -> None:
-    """As releases before version 0.1 left it: 3 was gone back from and stayed loaded, 2 is on trial under a label."""
+    """As Slipway 0.2.0 left it: 3 was gone back from and stayed loaded, 2 is on trial under a label."""
     for number in (1, 2, 3):
         publish_affine(fleet.store, small_models, number)
     rollout("affine", 1, fleet.name, "labels")
     path = fleet.base_path("affine")
     fleet.change({"affine": serving_entry("affine", path, [1, 3], {"stable": 1})}, "a rollback")
-    record = begin_rollout(fleet, "affine", 2, "labels", "a run of an older Slipway")
+    record = begin_rollout(fleet, "affine", 2, "labels", "a run of Slipway 0.2.0")
     fleet.change({"affine": serving_entry("affine", path, [1, 2], {"stable": 1, "canary": 2})}, "its trial")
     if accepted:
         accept_version(fleet, record)
