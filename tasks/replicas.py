@@ -54,8 +54,8 @@ def require_live(fleet: Fleet, new_fleet: bool = False, patience: float = _AWAY)
     while not new_fleet and not live(fleet):
         if time.monotonic() > end or not reports(fleet):
             raise NoLiveReplica(
-                f"{without_live(fleet)} Nothing was changed. Where its replicas are about to start, `--new-fleet` "
-                "(`new_fleet` in the form) goes on, and waits for the first one."
+                f"{without_live(fleet)} Nothing was changed. Where its replicas are about to start, a release or "
+                "rollout with `--new-fleet` (`new_fleet` in the form) waits for the first one."
             )
         time.sleep(_POLL)
 

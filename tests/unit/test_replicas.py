@@ -86,8 +86,8 @@ def test_a_fleet_that_nobody_ever_reported_to_is_refused_with_the_one_that_was_m
         require_live(fleet)
     assert str(refused.value) == (
         "Fleet 'defualt' has no replica: none has ever reported. Is 'default' meant? Fleets with replicas: canary, "
-        "default. Nothing was changed. Where its replicas are about to start, `--new-fleet` (`new_fleet` in the form) "
-        "goes on, and waits for the first one."
+        "default. Nothing was changed. Where its replicas are about to start, a release or rollout with `--new-fleet` "
+        "(`new_fleet` in the form) waits for the first one."
     )
     require_live(fleet, new_fleet=True)
 
