@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -54,6 +55,16 @@ class ServerAddress:
         if match is None or not all(0 < int(port) < 65536 for port in match.groups()[1:]):
             raise ValueError(f"{text!r} is no HOST:GRPC_PORT:REST_PORT, such as serving-1:8500:8501")
         return cls(match[1], int(match[2]), int(match[3]))
+
+
+def _checked_api(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("it is not the URL of a Prefect API, such as http://prefect.example:4200/api")
+    if "@" in parts.netloc:
+        raise ValueError("it holds a password, which would stand in logs: set PREFECT_API_AUTH_STRING instead")
+    # What a browser shows is the address of the UI; the API of that server lies below it.
+    return text.rstrip("/") if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}/api"
 
 
 def _checked_addresses(text: str) -> str:
@@ -108,7 +119,10 @@ class Settings(BaseSettings):
     rest_port: Port = Field(8501, description="Model server, REST.")
     agent_port: Port = Field(8502, description="Replica agent, health and metrics.")
 
-    prefect_url: str | None = Field(None, description="Prefect API; the local stack's where unset.")
+    prefect_url: Annotated[str, AfterValidator(_checked_api)] | None = Field(
+        None,
+        description="Prefect API, such as http://prefect.example:4200/api; the local stack's where unset.",
+    )
     mlflow_url: str | None = Field(None, description="MLflow server; the local stack's where unset.")
 
     model_server: str = Field(
@@ -190,6 +204,11 @@ class Settings(BaseSettings):
     def credentials_file(self) -> Path:
         """Where the local stack keeps its store's credentials (mode 0600)."""
         return self.home / "store" / "s3.json"
+
+    @property
+    def login_file(self) -> Path:
+        """Where the local stack keeps the log-in of its web servers (mode 0600)."""
+        return self.home / "login"
 
     @property
     def private_key(self) -> Path:

@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from infra.agent.agent import Agent, Health
+from infra.browsers import Hosts, refusal
 from tasks.errors import PortTaken
 
 
@@ -51,7 +52,11 @@ def serve(agent: Agent, host: str, port: int) -> ThreadingHTTPServer:
         timeout = 10
 
         def do_GET(self) -> None:
-            if self.path == "/metrics":
+            headers = ((name.lower().encode(), value.encode()) for name, value in self.headers.items())
+            refused = refusal("GET", headers, Hosts(host, port))
+            if refused is not None:
+                self._answer(HTTPStatus(refused.status), f"{refused.reason}\n".encode(), "text/plain")
+            elif self.path == "/metrics":
                 self._answer(HTTPStatus.OK, generate_latest(registry), "text/plain; version=0.0.4")
             elif self.path == "/healthz":
                 self._answer(HTTPStatus.OK, b"ok\n", "text/plain")

@@ -173,10 +173,12 @@ def running_flows() -> Iterator[None]:
     except requests.RequestException as error:
         raise InvalidSettings(
             f"No Prefect server answers at {api} ({type(error).__name__}): start the local stack with `make up`, "
-            "or set SLIPWAY_PREFECT_URL."
+            "or set SLIPWAY_PREFECT_URL to an API, whose path mostly ends in /api."
         ) from None
     from infra.stack.programs import flow_environment
 
+    if settings().prefect_url is None:
+        os.environ.pop("PREFECT_API_AUTH_STRING", None)  # of another server; this one's comes with the profile
     # Prefect's own lines, tracebacks among them, are for its UI; here the steps speak, and errors in one sentence.
     os.environ.update(
         flow_environment(settings())

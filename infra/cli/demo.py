@@ -21,6 +21,7 @@ def demo(
 ) -> None:
     """Start the stack if it is not up, release a digit classifier, and ask the live server for three test digits."""
     from infra.cli.delivery import running_flows
+    from infra.stack.login import login_sentence
     from infra.stack.start import up
 
     mine, began = settings(), time.monotonic()
@@ -38,6 +39,7 @@ def demo(
         ("The model's status", f"{mine.nearest_server.rest_url}/v1/models/{_MODEL}"),
     ):
         print(f"  {what:<44}{address}")
+    print(f"  {login_sentence(mine)}")
     print(
         "`slipway versions MLP` lists what was published; `make demo` again publishes the next; `make down` stops all."
     )

@@ -13,6 +13,7 @@ import typer
 from infra.cli.help import example
 from infra.cli.output import Json, megabytes, print_json
 from infra.stack import probes, processes
+from infra.stack.login import authorization
 from infra.stack.ports import require_distinct, require_free
 from infra.stack.programs import programs
 from infra.stack.supervision import Supervisor
@@ -74,8 +75,8 @@ def examine() -> Iterator[Finding]:
         yield model_server(mine, up)
         yield agent(mine, up)
     yield store(mine, up)
-    yield server("prefect", mine.prefect_api.removesuffix("/api"), "/api/admin/version", mine.prefect_url, up)
-    yield server("mlflow", mine.mlflow_uri, "/version", mine.mlflow_url, up)
+    yield server("prefect", mine.prefect_api, "/admin/version", mine.prefect_url, up, authorization(mine))
+    yield server("mlflow", mine.mlflow_uri, "/version", mine.mlflow_url, up, {})
 
 
 def signatures(mine: Settings) -> Iterator[Finding]:
@@ -218,12 +219,12 @@ def store(mine: Settings, up: bool) -> Finding:
     return Finding("store", "ok", f"{address}: takes the credentials, honours create-if-absent")
 
 
-def server(name: str, url: str, version_path: str, elsewhere: str | None, up: bool) -> Finding:
+def server(name: str, url: str, version_path: str, elsewhere: str | None, up: bool, headers: probes.Headers) -> Finding:
     """Whether a server answers, with the version that is installed here."""
     here = installed_version(name)
     if elsewhere is None and not up:
         return Finding(name, "off", f"{here} is installed")
-    answer = probes.get_text(f"{url}{version_path}")
+    answer = probes.get_text(f"{url}{version_path}", headers)
     if answer is None:
         return Finding(
             name, "wrong", f"no answer from {url}", f"See `slipway logs {name}`, or SLIPWAY_{name.upper()}_URL."

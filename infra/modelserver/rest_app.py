@@ -15,6 +15,7 @@ from infra.modelserver.errors import Code, ServingError, failed_precondition, in
 from infra.modelserver.manager import Manager
 from infra.modelserver.options import RestOptions
 from infra.modelserver.protos import classification_pb2, regression_pb2
+from infra.modelserver.rest_browsers import from_page
 from infra.modelserver.rest_examples import fill_request
 from infra.modelserver.rest_json import valid_text
 from infra.modelserver.rest_memory import keep_freed_memory
@@ -40,6 +41,10 @@ _CORS: Final = (
     (b"access-control-allow-origin", b"*"),
     (b"access-control-allow-methods", b"POST, GET"),
     (b"access-control-allow-headers", b"Content-Type"),
+)
+_PAGE_REFUSED: Final = (
+    b'{"error": "Web pages may not ask this server: --rest_api_enable_cors_support would let every page. '
+    b'Programs name it localhost, or by its address."}'
 )
 _PHRASES: Final = {
     400: "Bad Request",
@@ -107,6 +112,8 @@ class _RestApp:
 
     async def _reply(self, scope: Scope, receive: Receive) -> Reply | None:
         """The reply, None where the client has gone."""
+        if self._options.refuse_pages and from_page(scope["headers"]):
+            return Reply(403, (_JSON, (b"connection", b"close")), _PAGE_REFUSED)
         body = await read_body(scope, receive)
         if not isinstance(body, bytes):
             return body

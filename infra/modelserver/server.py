@@ -33,6 +33,7 @@ from infra.modelserver.protos import (
 )
 from infra.modelserver.reload import Reloader
 from infra.modelserver.rest_app import make_app
+from infra.modelserver.rest_browsers import is_loopback
 from infra.modelserver.rest_protocol import RestProtocol
 from infra.modelserver.servable import LoadOptions, Servable
 from infra.modelserver.source import FileSystemSource
@@ -243,6 +244,7 @@ class ModelServer:
                 self._settings.monitoring_path,
                 flags.rest_api_enable_cors_support,
                 flags.log_requests,
+                refuse_pages=is_loopback(flags.bind_address) and not flags.rest_api_enable_cors_support,
             ),
         )
         self._rest = uvicorn.Server(

@@ -25,7 +25,7 @@ def ensure_credentials(settings: Settings) -> bool:
         "credentials": [{"accessKey": secrets.token_hex(10), "secretKey": secrets.token_urlsafe(30)}],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
-    draft = _write_private(path, json.dumps({"identities": [identity]}, indent=1))
+    draft = write_private(path, json.dumps({"identities": [identity]}, indent=1))
     try:
         os.link(draft, path)
     except FileExistsError:
@@ -44,7 +44,7 @@ def write_profile(settings: Settings) -> Path:
     access, secret = credentials(settings)
     path = profile_file(settings)
     text = f"[default]\naws_access_key_id = {access}\naws_secret_access_key = {secret}\n"
-    _write_private(path, text).replace(path)
+    write_private(path, text).replace(path)
     return path
 
 
@@ -53,7 +53,7 @@ def profile_file(settings: Settings) -> Path:
     return settings.credentials_file.with_name("profile.ini").absolute()
 
 
-def _write_private(path: Path, text: str) -> Path:
+def write_private(path: Path, text: str) -> Path:
     """`text` in a new file beside `path`, on the disk, readable by its owner alone."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

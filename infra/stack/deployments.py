@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from infra.stack import probes
+from infra.stack.login import authorization
 from infra.stack.logs import last_lines
 from infra.stack.programs import PYTHON, flow_environment
 from tasks.errors import StackError
@@ -28,7 +29,7 @@ def deploy(settings: Settings, say: Callable[[str], None]) -> bool:
     mark = settings.home / "prefect" / "deployed"
     # The fleet is what flows and their forms take where nothing else is said.
     digest = f"{fingerprint([DECLARATION, *sorted((ROOT / 'flows').rglob('*.py'))])} {settings.fleet}"
-    if mark.exists() and mark.read_text() == digest and declared(DECLARATION) <= deployed(settings.prefect_api):
+    if mark.exists() and mark.read_text() == digest and declared(DECLARATION) <= deployed(settings):
         return False
     say("Deploying the flows")
     done = subprocess.run(
@@ -43,7 +44,7 @@ def deploy(settings: Settings, say: Callable[[str], None]) -> bool:
     )
     log = settings.home / "logs" / "deploy.log"
     log.write_text(done.stdout + done.stderr)
-    missing = _missing(DECLARATION, settings.prefect_api) if done.returncode == 0 else set()
+    missing = _missing(DECLARATION, settings) if done.returncode == 0 else set()
     if done.returncode != 0 or missing:
         raise StackError(
             f"The flows in {DECLARATION} could not be deployed{f' (missing: {sorted(missing)})' if missing else ''}: "
@@ -53,11 +54,11 @@ def deploy(settings: Settings, say: Callable[[str], None]) -> bool:
     return True
 
 
-def _missing(declaration: Path, api: str) -> set[str]:
+def _missing(declaration: Path, settings: Settings) -> set[str]:
     """Deployments that are declared and that the server does not have; it may be too busy to say so at once."""
     end = time.monotonic() + _PATIENCE
     while True:
-        missing = declared(declaration) - deployed(api)
+        missing = declared(declaration) - deployed(settings)
         if not missing or time.monotonic() > end:
             return missing
         time.sleep(0.5)
@@ -79,6 +80,7 @@ def declared(declaration: Path) -> set[str]:
     return {deployment["name"] for deployment in content.get("deployments") or []}
 
 
-def deployed(api: str) -> set[str]:
+def deployed(settings: Settings) -> set[str]:
     """Names of the deployments that the server has; none where it does not answer."""
-    return {deployment["name"] for deployment in probes.post_json(f"{api}/deployments/filter", {}) or []}
+    found = probes.post_json(f"{settings.prefect_api}/deployments/filter", {}, authorization(settings))
+    return {deployment["name"] for deployment in found or []}

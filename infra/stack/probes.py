@@ -4,9 +4,12 @@ import contextlib
 import http.client
 import json
 import socket
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
+
+Headers: TypeAlias = Mapping[str, str]
 
 _SECONDS = 2.0
 
@@ -24,9 +27,9 @@ def open(host: str, port: int) -> bool:  # noqa: A001
     return False
 
 
-def worker_online(api: str, pool: str, name: str, since: float) -> bool:
+def worker_online(api: str, pool: str, name: str, since: float, headers: Headers) -> bool:
     """Whether Prefect has heard lately of the worker that began at `since` (seconds since 1970)."""
-    found = post_json(f"{api}/work_pools/{pool}/workers/filter", {})
+    found = post_json(f"{api}/work_pools/{pool}/workers/filter", {}, headers)
     return any(
         worker["name"] == name
         and worker["status"] == "ONLINE"
@@ -35,9 +38,9 @@ def worker_online(api: str, pool: str, name: str, since: float) -> bool:
     )
 
 
-def post_json(url: str, body: object) -> Any:
+def post_json(url: str, body: object, headers: Headers) -> Any:
     """The JSON that a POST of `body` is answered with, or None where it is not answered with 200."""
-    status, data = _request("POST", url, json.dumps(body), {"Content-Type": "application/json"})
+    status, data = _request("POST", url, json.dumps(body), {"Content-Type": "application/json", **headers})
     return json.loads(data) if status == 200 else None
 
 
@@ -47,21 +50,19 @@ def get_json(url: str) -> Any:
     return json.loads(data) if status == 200 else None
 
 
-def get_text(url: str) -> str | None:
+def get_text(url: str, headers: Headers) -> str | None:
     """The text that a GET is answered with, or None where it is not answered with 200."""
-    status, data = _request("GET", url)
+    status, data = _request("GET", url, headers=headers)
     return data.decode(errors="replace") if status == 200 else None
 
 
-def _request(
-    method: str, url: str, body: str | None = None, headers: dict[str, str] | None = None
-) -> tuple[int, bytes]:
+def _request(method: str, url: str, body: str | None = None, headers: Headers | None = None) -> tuple[int, bytes]:
     """Status (0: no answer) and body."""
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=_SECONDS)
     try:
-        connection.request(method, parts.path or "/", body, headers or {})
+        connection.request(method, parts.path or "/", body, dict(headers or {}))
         answer = connection.getresponse()
         return answer.status, answer.read()
     except (OSError, http.client.HTTPException):

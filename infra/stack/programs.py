@@ -9,6 +9,7 @@ from pathlib import Path
 
 from infra.stack import probes
 from infra.stack.credentials import profile_file
+from infra.stack.login import PROFILE, authorization
 from tasks.errors import InvalidSettings
 from tasks.model_server import model_server_command
 from tasks.settings import Settings
@@ -119,8 +120,8 @@ def prefect_server(settings: Settings) -> Program:
     return Program(
         name="prefect",
         command=(
-            *(PYTHON, "-m", "prefect", "server", "start"),
-            *("--host", settings.host, "--port", str(settings.prefect_port)),
+            *(PYTHON, "-m", "infra.stack.prefect_server"),
+            *(settings.host, str(settings.prefect_port), str(settings.login_file.absolute())),
         ),
         address=url,
         ready=lambda _: probes.answers(f"{url}/api/health"),
@@ -129,6 +130,8 @@ def prefect_server(settings: Settings) -> Program:
             "PREFECT_API_URL": f"{url}/api",
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": url,
+            "PREFECT_UI_API_URL": "/api",  # whichever name the browser knows the server by
         },
         ports=(PortUse(settings.prefect_port, "SLIPWAY_PREFECT_PORT"),),
         steady_seconds=30,
@@ -153,10 +156,9 @@ def mlflow_server(settings: Settings) -> Program:
     return Program(
         name="mlflow",
         command=(
-            *(PYTHON, "-m", "mlflow", "server"),
-            *("--host", settings.host, "--port", str(settings.mlflow_port), "--workers", "1"),
-            *("--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}"),
-            *("--artifacts-destination", f"s3://{settings.bucket}/{MLFLOW_ARTIFACTS}"),
+            *(PYTHON, "-m", "infra.stack.mlflow_server"),
+            *(settings.host, str(settings.mlflow_port), str(settings.login_file.absolute())),
+            *(f"sqlite:///{home / 'mlflow.db'}", f"s3://{settings.bucket}/{MLFLOW_ARTIFACTS}"),
         ),
         address=url,
         ready=lambda _: probes.answers(f"{url}/health"),
@@ -216,7 +218,9 @@ def worker(settings: Settings) -> Program:
             *("--pool", WORK_POOL, "--type", "process", "--name", settings.replica),
         ),
         address=settings.prefect_api.removesuffix("/api"),
-        ready=lambda began: probes.worker_online(settings.prefect_api, WORK_POOL, settings.replica, began),
+        ready=lambda began: probes.worker_online(
+            settings.prefect_api, WORK_POOL, settings.replica, began, authorization(settings)
+        ),
         environment=flow_environment(settings),
         steady_seconds=20,
         stop_seconds=30,  # a run that is under way takes back what it began
@@ -226,15 +230,20 @@ def worker(settings: Settings) -> Program:
 
 def flow_environment(settings: Settings) -> dict[str, str]:
     """What a process that runs flows finds in its environment."""
-    return settings_environment(settings) | {
-        "PREFECT_HOME": str(settings.home.absolute() / "prefect"),
-        "PREFECT_API_URL": settings.prefect_api,
-        "PREFECT_LOGGING_EXTRA_LOGGERS": "tasks,flows",
-        "PREFECT_CLIENT_MAX_RETRIES": str(prefect_retries(settings.prefect_deadline)),
-        "MLFLOW_TRACKING_URI": settings.mlflow_uri,
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    }
+    profile = {"PREFECT_PROFILE": PROFILE} if settings.prefect_url is None else {}
+    return (
+        settings_environment(settings)
+        | profile
+        | {
+            "PREFECT_HOME": str(settings.home.absolute() / "prefect"),
+            "PREFECT_API_URL": settings.prefect_api,
+            "PREFECT_LOGGING_EXTRA_LOGGERS": "tasks,flows",
+            "PREFECT_CLIENT_MAX_RETRIES": str(prefect_retries(settings.prefect_deadline)),
+            "MLFLOW_TRACKING_URI": settings.mlflow_uri,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        }
+    )
 
 
 def prefect_retries(seconds: float) -> int:

@@ -10,6 +10,7 @@ from infra.stack import processes
 from infra.stack.credentials import ensure_credentials, write_profile
 from infra.stack.deployments import deploy
 from infra.stack.lock import exclusive
+from infra.stack.login import ensure_login, login_sentence, write_profiles
 from infra.stack.logs import last_lines
 from infra.stack.ports import require_distinct, require_free
 from infra.stack.programs import Program, programs
@@ -19,6 +20,7 @@ from tasks.errors import DeadlineExceeded, StackError
 from tasks.settings import Settings
 from tasks.signing import ensure_key_pair
 
+_OF_OTHER_SERVERS = ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_PROFILES_PATH")
 EMPTY_CONFIG = "model_config_list {\n}\n"
 _ENDS_TOLERATED = 2  # a program that ends this often before it is ready is broken, not unlucky
 _ORPHAN_SECONDS = 15.0
@@ -43,10 +45,13 @@ def up(settings: Settings, say: Say) -> None:
             _clear_remains(settings.home, say)
         own = processes.listening(processes.members(settings.home))
         require_free(settings.host, (use for program in wanted for use in program.ports), own)
-        _prepare(settings)
+        advice = _prepare(settings)
         _converge(supervisor, wanted, settings, say)
         _start(supervisor, wanted, settings, say)
         deploy(settings, say)
+    for line in (login_sentence(settings), advice):
+        if line:
+            say(line)
 
 
 def _clear_remains(home: Path, say: Say) -> None:
@@ -60,16 +65,23 @@ def _clear_remains(home: Path, say: Say) -> None:
             raise StackError(f"Processes {[p.pid for p in stubborn]} of an earlier stack cannot be ended: end them.")
 
 
-def _prepare(settings: Settings) -> None:
-    """Make what the programs expect to find; nothing that is there already is touched."""
+def _prepare(settings: Settings) -> str:
+    """Make what the programs expect to find; nothing that is there already is touched.
+
+    Returns:
+        What the user has to do before `prefect` commands find this stack; empty where that is nothing.
+    """
     for folder in ("store", "prefect", "mlflow", "logs"):
         (settings.home / folder).mkdir(parents=True, exist_ok=True)
     settings.replica_models.mkdir(parents=True, exist_ok=True)
     if settings.s3_endpoint is None:
         ensure_credentials(settings)
         write_profile(settings)
+    advice = write_profiles(settings) if settings.prefect_url is None else ""
+    ensure_login(settings)
     ensure_key_pair(settings)
     _create(settings.replica_config, EMPTY_CONFIG)
+    return advice
 
 
 def _create(path: Path, text: str) -> None:
@@ -99,6 +111,7 @@ def _converge(supervisor: Supervisor, wanted: Iterable[Program], settings: Setti
 
 def _environment(inherited: Mapping[str, str], host: str) -> dict[str, str]:
     """What every program of the stack finds in its environment."""
+    inherited = {name: value for name, value in inherited.items() if name not in _OF_OTHER_SERVERS}
     local = {"localhost", "127.0.0.1", host}
     bypass = ",".join(sorted(local | set(filter(None, inherited.get("NO_PROXY", "").split(",")))))
     return {

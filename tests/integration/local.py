@@ -17,6 +17,7 @@ from urllib3.util import Retry
 
 from infra.stack import processes
 from infra.stack.credentials import ensure_credentials
+from infra.stack.login import ensure_login
 from infra.stack.programs import GRPC_OFFSET, Program, prefect_server, settings_environment, store
 from tasks.settings import Settings
 from tasks.signing import ensure_key_pair
@@ -119,6 +120,7 @@ class LocalPrefect(LocalProgram):
 
     def __init__(self, home: Path, settings: Settings) -> None:
         mine = settings.model_copy(update={"home": home, **free_ports(("prefect_port",))})
+        ensure_login(mine)
         super().__init__(prefect_server(mine), home / "prefect.log")
         self.environment = {"SLIPWAY_PREFECT_URL": mine.prefect_api}
 
@@ -131,7 +133,7 @@ class LocalStack:
         self.settings = Settings(home=home, **free_ports((*STORE_PORTS, *OTHER_PORTS)))  # type: ignore[arg-type]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLIPWAY_")}
         # What a process needs in order to work with this stack.
-        self.env = inherited | settings_environment(self.settings)
+        self.env = inherited | settings_environment(self.settings) | {"PREFECT_HOME": str(home / "user")}
         self.http = patient_session()
 
     def slipway(self, *arguments: str, seconds: float = 280, **env: str) -> subprocess.CompletedProcess[str]:

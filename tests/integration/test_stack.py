@@ -50,7 +50,7 @@ def test_everything_is_ready_after_up(stack: LocalStack) -> None:
     assert status["up"]
     pool = stack.http.get(f"{stack.settings.prefect_api}/work_pools/{WORK_POOL}", timeout=10).json()
     assert pool["type"] == "process"
-    assert declared(ROOT / "prefect.yaml") == deployed(stack.settings.prefect_api)
+    assert declared(ROOT / "prefect.yaml") == deployed(stack.settings)
     assert requests.get(f"http://127.0.0.1:{stack.settings.prefect_port}/", timeout=10).text.startswith("<!")
     Store.connect(stack.settings).require_suitable()
 

@@ -169,10 +169,17 @@ def test_browsers_are_answered_where_the_flag_says_so(rest_models: Path, tmp_pat
         server.kill()
 
 
-def test_browsers_are_refused_where_it_does_not(rest_server: RestServer) -> None:
-    asked = requests.options(f"{rest_server.url}{ECHO}", timeout=10, headers={"Origin": "https://example.com"})
-    assert (asked.status_code, asked.json()) == (400, {"error": f"Malformed request: OPTIONS {ECHO}"})
-    assert "Access-Control-Allow-Origin" not in asked.headers
+@pytest.mark.parametrize(
+    "headers",
+    [{"Origin": "https://example.com"}, {"Sec-Fetch-Site": "same-site"}, {"Host": "page.example:8501"}],
+    ids=lambda headers: next(iter(headers)),
+)
+def test_browsers_are_refused_where_it_does_not(rest_server: RestServer, headers: dict[str, str]) -> None:
+    data = json.dumps({"signature_name": "scalar", "inputs": 1})
+    for method, content in (("OPTIONS", None), ("GET", None), ("POST", data)):
+        asked = requests.request(method, f"{rest_server.url}{ECHO}", data=content, timeout=10, headers=headers)
+        assert (asked.status_code, "Web pages may not ask" in asked.json()["error"]) == (403, True)
+        assert "Access-Control-Allow-Origin" not in asked.headers
 
 
 def test_a_picture_is_answered_alike_by_one_row_and_by_many(rest_server: RestServer) -> None:

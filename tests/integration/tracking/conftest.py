@@ -11,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from infra.stack.credentials import write_profile
+from infra.stack.login import ensure_login
 from infra.stack.programs import mlflow_server
 from tasks.registry import Registry
 from tasks.settings import Settings
@@ -39,6 +40,7 @@ class LocalMlflow:
         """Start it without waiting."""
         self.home.mkdir(exist_ok=True)
         write_profile(self.settings)
+        ensure_login(self.settings)
         program = mlflow_server(self.settings)
         with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(

@@ -57,8 +57,8 @@ def test_credentials_that_others_may_read_are_wrong(tmp_path: Path) -> None:
 
 def test_a_stack_that_is_down_is_not_wrong_and_a_server_elsewhere_that_does_not_answer_is(tmp_path: Path) -> None:
     nobody = "http://127.0.0.1:9"
-    assert doctor.server("mlflow", nobody, "/version", None, up=False).state == "off"
-    assert doctor.server("mlflow", nobody, "/version", nobody, up=False).state == "wrong"
+    assert doctor.server("mlflow", nobody, "/version", None, False, {}).state == "off"
+    assert doctor.server("mlflow", nobody, "/version", nobody, False, {}).state == "wrong"
     assert doctor.store(Settings(home=tmp_path), up=False).state == "off"
     elsewhere = Settings(
         home=tmp_path, s3_endpoint=nobody, s3_access_key="a", s3_secret_key=SecretStr("b"), call_deadline=0.5

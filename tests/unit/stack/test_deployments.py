@@ -19,8 +19,8 @@ def test_what_is_deployed_is_the_prefect_yaml_at_the_top_of_the_repository() -> 
     assert DECLARATION.samefile(ROOT / "prefect.yaml")
 
 
-def test_a_server_that_does_not_answer_has_no_deployments() -> None:
-    assert deployed(NOBODY) == set()
+def test_a_server_that_does_not_answer_has_no_deployments(tmp_path: Path) -> None:
+    assert deployed(Settings(home=tmp_path, prefect_url=NOBODY)) == set()
 
 
 def test_the_fingerprint_changes_with_any_file_and_not_with_time(tmp_path: Path) -> None:
