@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from infra.stack.deployments import DECLARATION, ROOT, declared, deployed, fingerprint
+from tasks.settings import Settings
 
 NOBODY = "http://127.0.0.1:9/api"
 
