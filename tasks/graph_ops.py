@@ -1,10 +1,14 @@
 """Which operations a SavedModel's graph holds: none that touches files, the network or runs code may be served.
 
-A model server executes whatever graph it is given, with its own rights. What every SavedModel legitimately holds is
-told apart from the rest by where it stands and where its file names come from: the saver's own operations, and tables
-that are filled from the model's assets.
+A model server executes whatever graph it is given, with its own rights. Every SavedModel legitimately holds some that
+read files, and two things tell these from the rest: what runs them, and where their file names come from. While it
+loads, and only then, a server feeds the saver's tensor with the checkpoint's path and runs the restore operation, and
+feeds the assets' tensors with their paths and runs the initialiser (tensorflow/cc/saved_model/loader.cc). To whatever a
+client runs later, the same tensors hold what the SavedModel's author wrote into them, which may be any path: nothing
+that a signature reaches may read a file, wherever its name comes from.
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,22 +32,28 @@ _FILES = (
     "DebugNanCount DebugNumericSummary DistributedSave DumpTensor ExperimentalCSVDataset "
     "ExperimentalDatasetToTFRecord ExperimentalLMDBDataset ExperimentalMatchingFilesDataset ExperimentalSqlDataset "
     "FileSystemSetConfiguration FixedLengthRecordDataset FixedLengthRecordDatasetV2 FixedLengthRecordReader "
-    "FixedLengthRecordReaderV2 GenerateVocabRemapping InitializeTableFromTextFile InitializeTableFromTextFileV2 "
-    "LMDBDataset LMDBReader ListSnapshotChunksDataset LoadAndRemapMatrix LoadDataset MatchingFiles "
-    "MatchingFilesDataset MergeV2Checkpoints ReadFile RecordInput Restore RestoreSlice RestoreV2 Save SaveDataset "
-    "SaveDatasetV2 SaveSlices SaveV2 Skipgram SnapshotChunkDataset SnapshotDataset SnapshotDatasetReader "
-    "SnapshotDatasetV2 SnapshotNestedDatasetReader SqlDataset TFRecordDataset TFRecordDatasetV2 TFRecordReader "
-    "TFRecordReaderV2 TextLineDataset TextLineReader TextLineReaderV2 WholeFileReader WholeFileReaderV2 WriteFile "
+    "FixedLengthRecordReaderV2 GenerateVocabRemapping ImmutableConst InitializeTableFromTextFile "
+    "InitializeTableFromTextFileV2 LMDBDataset LMDBReader ListSnapshotChunksDataset LoadAndRemapMatrix LoadDataset "
+    "MatchingFiles MatchingFilesDataset MergeV2Checkpoints ReadFile RecordInput Restore RestoreSlice RestoreV2 Save "
+    "SaveDataset SaveDatasetV2 SaveSlices SaveV2 Skipgram SnapshotChunkDataset SnapshotDataset SnapshotDatasetReader "
+    "SnapshotDatasetV2 SnapshotNestedDatasetReader SqlDataset StoreMinibatchStatisticsInFdo TFRecordDataset "
+    "TFRecordDatasetV2 TFRecordReader TFRecordReaderV2 TextLineDataset TextLineReader TextLineReaderV2 "
+    "WholeFileReader WholeFileReaderV2 WriteFile "
 )
 _NETWORK = (
-    "DataServiceDataset DataServiceDatasetV2 DataServiceDatasetV3 DataServiceDatasetV4 RegisterDataset "
-    "RegisterDatasetV2 RemoteCall RpcCall RpcClient RpcServer RpcServerRegister RpcServerStart "
+    "ConnectTPUEmbeddingHosts Copy CopyHost DataServiceDataset DataServiceDatasetV2 DataServiceDatasetV3 "
+    "DataServiceDatasetV4 RegisterDataset RegisterDatasetV2 RemoteCall RpcCall RpcClient RpcServer RpcServerRegister "
+    "RpcServerStart "
 )
-# Python, native functions by name, and graphs that come as data and so escape this scan.
-_CODE = "DatasetFromGraph EagerPyFunc PyFunc PyFuncStateless XlaCustomCall XlaCustomCallV2"
+# Python; native functions by name; graphs and modules that come as data and so escape this scan; the server's end.
+_CODE = (
+    "Abort DatasetFromGraph DeserializeIterator EagerPyFunc MlirPassthroughOp PyFunc PyFuncStateless WorkerHeartbeat "
+    "XlaCallModule XlaCustomCall XlaCustomCallV2 _TPUCompileMlir _XlaHostComputeMlir"
+)
 FORBIDDEN = frozenset(f"{_FILES} {_NETWORK} {_CODE}".split())
 _WRITES_CHECKPOINT = frozenset({"MergeV2Checkpoints", "Save", "SaveSlices", "SaveV2"})
 _READS_CHECKPOINT = frozenset({"Restore", "RestoreSlice", "RestoreV2"})
+_FILLS_TABLE = frozenset({"InitializeTableFromTextFile", "InitializeTableFromTextFileV2"})
 # Operations that are forbidden by the value of one attribute: unless it is one of these.
 HARMLESS_VALUES = {
     "DecodeProtoV2": ("descriptor_source", ("", "local://")),  # else the name of a file, or bytes://
@@ -51,11 +61,14 @@ HARMLESS_VALUES = {
     "FixedUnigramCandidateSampler": ("vocab_file", ("",)),
     "PrintV2": ("output_stream", ("stderr", "stdout", "log(info)", "log(warning)", "log(error)")),  # else a file
 }
-_FILE_NAME_INPUT = {"InitializeTableFromTextFile": 1, "InitializeTableFromTextFileV2": 1} | dict.fromkeys(
-    _READS_CHECKPOINT, 0
-)
+_FILE_NAME_INPUT = dict.fromkeys(_FILLS_TABLE, 1) | dict.fromkeys(_READS_CHECKPOINT, 0)
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
-_INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op", "saved_model_train_op")
+_CLIENT, _INITIALISER, _RESTORE = "client", "initialiser", "restore"  # what runs a node
+_INITIALISERS = ("saved_model_main_op", "legacy_init_op", "saved_model_train_op")  # names of collections
+_INIT_SIGNATURES = ("__saved_model_init_op", "__saved_model_train_op")
+WITHOUT_OUTPUT = _FILLS_TABLE | {"NoOp", "InitializeTable", "InitializeTableV2"}
+_WRITES_VARIABLE = ("Assign", "ResourceScatter", "ResourceStridedSlice")  # how these operations' names begin
+_COUNTED = re.compile(r"_\d+$")  # what an exporter adds to an asset's name if two have the same
 _ANYTHING = frozenset({""})  # origin of a value that cannot be followed; node that runs whatever calls it
 
 
@@ -130,16 +143,22 @@ def forbidden(model: SavedModel, allowed: Collection[str] = ()) -> list[Use]:
 def _is_forbidden(graph: "_Graph", function: str | None, node: "NodeDef") -> bool:
     if node.op in HARMLESS_VALUES:
         attribute, harmless = HARMLESS_VALUES[node.op]
-        return attribute in node.attr and node.attr[attribute].s.decode("utf-8", "replace") not in harmless
+        if attribute not in node.attr:
+            return False
+        value = node.attr[attribute]  # in a function it may be a placeholder, whose value each caller gives
+        return value.WhichOneof("value") != "s" or value.s.decode("utf-8", "replace") not in harmless
     if node.op not in FORBIDDEN:
         return False
-    if node.op in _WRITES_CHECKPOINT | _READS_CHECKPOINT and graph.never_runs(function, node):
+    run_by = graph.run_by(function, node)
+    if node.op in _WRITES_CHECKPOINT | _READS_CHECKPOINT and not run_by:
         return False
     position = _FILE_NAME_INPUT.get(node.op)
     if position is None or len(node.input) <= position:
         return True
-    harmless_files = graph.checkpoint if node.op in _READS_CHECKPOINT else graph.assets
-    return not graph.origins(function, node.input[position]) <= harmless_files
+    fills_table = node.op in _FILLS_TABLE
+    if not run_by <= {_INITIALISER if fills_table else _RESTORE}:
+        return True
+    return not graph.origins(function, node.input[position]) <= (graph.assets if fills_table else graph.checkpoint)
 
 
 class _Graph:
@@ -154,19 +173,21 @@ class _Graph:
         self._named = {(function, node.name): node for function, node in self.nodes}
         self._arguments = {f.signature.name: list(f.signature.input_arg) for f in definition.library.function}
         self._callers = self._find_callers(meta_graph)
-        self._runs = self._needed_by(_roots(meta_graph))
+        self._cones = {what: self._needed_by(roots) for what, roots in self._roots(meta_graph).items()}
         self._fed = {name for s in meta_graph.signature_def.values() for name in _tensor_names(s.inputs.values())}
         # Tensors that the server itself feeds when it loads, and that no client can feed.
-        self.assets = frozenset(_asset_tensors(meta_graph) - self._fed)
-        self.checkpoint = frozenset({meta_graph.saver_def.filename_tensor_name} - {""} - self._fed)
+        self.assets = frozenset(self._asset_tensors(meta_graph) - self._fed)
+        self.checkpoint = frozenset(self._checkpoint_tensors(meta_graph) - self._fed)
 
-    def never_runs(self, function: str | None, node: "NodeDef") -> bool:
-        """Whether a server never runs this node: it loads, initialises and answers, but writes no checkpoint.
+    def run_by(self, function: str | None, node: "NodeDef") -> set[str]:
+        """What makes a server run this node, of `_CLIENT`, `_INITIALISER` and `_RESTORE`; empty if nothing does.
 
-        A node in a function that nothing calls counts as one that may run.
+        A node in a function that nothing calls counts as one that a client runs.
         """
         above = {node.name} if function is None else self._graph_nodes_above(function)
-        return bool(above) and not above & (self._runs | _ANYTHING)
+        if not above or above & _ANYTHING:
+            return {_CLIENT}
+        return {what for what, cone in self._cones.items() if above & cone}
 
     def origins(self, function: str | None, tensor: str) -> frozenset[str]:
         """The graph's tensors that a value is taken from unchanged, through functions and variables."""
@@ -220,17 +241,19 @@ class _Graph:
         if variable is None or variable.op != "VarHandleOp":
             return []
         shared = variable.attr["shared_name"].s
-        aliases = [n for _, n in self.nodes if n.op == "VarHandleOp" and n.attr["shared_name"].s == shared]
-        literal = any(n.attr["dtype"].type == DataType.DT_RESOURCE for _, n in self.nodes if n.op.endswith("Const"))
+        handles = [n for _, n in self.nodes if "VarHandle" in n.op]
+        if any(n is not variable and (n.op != "VarHandleOp" or n.attr["shared_name"].s == shared) for n in handles):
+            return []
         found: list[tuple[str | None, str]] = []
         for function, user in self.nodes:
-            if function is not None or _full(handle) not in map(_full, user.input):
+            if not _may_write_strings(user):
                 continue
-            if user.op == "AssignVariableOp" and len(user.input) > 1:
+            target = self._named.get((None, _node_of(user.input[0]))) if user.input and function is None else None
+            if target is None or target.op != "VarHandleOp" or user.op != "AssignVariableOp" or len(user.input) < 2:
+                return []  # a handle that comes from elsewhere may be that of any variable
+            if target is variable:
                 found.append((None, user.input[1]))
-            elif user.op not in ("ReadVariableOp", "VarIsInitializedOp"):
-                return []
-        return found if len(aliases) == 1 and not literal else []
+        return found
 
     def _find_callers(self, meta_graph: MetaGraphDef) -> "dict[str, list[tuple[str | None, NodeDef | None]]]":
         """By function, the nodes that name it, each with the function it stands in; without a node: not by a call."""
@@ -273,16 +296,62 @@ class _Graph:
                 waiting += [_node_of(i) for i in node.input]
         return found
 
+    def _roots(self, meta_graph: MetaGraphDef) -> dict[str, set[str]]:
+        """What a server runs: for clients the signatures' outputs, and while it loads initialisers and restore."""
+        initialisers: set[str] = set()
+        for name in _INITIALISERS:
+            if name in meta_graph.collection_def:
+                initialisers |= set(meta_graph.collection_def[name].node_list.value)
+        fetched: set[str] = set()
+        for name, signature in meta_graph.signature_def.items():
+            outputs = _tensor_names(signature.outputs.values())
+            if name in _INIT_SIGNATURES:
+                initialisers |= outputs
+                outputs = {tensor for tensor in outputs if self._has_output(tensor)}  # a client may name it, too
+            fetched |= outputs
+        return {_CLIENT: fetched, _INITIALISER: initialisers, _RESTORE: {meta_graph.saver_def.restore_op_name}}
 
-def _roots(meta_graph: MetaGraphDef) -> set[str]:
-    """What a server runs: the signatures' outputs, the initialisers, and the restoring of variables."""
-    roots = {meta_graph.saver_def.restore_op_name}
-    for signature in meta_graph.signature_def.values():
-        roots |= _tensor_names(signature.outputs.values())
-    for name in _INIT_COLLECTIONS:
-        if name in meta_graph.collection_def:
-            roots |= set(meta_graph.collection_def[name].node_list.value)
-    return roots
+    def _has_output(self, tensor: str) -> bool:
+        node = self._named.get((None, _node_of(tensor)))
+        return node is None or node.op not in WITHOUT_OUTPUT
+
+    def _asset_tensors(self, meta_graph: MetaGraphDef) -> set[str]:
+        """Tensors that are fed with assets' paths, as far as these lie in the assets' folder.
+
+        What such a tensor holds unless it is fed must name the same file: TensorFlow 2 leaves it empty, and
+        TensorFlow 1 left the path from which the file was copied.
+        """
+        assets = list(meta_graph.asset_file_def)
+        for value in meta_graph.collection_def["saved_model_assets"].any_list.value if not assets else ():
+            assets.append(AssetFileDef.FromString(value.value))
+        wrong = {_full(a.tensor_info.name) for a in assets if not self._is_asset(a.tensor_info.name, a.filename)}
+        return {_full(asset.tensor_info.name) for asset in assets} - wrong
+
+    def _is_asset(self, tensor: str, filename: str) -> bool:
+        own = self._own_values(tensor)
+        names = {re.split(r"[/\\]", value)[-1] for value in own or ()}
+        return is_plain_path(filename) and own is not None and names <= {filename, _COUNTED.sub("", filename)}
+
+    def _checkpoint_tensors(self, meta_graph: MetaGraphDef) -> set[str]:
+        """The tensor that is fed with the checkpoint's path, unless it holds a path that leads elsewhere."""
+        tensor = meta_graph.saver_def.filename_tensor_name
+        own = self._own_values(tensor)
+        return {_full(tensor)} if own is not None and all(map(is_plain_path, own)) else set()
+
+    def _own_values(self, tensor: str) -> list[str] | None:
+        """The texts that a tensor of the graph holds unless it is fed; None if they are not to be seen."""
+        node, seen = self._named.get((None, _node_of(tensor))), set[str]()
+        while node is not None and node.op in ("Identity", "PlaceholderWithDefault") and node.input:
+            if node.name in seen:
+                return None
+            seen.add(node.name)
+            node = self._named.get((None, _node_of(node.input[0])))
+        if node is None or node.op not in ("Const", "Placeholder"):
+            return None
+        if node.op == "Placeholder":
+            return []
+        value = node.attr["value"].tensor
+        return None if value.tensor_content else [text.decode("utf-8", "replace") for text in value.string_val]
 
 
 def _tensor_names(infos: "Iterable[TensorInfo]") -> set[str]:
@@ -294,12 +363,10 @@ def _tensor_names(infos: "Iterable[TensorInfo]") -> set[str]:
     return {_full(name) for name in names if name}
 
 
-def _asset_tensors(meta_graph: MetaGraphDef) -> set[str]:
-    """Tensors that are fed with the paths of assets, as far as these lie in the assets' folder."""
-    assets = list(meta_graph.asset_file_def)
-    for value in meta_graph.collection_def["saved_model_assets"].any_list.value if not assets else ():
-        assets.append(AssetFileDef.FromString(value.value))
-    return {_full(asset.tensor_info.name) for asset in assets if is_plain_path(asset.filename)}
+def _may_write_strings(node: "NodeDef") -> bool:
+    """Whether a node writes a variable that is not known to be one of numbers."""
+    types = {node.attr[name].type for name in ("dtype", "T") if name in node.attr}
+    return node.op.startswith(_WRITES_VARIABLE) and not types - {DataType.DT_STRING, DataType.DT_INVALID}
 
 
 def _named_functions(attributes: "Mapping[str, AttrValue]") -> set[str]:

@@ -14,6 +14,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import keras
 import tensorflow as tf
 from tensorflow.core.framework import op_def_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow.python.client import pywrap_tf_session
 
@@ -43,6 +44,19 @@ def harmless(folder: Path) -> None:
     words = keras.Input((1,), dtype="string")
     lookup = keras.Model(words, keras.layers.StringLookup(vocabulary=str(vocabulary))(words))
     lookup.export(str(folder / "vocabulary"), verbose=False)
+    sentences = keras.Input((1,), dtype="string")
+    vectorised = keras.layers.TextVectorization(vocabulary=str(vocabulary), output_sequence_length=4)(sentences)
+    keras.Model(sentences, vectorised).export(str(folder / "text-vectorization"), verbose=False)
+    values = (tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER)
+    buckets = tf.lookup.StaticVocabularyTable(tf.lookup.TextFileInitializer(str(vocabulary), *values), 2)
+    save(folder / "static-vocabulary", lambda text: {"y": buckets.lookup(text)}, TEXT, buckets=buckets)
+    twins = []
+    for side in ("left", "right"):  # two assets of one name
+        (folder / side).mkdir()
+        (folder / side / "words.txt").write_text(f"{side}\n")
+        initializer = tf.lookup.TextFileInitializer(str(folder / side / "words.txt"), *values)
+        twins.append(tf.lookup.StaticHashTable(initializer, -1))
+    save(folder / "twins", lambda text: {"y": twins[0].lookup(text) + twins[1].lookup(text)}, TEXT, twins=twins)
     save(folder / "plain", lambda x: {"y": x * 2})
     save(folder / "prints", lambda x: (tf.print(x), {"y": x})[1])
 
@@ -125,6 +139,14 @@ def harmful(folder: Path) -> None:
 
     save(folder / "table-from-anywhere", reads_lines, TEXT)
 
+    words = tf.saved_model.Asset(str(folder / "vocabulary.txt"))
+    save(
+        folder / "table-of-the-asset",
+        lambda text: (reads_lines(words.asset_path), {"y": text})[1],
+        TEXT,
+        words=words,
+    )
+
 
 def node(model: SavedModel, name: str) -> tf.compat.v1.NodeDef:
     return next(n for n in model.meta_graphs[0].graph_def.node if n.name == name)
@@ -176,6 +198,55 @@ def alias_the_assets_variable(model: SavedModel) -> None:
     graph.node.add(name="again", op="AssignVariableOp", input=["alias", "elsewhere"])
 
 
+def let_clients_run_the_initialiser(model: SavedModel) -> None:
+    graph = model.meta_graphs[0]
+    graph.graph_def.node.add(name="shown", op="Const", input=["^NoOp"])
+    graph.signature_def["__saved_model_init_op"].outputs["__saved_model_init_op"].name = "shown:0"
+
+
+def fill_tables_while_restoring(model: SavedModel) -> None:
+    node(model, model.meta_graphs[0].saver_def.restore_op_name).input.append("^NoOp")
+
+
+def restore_while_initialising(model: SavedModel) -> None:
+    node(model, "NoOp").input.append(f"^{model.meta_graphs[0].saver_def.restore_op_name}")
+
+
+def assign_the_assets_path_in_a_function(model: SavedModel) -> None:
+    function = model.meta_graphs[0].graph_def.library.function[0]
+    function.node_def.add(name="again", op="AssignVariableOp", input=["handle", "elsewhere:output:0"])
+    function.node_def[-1].attr["dtype"].type = tf.string.as_datatype_enum
+
+
+def forge_the_assets_variable(model: SavedModel) -> None:
+    graph = model.meta_graphs[0].graph_def
+    graph.node.add(name="forged", op="ParseTensor", input=["bytes"])
+    graph.node.add(name="again", op="AssignVariableOp", input=["forged", "elsewhere"])
+    graph.node[-1].attr["dtype"].type = tf.string.as_datatype_enum
+
+
+def answer_with_the_restored(model: SavedModel) -> None:
+    model.meta_graphs[0].signature_def["serving_default"].outputs["y"].name = "save/RestoreV2:0"
+
+
+def default_to_another_checkpoint(model: SavedModel) -> None:
+    node(model, "save/filename/input").attr["value"].tensor.string_val[:] = [b"/etc/model"]
+
+
+def first_generation_asset(model: SavedModel) -> tf.compat.v1.NodeDef:
+    asset = meta_graph_pb2.AssetFileDef()
+    model.meta_graphs[0].collection_def["saved_model_assets"].any_list.value[0].Unpack(asset)
+    return node(model, asset.tensor_info.name.partition(":")[0])
+
+
+def default_to_another_asset(model: SavedModel) -> None:
+    first_generation_asset(model).attr["value"].tensor.string_val[:] = [b"/etc/passwd"]
+
+
+def default_to_a_hidden_asset(model: SavedModel) -> None:
+    first_generation_asset(model).op = "StringJoin"
+
+
 def twice_by_name(model: SavedModel) -> None:
     graph = model.meta_graphs[0].graph_def
     graph.node.insert(0, tf.compat.v1.NodeDef(name=graph.node[0].name, op="ReadFile"))
@@ -209,6 +280,15 @@ CRAFTED = {
     "asset-elsewhere": ("vocabulary", leave_the_assets_folder),
     "asset-assigned-anew": ("vocabulary", assign_the_assets_path_anew),
     "asset-aliased": ("vocabulary", alias_the_assets_variable),
+    "asset-assigned-in-a-function": ("vocabulary", assign_the_assets_path_in_a_function),
+    "asset-forged": ("vocabulary", forge_the_assets_variable),
+    "asset-defaults-elsewhere": ("first-generation", default_to_another_asset),
+    "asset-default-hidden": ("first-generation", default_to_a_hidden_asset),
+    "checkpoint-defaults-elsewhere": ("first-generation", default_to_another_checkpoint),
+    "answers-with-the-restored": ("first-generation", answer_with_the_restored),
+    "clients-run-the-initialiser": ("vocabulary", let_clients_run_the_initialiser),
+    "fills-tables-while-restoring": ("vocabulary", fill_tables_while_restoring),
+    "restores-while-initialising": ("keras", restore_while_initialising),
     "twice-by-name": ("plain", twice_by_name),
     "second-graph": ("plain", in_a_second_graph),
     "unused-function": ("plain", in_a_function_that_nothing_calls),
@@ -225,9 +305,19 @@ def crafted(folder: Path) -> None:
 
 
 def write_operations(path: Path) -> None:
-    """Every operation that this TensorFlow knows, with the names of its inputs and attributes."""
+    """Every operation that this TensorFlow knows, with what each takes as text, and whether it has outputs."""
     known = op_def_pb2.OpList.FromString(pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList()))
-    path.write_text(json.dumps({op.name: [a.name for a in (*op.input_arg, *op.attr)] for op in known.op}))
+    described = {
+        op.name: {
+            "texts": [
+                *(a.name for a in op.input_arg if a.type == tf.string.as_datatype_enum),
+                *(a.name for a in op.attr if a.type in ("string", "list(string)")),
+            ],
+            "outputs": len(op.output_arg),
+        }
+        for op in known.op
+    }
+    path.write_text(json.dumps(described))
 
 
 def main(folder: Path) -> None:

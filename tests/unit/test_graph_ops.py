@@ -5,28 +5,43 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tasks.errors import ForbiddenOps, InvalidSavedModel
-from tasks.graph_ops import FORBIDDEN, HARMLESS_VALUES, forbidden, read_saved_model, require_harmless
+from tasks.graph_ops import FORBIDDEN, HARMLESS_VALUES, WITHOUT_OUTPUT, forbidden, read_saved_model, require_harmless
 
-# What an operation's input or attribute is called when it names a file, a folder, an address or code.
-_TELLING = re.compile(
-    r"file|path|(^|_)dir(ectory|s)?$|logdir|url|address|prefix|descriptor_source|graph_def|^call_target"
-)
-# Operations that have such a name and yet touch nothing.
-_HARMLESS = {
-    "CTCBeamSearchDecoder": "top_paths counts paths of a beam search",
-    "ExperimentalSetStatsAggregatorDataset": "a prefix of counters' names",
-    "SetStatsAggregatorDataset": "a prefix of counters' names",
-    "ShardedFilename": "puts a name together, and opens nothing",
-    "ShardedFilespec": "puts a name together, and opens nothing",
-    "TensorSliceDataset": "is_files is a hint to the optimiser",
-}
+# What operations that touch nothing call the texts that they take, as inputs or attributes.
+_TEXTS = """
+    a activation_mode align allowed_devices ancestors b bad_indices_policy basename batch batch_padding_policy
+    batching_queue bytes c cardinality_options combiner combiners common_config communication_hint
+    compilation_status compression_type config config_proto container containers contents context_dense_keys
+    context_ragged_keys context_sparse_keys counter_prefix data data_format dct_method debug_name delimiter
+    dense_keys density_unit description deterministic device_names device_type devices dimension_numbers direction
+    display_name dst_format dynamic_key embedding_config embedding_partitions encoding equation errors event
+    executor_type feature_list_dense_keys feature_list_dense_missing_assumed_empty feature_list_ragged_keys
+    feature_list_sparse_keys field_delim fill fill_mode filter_format final_op format frame_name fused_ops handle
+    hbm_buffers_config host_compute_core id input input_bytes input_encoding input_layout input_mode input_order
+    input_quant_mode inputs interpolation json_examples kernel_type key keys labels layout left_pad loss_type
+    manual_sharding memory_config memory_configs merge_op mesh message metadata method mini_batch_in_csr
+    mini_batch_splits mixed_priority_policy mode mode_override na_value names new_format_key noise op_names op_type
+    optimization_configs optimizations optimizations_default optimizations_disabled optimizations_enabled
+    output_encoding output_layout output_quant_mode padding padding_map pattern placeholder pooling_type
+    precision_config program_key queue_handle ragged_keys reader_handle records recv_device recv_key reduce_op
+    reduce_type reduction reduction_type rewrite rewrite_name right_pad rnn_mode round_mode row_partition_types
+    sa_name send_device send_key sep separator serialized serialized_options serialized_sparse
+    serialized_summary_metadata set_operation sharding shared_name shared_names source sparse_keys split_type
+    split_types src_format stack_name state stateful_whitelist step_marker_location string_handle string_list_val
+    string_tensor string_val summary_metadata table_handle table_name tag tags template tensor tensor_array_name
+    tensor_name topology tpu_compile_options_proto tpu_embedding_config tpu_topology transformations
+    tree_ensemble_serialized tuple_mask unit var_name xmp_metadata
+"""
+_HARMLESS_TEXTS = frozenset(_TEXTS.split())
 SAVER = {("SaveV2", "__inference__traced_save"), ("MergeV2Checkpoints", "__inference__traced_save")}
 RESTORE = {("RestoreV2", "__inference__traced_restore")}
 TABLE = {("InitializeTableFromTextFileV2", "__inference__initializer")}
+TABLE_1 = {("InitializeTableFromTextFileV2", None)}
 READ = {("ReadFile", "__inference_deepest")}
 
 
@@ -44,6 +59,9 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "keras",
         "recurrent",
         "vocabulary",
+        "text-vectorization",
+        "static-vocabulary",
+        "twins",
         "plain",
         "prints",
         "first-generation",
@@ -69,6 +87,7 @@ def test_what_an_ordinary_export_holds_passes(graphs: Path, name: str) -> None:
         ("save", {("SaveV2", "__inference_saves")}),
         ("restore", {("RestoreV2", "__inference_restores")}),
         ("table-from-anywhere", {("InitializeTableFromTextFileV2", "__inference_reads_lines")}),
+        ("table-of-the-asset", {("InitializeTableFromTextFileV2", "__inference_<lambda>")}),
         ("answers-with-the-saver", SAVER),
         ("saves-at-load", SAVER),
         ("stands-in", SAVER),
@@ -78,6 +97,15 @@ def test_what_an_ordinary_export_holds_passes(graphs: Path, name: str) -> None:
         ("asset-elsewhere", TABLE),
         ("asset-assigned-anew", TABLE),
         ("asset-aliased", TABLE),
+        ("asset-assigned-in-a-function", TABLE),
+        ("asset-forged", TABLE),
+        ("asset-defaults-elsewhere", TABLE_1),
+        ("asset-default-hidden", TABLE_1),
+        ("checkpoint-defaults-elsewhere", {("RestoreV2", None)}),
+        ("answers-with-the-restored", {("RestoreV2", None)}),
+        ("clients-run-the-initialiser", TABLE),
+        ("fills-tables-while-restoring", TABLE),
+        ("restores-while-initialising", RESTORE),
         ("twice-by-name", {("ReadFile", None)}),
         ("second-graph", {("ReadFile", None)}),
         ("unused-function", {("SaveV2", "unused")}),
@@ -103,11 +131,16 @@ def test_an_operation_that_is_allowed_by_name_passes_and_others_do_not(graphs: P
         require_harmless(graphs / "saves-at-load", allowed=["MergeV2Checkpoints"])
 
 
-def test_every_operation_that_could_name_a_file_has_been_judged(graphs: Path) -> None:
-    known: dict[str, list[str]] = json.loads((graphs / "operations.json").read_text())
-    telling = {op for op, names in known.items() if any(_TELLING.search(name) for name in names)}
-    assert telling - FORBIDDEN - HARMLESS_VALUES.keys() - _HARMLESS.keys() == set()
+def test_every_operation_that_takes_a_text_has_been_judged(graphs: Path) -> None:
+    known: dict[str, dict[str, Any]] = json.loads((graphs / "operations.json").read_text())
+    unjudged = {
+        op: sorted(set(described["texts"]) - _HARMLESS_TEXTS)
+        for op, described in known.items()
+        if op not in FORBIDDEN | HARMLESS_VALUES.keys() and not _HARMLESS_TEXTS.issuperset(described["texts"])
+    }
+    assert unjudged == {}
     assert FORBIDDEN | HARMLESS_VALUES.keys() <= known.keys()
+    assert {known[op]["outputs"] for op in WITHOUT_OUTPUT} == {0}
 
 
 def test_a_folder_without_a_graph_or_with_another_form_of_it_is_no_saved_model(tmp_path: Path) -> None:
