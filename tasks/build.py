@@ -10,7 +10,7 @@ from pathlib import Path
 from tasks import artifacts, graph_ops, layout, reports
 from tasks.golden import GOLDEN, read_golden, write_golden
 from tasks.golden_inputs import golden_from_inputs
-from tasks.publish import publish_version
+from tasks.publish import plain_files, publish_version
 from tasks.quiet import without_chatter
 from tasks.records import Comparison, DatasetRef, Manifest, Record, SignatureSpec, Training
 from tasks.sandbox import try_saved_model
@@ -89,9 +89,10 @@ def prepare_saved_model(model: str, saved_model: str, inputs: str | None, run: s
     """
     source, directory = Path(saved_model), _directory(model, run)
     signatures = require_saved_model(source)
+    plain_files(source)
     graph_ops.require_harmless(source, Trust.of(settings()).allowed_ops)
     examples = golden_from_inputs(source, Path(inputs) if inputs else None)
-    shutil.copytree(source, directory)
+    shutil.copytree(source, directory, symlinks=True)  # one that was put there meanwhile is refused, too
     (directory / GOLDEN).parent.mkdir(exist_ok=True)
     write_golden(directory / GOLDEN, examples)
     return Build(model, str(directory), signatures, GOLDEN, Training())

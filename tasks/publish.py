@@ -90,9 +90,21 @@ def describe_files(directory: Path) -> list[FileEntry]:
     """Every file under `directory` with size and sha256, sorted by path.
 
     Raises:
+        InvalidSavedModel: as `plain_files` does.
+    """
+    return [
+        FileEntry(path.relative_to(directory).as_posix(), path.stat().st_size, sha256_of(path))
+        for path in plain_files(directory)
+    ]
+
+
+def plain_files(directory: Path) -> list[Path]:
+    """Every file under `directory`, sorted; none is opened, for a link in a stranger's folder may lead to any file.
+
+    Raises:
         InvalidSavedModel: there is none, one is a link or a device, or has a name that not every system can hold.
     """
-    entries = []
+    found = []
     for path in sorted(directory.rglob("*")):
         name = path.relative_to(directory).as_posix()
         if path.is_symlink():
@@ -100,12 +112,12 @@ def describe_files(directory: Path) -> list[FileEntry]:
         if not layout.is_plain_path(name):
             raise InvalidSavedModel(f"{directory} holds {name!r}, a name that not every system can hold: rename it.")
         if path.is_file():
-            entries.append(FileEntry(name, path.stat().st_size, sha256_of(path)))
+            found.append(path)
         elif not path.is_dir():
             raise InvalidSavedModel(f"{path} is neither a file nor a folder: a version holds plain files only.")
-    if not entries:
+    if not found:
         raise InvalidSavedModel(f"{directory} holds no file: give the folder of a SavedModel.")
-    return entries
+    return found
 
 
 def content_id(files: Iterable[FileEntry]) -> str:
