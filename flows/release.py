@@ -6,6 +6,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.defaults import FLEET
+from flows.limits import limits
 from flows.rollout import rollout
 from flows.train import train
 from tasks.build import Build, discard, prepare, publish, try_alone
@@ -36,12 +37,12 @@ class Release(Record):
 @flow(name="release", flow_run_name="release {model}")
 def release(
     model: str = "MLP",
-    factory: str = "tasks.models:mlp",
+    factory: str | None = None,
     signatures: dict[str, str] | None = None,
-    data: str = "mnist-5k",
-    epochs: int = 15,
-    seed: int = 1,
-    split_seed: int = 0,
+    data: str | None = None,
+    epochs: int | None = None,
+    seed: int | None = None,
+    split_seed: int | None = None,
     fleet: str = FLEET,
     strategy: Strategy = "candidate",
     force: str | None = None,
@@ -82,7 +83,7 @@ def release_saved_model(
         force, new_fleet: as for `release`.
     """
     find_live(fleet, new_fleet)
-    build = prepare(model, saved_model, inputs, flow_run.id)
+    build = prepare(model, saved_model, inputs, flow_run.id, limits())
     try:
         try_alone(build)
     except BaseException:

@@ -3,21 +3,26 @@
 from prefect import flow
 from prefect.runtime import flow_run
 
+from flows.limits import limits
 from tasks.build import Build, discard, fit, try_alone
+from tasks.parameters import choose
 from tasks.snapshot import snapshot
 
 
 @flow(name="train", flow_run_name="train {model}")
 def train(
     model: str = "MLP",
-    factory: str = "tasks.models:mlp",
+    factory: str | None = None,
     signatures: dict[str, str] | None = None,
-    data: str = "mnist-5k",
-    epochs: int = 15,
-    seed: int = 1,
-    split_seed: int = 0,
+    data: str | None = None,
+    epochs: int | None = None,
+    seed: int | None = None,
+    split_seed: int | None = None,
 ) -> Build:
     """Train `model` and export it as a SavedModel with golden examples.
+
+    Without a factory, all that is not given is as the model's last version was made: the last that was accepted, or the
+    newest if none was.
 
     Args:
         factory: what makes the model, as `package.module:name`.
@@ -26,8 +31,18 @@ def train(
         seed: of the weights and the order of training; the same seed, data and code give the same weights.
         split_seed: of the split into train, validation and held-out examples.
     """
-    taken = snapshot(data, split_seed)
-    build = fit(model, factory, signatures, data, taken, epochs, seed, flow_run.id)
+    chosen = choose(
+        model,
+        limits(),
+        factory=factory,
+        signatures=signatures,
+        data=data,
+        epochs=epochs,
+        seed=seed,
+        split_seed=split_seed,
+    )
+    taken = snapshot(chosen.data, chosen.split_seed)
+    build = fit(model, chosen, taken, flow_run.id)
     try:
         try_alone(build)
     except BaseException:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks import artifacts, graph_ops, layout, reports
+from tasks.data import recorded_source
 from tasks.golden import GOLDEN, read_golden, write_golden
 from tasks.golden_inputs import golden_from_inputs
+from tasks.limits import Limits
+from tasks.parameters import TrainingParameters
 from tasks.publish import plain_files, publish_version
 from tasks.quiet import without_chatter
 from tasks.records import Comparison, DatasetRef, Manifest, Record, SignatureSpec, Training
@@ -36,17 +39,8 @@ class Build(Record):
     training: Training
 
 
-def train_and_export(
-    model: str,
-    factory: str,
-    signatures: Mapping[str, str] | None,
-    data: str,
-    snapshot: DatasetRef,
-    epochs: int,
-    seed: int,
-    run: str,
-) -> Build:
-    """Train what `factory` makes on the snapshot of `data`, followed in MLflow, and export it with golden examples.
+def train_and_export(model: str, chosen: TrainingParameters, snapshot: DatasetRef, run: str) -> Build:
+    """Train what the chosen factory makes on the snapshot of its data, followed in MLflow, and export the result.
 
     Raises:
         InvalidData: the data changed since its snapshot was taken.
@@ -63,11 +57,26 @@ def train_and_export(
     from tasks.train import train
 
     directory = _directory(model, run)
-    made_of = Training(factory=factory, seed=seed, epochs=epochs, code_version=code_version(factory), dataset=snapshot)
+    made_of = Training(
+        factory=chosen.factory,
+        methods=chosen.signatures,
+        data=recorded_source(chosen.data),
+        seed=chosen.seed,
+        epochs=chosen.epochs,
+        code_version=code_version(chosen.factory),
+        dataset=snapshot,
+    )
     tracker = Tracker.connect(settings())
     with tracked(tracker, model, made_of, run) as curves:
-        dataset = load_snapshot(data, snapshot)
-        trained = train(factory, dataset, seed=seed, epochs=epochs, signatures=signatures, on_epoch=curves)
+        dataset = load_snapshot(chosen.data, snapshot)
+        trained = train(
+            chosen.factory,
+            dataset,
+            seed=chosen.seed,
+            epochs=chosen.epochs,
+            signatures=chosen.signatures,
+            on_epoch=curves,
+        )
         exported = export_saved_model(trained, directory)
     tracker.finish(curves.run_id, trained.evaluation)
     training = dataclasses.replace(made_of, mlflow_run=curves.run_id, metrics=trained.evaluation.metrics())
@@ -76,17 +85,24 @@ def train_and_export(
     return Build(model, str(directory), exported.signatures, exported.golden, training)
 
 
-def prepare_saved_model(model: str, saved_model: str, inputs: str | None, run: str) -> Build:
+def prepare_saved_model(
+    model: str, saved_model: str, inputs: str | None, run: str, limits: Limits | None = None
+) -> Build:
     """Take a SavedModel that was made elsewhere, with what it answers to `inputs` as its golden examples.
 
     Args:
         saved_model: its folder, which stays as it is.
         inputs: a file as `tasks.golden_inputs.inputs_from_file` takes it; if None, they are made up.
+        limits: what the paths may name; None: anything.
 
     Raises:
+        InvalidInput: `limits` do not allow a path.
         InvalidSavedModel, InvalidData, NotServable: says what is wrong with it, or with the inputs.
         ForbiddenOps: its graph holds operations that touch files or run code; it was not run.
     """
+    if limits:
+        saved_model = limits.path("saved_model", saved_model)
+        inputs = limits.path("inputs", inputs) if inputs else None
     source, directory = Path(saved_model), _directory(model, run)
     signatures = require_saved_model(source)
     plain_files(source)

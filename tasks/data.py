@@ -25,6 +25,7 @@ Array = npt.NDArray[Any]
 
 IMAGE_SHAPE = (28, 28, 1)
 CLASSES = 10
+NAMED = ("mnist-5k", "mnist")  # sources that are no paths
 VALIDATION_SHARE = 0.1
 TEST_SHARE = 0.2
 # Of the fewest examples of a class, each of the three parts gets at least one.
@@ -297,8 +298,13 @@ def _member(archive: Any, name: str, path: Path) -> Array:
     return array
 
 
+def recorded_source(source: str) -> str:
+    """`source` as it means the same in any folder."""
+    return source if source in NAMED else str(Path(source).absolute())
+
+
 def _name(source: str) -> str:
     """A dataset's name, fit for a key: a file's name without its ending."""
-    if source in ("mnist-5k", "mnist"):
+    if source in NAMED:
         return source
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(source).stem).strip("-.") or "data"

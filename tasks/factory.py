@@ -14,8 +14,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from slipway_entry import PACKAGES, ROOT
 from tasks.errors import InvalidModel
 from tasks.reasons import reason
+from tasks.settings import settings
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,44 @@ def load_model(spec: str, signatures: Mapping[str, str] | None = None) -> Loaded
     model = _make(spec)
     methods = signatures or _methods_with_input_spec(model, spec)
     return LoadedModel(spec, model, tuple(_endpoint(model, name, method) for name, method in methods.items()))
+
+
+def require_visible(spec: str) -> None:
+    """Raise if `spec` may mean a module of the user's own that one of Slipway's packages hides.
+
+    Raises:
+        InvalidModel: says what to rename.
+    """
+    name = spec.partition(":")[0]
+    if hidden := _hidden(name):
+        raise InvalidModel(f"Factory {spec!r} cannot be taken from {hidden}: {_rename(name)}")
+
+
+def _hidden(module: str) -> Path | None:
+    """The file or folder that `module` would name, did Slipway not have a package of that name itself; or None."""
+    first, *parts = module.split(".")
+    if first not in (*PACKAGES, "tests") or not _is_slipways(first):
+        return None
+    for folder in map(Path, dict.fromkeys([str(settings().project.absolute()), *sys.path])):
+        place = folder.joinpath(first, *parts)
+        for found in (place.with_name(f"{place.name}.py"), place):
+            if found.exists() and folder.resolve() != ROOT:
+                return found.absolute()
+    return None
+
+
+def _is_slipways(package: str) -> bool:
+    """Whether Slipway's own is what Python finds by this name."""
+    found = importlib.util.find_spec(package)
+    return found is not None and ROOT in [Path(place).parent for place in found.submodule_search_locations or ()]
+
+
+def _rename(module: str) -> str:
+    package = module.partition(".")[0]
+    return (
+        f"Slipway has a package {package!r} of its own, which is found first. Rename yours, for instance to "
+        f"my_{package}."
+    )
 
 
 def code_version(spec: str) -> str:
@@ -122,16 +162,20 @@ def _module(spec: str) -> ModuleType:
     if not colon or not all(part.isidentifier() for part in [*name.split("."), factory]):
         raise InvalidModel(f"Factory {spec!r} is not of the form package.module:function, {_EXAMPLE}.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    here = str(Path.cwd())
+    here = str(settings().project.absolute())
     if here not in sys.path:
         sys.path.append(here)  # last, so that nothing here takes the place of a library
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+    except ImportError as error:
+        missing = error.name or ""
+        if hidden := _hidden(missing):
             raise InvalidModel(
-                f"There is no module {error.name!r} for factory {spec!r}: is it spelt right, and installed or in "
-                f"{here}?"
+                f"Factory {spec!r} needs {hidden}, which cannot be imported: {_rename(missing)}"
+            ) from None
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{missing}."):
+            raise InvalidModel(
+                f"There is no module {missing!r} for factory {spec!r}: is it spelt right, and installed or in {here}?"
             ) from None
         raise InvalidModel(f"Module {name!r} of factory {spec!r} cannot be imported: {_said(error)}.") from error
     except Exception as error:

@@ -8,8 +8,8 @@ from tasks.errors import InvalidSettings
 from tasks.settings import Settings
 
 _PYTHON = str(Path(sys.prefix, "bin", "python"))
-# -P: a folder named infra where the command is run is not ours.
-EMBEDDED = (_PYTHON, "-P", "-m", "infra.modelserver")
+# -P: a package of ours that the working folder has too is not ours.
+EMBEDDED = (_PYTHON, "-P", "-m", "slipway_entry", "infra.modelserver")
 
 
 def model_server_command(settings: Settings) -> tuple[str, ...]:

@@ -97,6 +97,8 @@ class Training(Record):
     """How a version came to be. A version made elsewhere has only its metrics, which may be empty."""
 
     factory: str | None = None  # package.module:name
+    methods: Mapping[str, str] | None = None  # signature → method, as the run said; None: all that the model has
+    data: str | None = None  # `mnist-5k`, `mnist`, or an absolute path
     seed: int | None = None
     epochs: int | None = None
     code_version: str | None = None

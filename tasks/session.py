@@ -56,7 +56,7 @@ def ask(directory: Path, questions: Sequence[Question], deadline: float = 120.0)
     with tempfile.TemporaryDirectory(prefix="slipway-session-") as folder:
         exchange = Path(folder)
         write_records(exchange / _QUESTIONS, [_request(q).SerializeToString() for q in questions])
-        command = [sys.executable, "-P", "-m", "tasks.session", str(directory.absolute()), folder]
+        command = [sys.executable, "-P", "-m", "slipway_entry", "tasks.session", str(directory.absolute()), folder]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=deadline, check=False)
         except subprocess.TimeoutExpired:

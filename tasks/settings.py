@@ -80,6 +80,20 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SLIPWAY_", frozen=True, extra="forbid")
 
     home: Path = Field(Path(".slipway"), description="Folder of the local stack's data, logs and credentials.")
+    project: Path = Field(
+        Path(),
+        description="Folder of the factories and data that runs name; the working folder of `slipway up` if unset.",
+    )
+    factories: str = Field(
+        "",
+        description="What makes models, as far as a deployment's run may name it: packages, modules or functions with "
+        "commas between; if unset, the example models (tasks.models) and what prefect.yaml names.",
+    )
+    data_roots: str = Field(
+        "",
+        description="Folders that the paths of a deployment's run may lead to, with commas between; if unset, "
+        "SLIPWAY_PROJECT and what prefect.yaml names.",
+    )
     host: str = Field("127.0.0.1", description="Address that every local server binds to.")
 
     bucket: str = Field("slipway", description="Bucket that holds models, fleets and datasets.")

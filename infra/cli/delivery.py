@@ -17,6 +17,7 @@ from infra.cli.models import Model
 from infra.cli.output import Json, print_json
 from tasks import layout
 from tasks.errors import InvalidInput, InvalidSettings
+from tasks.factory import require_visible
 from tasks.records import Strategy
 from tasks.settings import settings
 
@@ -38,15 +39,28 @@ StrategyOption = Annotated[
 def release(
     model: Model,
     factory: Annotated[
-        str, typer.Option("--factory", help="What makes the model: package.module:name.")
-    ] = "tasks.models:mlp",
+        str | None,
+        typer.Option(
+            "--factory",
+            help="What makes the model: package.module:name. Without it, all that is not given is as the model's "
+            "last version was made.",
+        ),
+    ] = None,
     signature: Annotated[
         list[str] | None,
         typer.Option("--signature", help="NAME=METHOD to export; all methods with an input_signature if not given."),
     ] = None,
-    data: Annotated[str, typer.Option("--data", help="mnist-5k, mnist, or a .npz with arrays x and y.")] = "mnist-5k",
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Times that training sees all data.")] = 15,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of training; the same seed gives the same weights.")] = 1,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="mnist-5k (with --factory, the default), mnist, or a .npz with arrays x and y."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Times that training sees all data; 15 with --factory.")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", help="Seed of training; the same seed gives the same weights. 1 with --factory."),
+    ] = None,
     saved_model: Annotated[
         Path | None, typer.Option("--saved-model", help="Release this SavedModel instead of training one.")
     ] = None,
@@ -66,6 +80,8 @@ def release(
 ) -> None:
     """Train a model, publish it as the next version, and roll it out once live servers answer as it was trained."""
     layout.model_name(model)
+    if factory:
+        require_visible(factory)
     if inputs and not saved_model:
         raise InvalidInput("--inputs goes with --saved-model: a trained model's golden examples come from its data.")
     with running_flows():

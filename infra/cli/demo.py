@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from infra.cli.help import example
+from tasks.factory import require_visible
 from tasks.settings import Settings, settings
 
 _MODEL = "MLP"
@@ -16,20 +17,24 @@ _SHADES = " .:-=+*#%@"
 @example("slipway demo")
 def demo(
     factory: Annotated[
-        str, typer.Option("--factory", help="What makes the model: package.module:name.")
-    ] = "tasks.models:mlp",
+        str | None,
+        typer.Option("--factory", help="What makes the model: package.module:name; tasks.models:mlp if not given."),
+    ] = None,
 ) -> None:
     """Start the stack if it is not up, release a digit classifier, and ask the live server for three test digits."""
     from infra.cli.delivery import running_flows
     from infra.stack.login import login_sentence
     from infra.stack.start import up
 
+    if factory:
+        require_visible(factory)
     mine, began = settings(), time.monotonic()
     up(mine, print)
     with running_flows():
         from flows.release import release
+        from tasks.parameters import DEMO_FACTORY
 
-        released = release(_MODEL, factory=factory, fleet=mine.fleet)
+        released = release(_MODEL, factory=factory or DEMO_FACTORY, fleet=mine.fleet)
     print(f"\n{released.summary()}\n")
     _ask_for_digits(mine)
     print(f"\nDone in {time.monotonic() - began:.0f} s. Open:")

@@ -19,6 +19,7 @@ MONITORING = Path(__file__).with_name("monitoring.config")
 MLFLOW_ARTIFACTS = "mlflow"  # prefix in the bucket
 GRPC_OFFSET = 10_000  # the store's gRPC ports lie this far above its others, by its own convention
 PYTHON = str(Path(sys.prefix, "bin", "python"))  # one name for it, whichever of its names runs this command
+OWN = (PYTHON, "-P", "-m", "slipway_entry")  # runs a module of Slipway's own
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _taking_over(program: Program, home: Path) -> tuple[str, ...]:
     if not program.ports:
         return program.command
     ports = ",".join(str(use.port) for use in program.ports)
-    return (PYTHON, "-m", "infra.stack.takeover", str(home.absolute()), ports, *program.command)
+    return (*OWN, "infra.stack.takeover", str(home.absolute()), ports, *program.command)
 
 
 def store(settings: Settings) -> Program:
@@ -200,7 +201,7 @@ def agent(settings: Settings) -> Program:
     url = f"http://{settings.host}:{settings.agent_port}"
     return Program(
         name="agent",
-        command=(PYTHON, "-m", "infra.agent"),
+        command=(*OWN, "infra.agent"),
         address=url,
         ready=lambda _: probes.answers(f"{url}/healthz"),
         environment=settings_environment(settings),
@@ -253,10 +254,11 @@ def prefect_retries(seconds: float) -> int:
 
 def settings_environment(settings: Settings) -> dict[str, str]:
     """`settings` as environment variables for a process that may run elsewhere; secrets are not among them."""
+    values = {name: getattr(settings, name) for name in sorted(settings.model_fields_set) if name != "s3_secret_key"}
     given = {
-        f"SLIPWAY_{name.upper()}": str(getattr(settings, name))
-        for name in sorted(settings.model_fields_set)
-        if getattr(settings, name) is not None and name != "s3_secret_key"
+        f"SLIPWAY_{name.upper()}": str(value.absolute() if isinstance(value, Path) else value)
+        for name, value in values.items()
+        if value is not None
     }
     return given | {"SLIPWAY_HOME": str(settings.home.absolute())}
 

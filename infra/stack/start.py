@@ -102,22 +102,25 @@ def _converge(supervisor: Supervisor, wanted: Iterable[Program], settings: Setti
     """A running supervisor that knows `wanted` and nothing else."""
     supervisor.configure(wanted)
     if not supervisor.answers():
-        supervisor.launch(_environment(os.environ, settings.host))
+        supervisor.launch(_environment(os.environ, settings))
     changes = supervisor.changes()
     if "worker" in (*changes.changed, *changes.removed):
         end_runs(settings.home, say)
     supervisor.apply(changes)
 
 
-def _environment(inherited: Mapping[str, str], host: str) -> dict[str, str]:
-    """What every program of the stack finds in its environment."""
+def _environment(inherited: Mapping[str, str], settings: Settings) -> dict[str, str]:
+    """What every program of the stack finds in its environment: they run in another folder, so paths are absolute."""
+    modules = filter(None, inherited.get("PYTHONPATH", "").split(os.pathsep))
     inherited = {name: value for name, value in inherited.items() if name not in _OF_OTHER_SERVERS}
-    local = {"localhost", "127.0.0.1", host}
+    local = {"localhost", "127.0.0.1", settings.host}
     bypass = ",".join(sorted(local | set(filter(None, inherited.get("NO_PROXY", "").split(",")))))
     return {
         **inherited,
         "NO_PROXY": bypass,
         "no_proxy": bypass,
+        "PYTHONPATH": os.pathsep.join(str(Path(folder).absolute()) for folder in modules),
+        "SLIPWAY_PROJECT": str(settings.project.absolute()),
         "NO_COLOR": "1",
         "PYTHONUNBUFFERED": "1",
     }

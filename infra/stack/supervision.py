@@ -163,7 +163,7 @@ class Supervisor:
         """
         self.logs.mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
-            [PYTHON, "-m", "supervisor.supervisord", "-c", str(self._config)],
+            [PYTHON, "-P", "-m", "supervisor.supervisord", "-c", str(self._config)],
             env={**environment, SUPERVISED: str(self.home)},
             stdin=subprocess.DEVNULL,
             capture_output=True,

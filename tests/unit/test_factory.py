@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import InvalidModel
-from tasks.factory import LoadedModel, code_version, load_model
+from tasks.factory import LoadedModel, code_version, load_model, require_visible
 
 Write = Callable[[str, str], str]
 
@@ -134,6 +134,47 @@ def test_a_factory_that_does_not_exist_is_refused(spec: str, message: str) -> No
 def test_a_module_that_fails_says_why(user_module: Write, source: str, message: str) -> None:
     with pytest.raises(InvalidModel, match=message):
         load_model(f"{user_module('broken', source)}:f")
+
+
+@pytest.mark.parametrize(
+    ("file", "spec"),
+    [
+        ("tasks/digits.py", "tasks.digits:make"),
+        ("tasks/models.py", "tasks.models:mlp"),
+        ("tasks/models/digits.py", "tasks.models:mlp"),
+        ("tasks.py", "tasks:make"),
+        ("flows/digits/__init__.py", "flows.digits:make"),
+        ("infra/digits.py", "infra.digits:make"),
+        ("tests/digits.py", "tests.digits:make"),
+    ],
+)
+def test_a_factory_that_one_of_slipways_own_packages_hides_is_refused(
+    user_module: Write, tmp_path: Path, file: str, spec: str
+) -> None:
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text("def make(): pass\ndef mlp(): pass\n")
+    package = spec.partition(":")[0].partition(".")[0]
+    with pytest.raises(
+        InvalidModel, match=rf"'{spec}' .* {tmp_path}/{package}.* a package '{package}' .* my_{package}"
+    ):
+        require_visible(spec)
+    if "models" not in spec:
+        with pytest.raises(InvalidModel):
+            load_model(spec)
+
+
+def test_a_factory_that_needs_what_slipways_packages_hide_is_refused(user_module: Write, tmp_path: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "layers.py").write_text("")
+    for line in ("import tasks.layers", "from tasks.layers import Dense"):
+        with pytest.raises(InvalidModel, match=rf"'shop:make' needs {tmp_path}/tasks/layers\.py, .*my_tasks"):
+            load_model(f"{user_module('shop', line)}:make")
+
+
+def test_a_package_of_the_users_hides_no_factory_that_it_does_not_hold(user_module: Write, tmp_path: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    require_visible("tasks.models:mlp")
+    require_visible(f"{user_module('shop', '')}:make")
 
 
 def test_the_code_version_follows_the_source_and_nothing_else(user_module: Write, tmp_path: Path) -> None:
