@@ -130,7 +130,8 @@ class LocalStack:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.settings = Settings(home=home, **free_ports((*STORE_PORTS, *OTHER_PORTS)))  # type: ignore[arg-type]
+        ports = free_ports((*STORE_PORTS, *OTHER_PORTS))
+        self.settings = Settings(home=home, data_roots=str(home.parent), **ports)  # type: ignore[arg-type]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SLIPWAY_")}
         # What a process needs in order to work with this stack.
         self.env = inherited | settings_environment(self.settings) | {"PREFECT_HOME": str(home / "user")}

@@ -1,6 +1,7 @@
 """The main job, from a user's side: a whole stack, the command line, clients, and three ways to have a run begin."""
 
 import base64
+import dataclasses
 import json
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tasks.data import Dataset, load_dataset
 from tasks.golden import GoldenExample, read_golden, write_golden
 from tasks.protos import PredictionServiceStub, PredictRequest
 from tasks.publish import publish_version
+from tasks.records import Manifest
 from tasks.registry import Registry
 from tasks.store import Store
 from tasks.tensors import from_proto, to_proto
@@ -28,6 +30,7 @@ from tests.integration.models import make_models
 pytestmark = pytest.mark.timeout(900)
 
 HEADERS = {"content-type": "application/json"}
+TRAINED_FROM = {"factory": "tasks.models:mlp", "epochs": 1}
 
 
 @pytest.fixture(scope="module")
@@ -202,10 +205,7 @@ def publish_with_the_golden_examples_of_another(store: Store, folder: Path) -> i
     """Publish version 1's files again, beside golden examples that promise other answers."""
     manifest = versions.manifest(store, "MLP", 1)
     assert manifest.golden is not None
-    for entry in manifest.files:
-        path = folder / entry.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        store.download(layout.version_prefix("MLP", 1) + entry.path, path)
+    download(store, manifest, folder)
     golden = folder / manifest.golden
     promised = [
         GoldenExample(e.signature, e.inputs, {n: a + a.dtype.type(1) for n, a in e.outputs.items()})
@@ -222,6 +222,13 @@ def publish_with_the_golden_examples_of_another(store: Store, folder: Path) -> i
         training=manifest.training,
         run="a test",
     ).version
+
+
+def download(store: Store, manifest: Manifest, folder: Path) -> None:
+    for entry in manifest.files:
+        path = folder / entry.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        store.download(layout.version_prefix(manifest.model, manifest.version) + entry.path, path)
 
 
 def test_a_saved_model_made_elsewhere_is_released_with_what_it_answers_itself(
@@ -242,7 +249,7 @@ def from_the_ui(stack: LocalStack, deployment: str, data: Path) -> None:
     """What the UI's form sends."""
     stack.http.post(
         f"{stack.settings.prefect_api}/deployments/{deployment}/create_flow_run",
-        json={"parameters": {"model": "FromUI", "data": str(data), "epochs": 1}, "state": {"type": "SCHEDULED"}},
+        json={"parameters": {"model": "FromUI", **TRAINED_FROM, "data": str(data)}, "state": {"type": "SCHEDULED"}},
         timeout=30,
     ).raise_for_status()
 
@@ -252,7 +259,7 @@ def from_the_schedule(stack: LocalStack, deployment: str, data: Path) -> None:
     schedule = {
         "schedule": {"cron": "* * * * *", "timezone": "UTC"},
         "active": True,
-        "parameters": {"model": "FromSchedule", "data": str(data), "epochs": 1},
+        "parameters": {"model": "FromSchedule", **TRAINED_FROM, "data": str(data)},
     }
     url = f"{stack.settings.prefect_api}/deployments/{deployment}/schedules"
     answer = stack.http.post(url, json=[schedule], timeout=30)
@@ -267,18 +274,24 @@ def from_the_schedule(stack: LocalStack, deployment: str, data: Path) -> None:
     stack.http.delete(f"{url}/{answer.json()[0]['id']}", timeout=30).raise_for_status()
 
 
-def from_an_event(stack: LocalStack, deployment: str, data: Path) -> None:
+def from_an_event(stack: LocalStack, data: Path) -> None:
     """As a data pipeline tells that there is new data."""
-    payload = json.dumps({"model": "FromEvent", "data": str(data)})
-    command = ["event", "emit", "slipway.dataset.updated", "--resource-id", "slipway.dataset.few", "--payload", payload]
+    emit(stack, {"model": "FromEvent", "data": str(data)})
+
+
+def emit(stack: LocalStack, payload: dict[str, str]) -> None:
+    command = ["event", "emit", "slipway.dataset.updated", "--resource-id", "slipway.dataset.few"]
     env = stack.env | {"PREFECT_API_URL": stack.settings.prefect_api}
-    subprocess.run([sys.executable, "-m", "prefect", *command], env=env, check=True, timeout=120, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "prefect", *command, "--payload", json.dumps(payload)],
+        env=env,
+        check=True,
+        timeout=120,
+        capture_output=True,
+    )
 
 
-@pytest.mark.parametrize(
-    ("begin", "model"),
-    [(from_the_ui, "FromUI"), (from_the_schedule, "FromSchedule"), (from_an_event, "FromEvent")],
-)
+@pytest.mark.parametrize(("begin", "model"), [(from_the_ui, "FromUI"), (from_the_schedule, "FromSchedule")])
 def test_a_run_publishes_a_version_whichever_way_it_was_begun(
     stack: LocalStack,
     store: Store,
@@ -292,13 +305,66 @@ def test_a_run_publishes_a_version_whichever_way_it_was_begun(
     until(lambda: versions.version(store, model, 1).state == "accepted", f"{model} serves", 120)
 
 
+def test_an_event_retrains_a_model_as_its_last_version_was_made(
+    stack: LocalStack, store: Store, demonstrated: list[str], few_digits: Path, tmp_path: Path
+) -> None:
+    first = versions.manifest(store, "MLP", 1)
+    download(store, first, tmp_path)
+    publish_version(
+        store,
+        "FromEvent",
+        tmp_path,
+        signatures=first.signatures,
+        golden=first.golden,
+        training=dataclasses.replace(first.training, epochs=2, seed=3),
+        run="a test",
+    )
+    from_an_event(stack, few_digits)
+    until(lambda: len(versions.published(store, "FromEvent")) == 2, "FromEvent is trained", 240)
+    made = versions.manifest(store, "FromEvent", 2).training
+    assert (made.factory, made.epochs, made.seed) == ("tasks.models:sequential_mlp", 2, 3)
+    assert made.data == str(few_digits)
+    until(lambda: versions.version(store, "FromEvent", 2).state == "accepted", "FromEvent serves", 120)
+
+
+def test_what_comes_over_the_api_is_bounded_and_makes_no_model_by_anothers_factory(
+    stack: LocalStack, store: Store, demonstrated: list[str]
+) -> None:
+    emit(stack, {"model": "Mine", "data": "mnist-5k"})
+    for deployment, parameters in (
+        ("train/train", {"model": "AnyCode", "factory": "os:abort"}),
+        ("train/train", {"model": "MLP", "data": "/etc/hosts"}),
+        ("release-saved-model/release-saved-model", {"model": "AnyFolder", "saved_model": "/etc"}),
+    ):
+        url = f"{stack.settings.prefect_api}/deployments"
+        found = stack.http.get(f"{url}/name/{deployment}", timeout=30).json()["id"]
+        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        stack.http.post(f"{url}/{found}/create_flow_run", json=body, timeout=30).raise_for_status()
+    said = (
+        "no version of it was ever made",
+        "'os:abort' is not among those that a deployment's run may call",
+        "data='/etc/hosts' lies outside the folders",
+        "saved_model='/etc' lies outside the folders",
+    )
+
+    def failures() -> str:
+        return "\n".join(run["state"]["message"] or "" for run in runs(stack, state={"type": {"any_": ["FAILED"]}}))
+
+    until(lambda: all(text in failures() for text in said), "each run fails and says why", 240)
+    assert [model for model in ("Mine", "AnyCode", "AnyFolder") if versions.claimed(store, model)] == []
+
+
 @pytest.mark.parametrize(
     ("command", "said"),
     [
+        (["release", "New"], "no version of it was ever made"),
         (["release", "no/name"], "Model name 'no/name' cannot be served in a URL"),
         (["release", "New", "--factory", "nowhere.at_all:make"], "no module 'nowhere'"),
-        (["release", "New", "--data", "absent.npz"], "No data at 'absent.npz'"),
-        (["release", "New", "--signature", "call=nothing"], "names the method 'nothing'"),
+        (["release", "New", "--factory", "tasks.models:mlp", "--data", "absent.npz"], "No data at 'absent.npz'"),
+        (
+            ["release", "New", "--factory", "tasks.models:mlp", "--signature", "call=nothing"],
+            "names the method 'nothing'",
+        ),
         (["release", "New", "--saved-model", "/nowhere"], "/nowhere is no folder"),
         (["publish", "tests", "--model", "New"], "is no SavedModel"),
         (["predict", "New", "absent.json"], "absent.json cannot be read"),

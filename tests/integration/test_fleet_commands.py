@@ -73,7 +73,7 @@ def test_a_model_that_is_worse_than_what_serves_gets_no_number_unless_a_reason_i
 ) -> None:
     digits = load_dataset("mnist-5k", split_seed=0)
     np.savez(tmp_path / "few.npz", x=digits.x_train[:1000], y=digits.y_train[:1000])
-    train = ("release", "Gated", "--data", str(tmp_path / "few.npz"), "--epochs")
+    train = ("release", "Gated", "--factory", "tasks.models:mlp", "--data", str(tmp_path / "few.npz"), "--epochs")
     said(stack, *train, "12")
     refused = stack.slipway(*train, "1")
     assert refused.returncode == 1
