@@ -8,11 +8,12 @@ from typing import Any, Self
 
 import yaml
 
+from slipway_entry import ROOT
 from tasks.errors import InvalidInput
 from tasks.settings import Settings
 
 EXAMPLES = "tasks.models"
-DECLARATION = Path(__file__).parents[1] / "prefect.yaml"
+DECLARATION = ROOT / "infra" / "stack" / "prefect.yaml"  # in an installation without the repository, too
 _PATHS = ("data", "saved_model", "inputs")  # parameters that are paths
 
 

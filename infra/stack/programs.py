@@ -121,7 +121,7 @@ def prefect_server(settings: Settings) -> Program:
     return Program(
         name="prefect",
         command=(
-            *(PYTHON, "-m", "infra.stack.prefect_server"),
+            *(*OWN, "infra.stack.prefect_server"),
             *(settings.host, str(settings.prefect_port), str(settings.login_file.absolute())),
         ),
         address=url,
@@ -157,7 +157,7 @@ def mlflow_server(settings: Settings) -> Program:
     return Program(
         name="mlflow",
         command=(
-            *(PYTHON, "-m", "infra.stack.mlflow_server"),
+            *(*OWN, "infra.stack.mlflow_server"),
             *(settings.host, str(settings.mlflow_port), str(settings.login_file.absolute())),
             *(f"sqlite:///{home / 'mlflow.db'}", f"s3://{settings.bucket}/{MLFLOW_ARTIFACTS}"),
         ),

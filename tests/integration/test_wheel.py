@@ -64,7 +64,7 @@ def test_it_holds_the_licence_the_deployments_and_type_information_and_nothing_b
     (info,) = {name.split("/")[0] for name in names if ".dist-info/" in name}
     assert f"{info}/licenses/LICENSE" in names
     packages = {name.split("/")[0] for name in names} - {info}
-    assert {"flows", "tasks", "infra"} <= packages <= {"flows", "tasks", "infra", "slipway_entry"}
+    assert packages == {"flows", "tasks", "infra", "slipway_entry"}
     assert {f"{package}/py.typed" for package in packages} <= set(names)
 
 
@@ -73,12 +73,12 @@ def test_the_venv_finds_the_wheel_and_not_the_repository(programs: Path, tmp_pat
     assert Path(found.strip()).is_relative_to(programs.parent)
 
 
-@pytest.mark.parametrize("path", [""])
+@pytest.mark.parametrize("path", ["", "."])
 def test_slipway_lists_its_commands(programs: Path, project: Path, path: str) -> None:
     assert "  release " in run(programs / "slipway", "--help", cwd=project, PYTHONPATH=path)
 
 
-@pytest.mark.parametrize("path", [""])
+@pytest.mark.parametrize("path", ["", "."])
 def test_doctor_finds_nothing_wrong(programs: Path, project: Path, path: str) -> None:
     ports = {f"SLIPWAY_{name.upper()}": str(port) for name, port in free_ports((*STORE_PORTS, *OTHER_PORTS)).items()}
     # The store's own program lies beside the libraries that are lent.

@@ -59,6 +59,7 @@ def test_a_process_elsewhere_reads_back_the_same_settings(tmp_path: Path, monkey
     mine = Settings(home=Path("relative"), models_dir=Path("models"), rest_port=1234, debug=True)
     for name, value in settings_environment(mine).items():
         monkeypatch.setenv(name, value)
+    monkeypatch.chdir("/")
     theirs = Settings()
     assert theirs.home == tmp_path / "relative"
     assert theirs.replica_models == tmp_path / "models"

@@ -1,9 +1,12 @@
 """The decisions of starting."""
 
+import os
 from pathlib import Path
 
+import pytest
+
 from infra.stack.programs import programs
-from infra.stack.start import count_end, startable
+from infra.stack.start import _environment, count_end, startable
 from infra.stack.supervision import ProcessState
 from tasks.settings import Settings
 
@@ -22,6 +25,16 @@ def test_servers_start_side_by_side_and_what_needs_them_afterwards(tmp_path: Pat
     assert names(tmp_path, servers, {"mlflow"}) == set()
     assert names(tmp_path, servers, {"store"}) == {"agent"}
     assert names(tmp_path, servers | {"agent"}, {"store", "prefect"}) == {"worker"}
+
+
+def test_programs_find_what_the_command_finds_though_they_run_in_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = _environment({"PYTHONPATH": f".{os.pathsep}src{os.pathsep}/opt/shared"}, Settings())
+    assert told["PYTHONPATH"].split(os.pathsep) == [str(tmp_path), str(tmp_path / "src"), "/opt/shared"]
+    assert told["SLIPWAY_PROJECT"] == str(tmp_path)
+    assert not _environment({}, Settings())["PYTHONPATH"]
 
 
 def test_a_program_that_ends_is_counted_once_each_time() -> None:
