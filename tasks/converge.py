@@ -11,10 +11,10 @@ from tasks import fetch, memory
 from tasks.errors import DeadlineExceeded, LoadFailed, ServingRefused, SlipwayError
 from tasks.files import write_atomically
 from tasks.fleet import FleetConfig, parse
-from tasks.protos import ModelConfig, ModelServerConfig
 from tasks.records import VersionState
 from tasks.serving import ModelServer
 from tasks.store import Store
+from tasks.wire.protos import ModelConfig, ModelServerConfig
 
 log = logging.getLogger(__name__)
 

@@ -13,14 +13,15 @@ import numpy as np
 
 from tasks.errors import InvalidInput, InvalidModel
 from tasks.factory import SERVING_DEFAULT, Endpoint
+from tasks.files import write_atomically
 from tasks.golden import GOLDEN, GoldenExample, prediction_log, write_golden
 from tasks.golden_inputs import EXAMPLES, inputs_from_spec
 from tasks.publish import content_id, describe_files
 from tasks.reasons import reason
 from tasks.records import SignatureSpec, TensorSpec
 from tasks.savedmodel import read_signatures
-from tasks.tfrecord import write_records
 from tasks.train import TrainedModel
+from tasks.wire.tfrecord import to_bytes
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,9 @@ def export_saved_model(trained: TrainedModel, directory: Path) -> ExportedModel:
         signatures = read_signatures(staging)
         golden = [_golden_example(trained, endpoint, signatures) for endpoint in _endpoints(trained, signatures)]
         write_golden(staging / GOLDEN, golden)
-        write_records(staging / WARM_UP, [_warm_up(example, signatures[example.signature]) for example in golden])
+        write_atomically(
+            staging / WARM_UP, to_bytes(_warm_up(example, signatures[example.signature]) for example in golden)
+        )
         identity = content_id(describe_files(staging))
         staging.chmod(0o755)
         staging.rename(directory)

@@ -9,10 +9,10 @@ from google.protobuf import text_format
 
 from tasks import layout
 from tasks.errors import Corrupt
-from tasks.protos import ModelConfig, ModelServerConfig
 from tasks.records import RolloutRecord, now
 from tasks.settings import ServerAddress, Settings
 from tasks.store import Store
+from tasks.wire.protos import ModelConfig, ModelServerConfig
 
 log = logging.getLogger(__name__)
 

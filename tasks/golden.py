@@ -1,6 +1,6 @@
 """Golden examples: inputs of each signature, and what the trained model itself answered to them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,11 @@ import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from tasks.errors import Corrupt, InvalidInput
-from tasks.protos import ModelSpec, PredictionLog, PredictLog, PredictRequest, PredictResponse
-from tasks.tensors import from_proto, to_proto
-from tasks.tfrecord import read_records, write_records
+from tasks.files import write_atomically
+from tasks.wire import WireError, raised_as
+from tasks.wire.protos import ModelSpec, PredictionLog, PredictLog, PredictRequest, PredictResponse
+from tasks.wire.tensors import from_proto, to_proto
+from tasks.wire.tfrecord import RecordError, read_records, to_bytes
 
 Array = npt.NDArray[Any]
 
@@ -31,7 +33,7 @@ class GoldenExample:
 
 def write_golden(path: Path, examples: Iterable[GoldenExample]) -> None:
     """Keep `examples` at `path`: a TFRecord file of `PredictionLog`, as TensorFlow Serving logs what it answers."""
-    write_records(path, [prediction_log(e.signature, e.inputs, e.outputs) for e in examples])
+    write_atomically(path, to_bytes(prediction_log(e.signature, e.inputs, e.outputs) for e in examples))
 
 
 def read_golden(path: Path) -> list[GoldenExample]:
@@ -40,9 +42,29 @@ def read_golden(path: Path) -> list[GoldenExample]:
     Raises:
         Corrupt: they are cut off, or something else.
     """
-    return [_example(record, path) for record in read_records(path)]
+    return [_example(record, path) for record in records_of(path)]
 
 
+def records_of(path: Path) -> Iterator[bytes]:
+    """The records of the TFRecord file at `path`.
+
+    Raises:
+        Corrupt: it is cut off or damaged, or not a TFRecord file.
+    """
+    try:
+        with path.open("rb") as file:
+            yield from read_records(file)
+    except RecordError as error:
+        if error.truncated:
+            raise Corrupt(
+                f"{path} is cut off: the record at byte {error.offset} is not whole. Fetch or write it again."
+            ) from None
+        raise Corrupt(
+            f"{path} is no TFRecord file, or was changed: the record at byte {error.offset} fails its checksum."
+        ) from None
+
+
+@raised_as(InvalidInput)
 def prediction_log(signature: str, inputs: Mapping[str, Array], outputs: Mapping[str, Array] | None = None) -> bytes:
     """A serialised `PredictionLog` of a question and, where there is one, its answer; equal bytes for equal values."""
     spec = ModelSpec(signature_name=signature)
@@ -62,7 +84,7 @@ def _example(record: bytes, path: Path) -> GoldenExample:
             inputs={name: from_proto(tensor) for name, tensor in log.request.inputs.items()},
             outputs={name: from_proto(tensor) for name, tensor in log.response.outputs.items()},
         )
-    except (DecodeError, InvalidInput) as error:
+    except (DecodeError, WireError) as error:
         raise Corrupt(f"{path} holds no golden examples: {error}") from None
 
 

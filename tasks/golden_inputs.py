@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.data import read_arrays
-from tasks.errors import InvalidData, NotServable
+from tasks.errors import InvalidData, InvalidInput, NotServable
 from tasks.golden import GoldenExample
 from tasks.records import SignatureSpec, TensorSpec
 from tasks.savedmodel import advice, require_saved_model
 from tasks.session import Failure, Question, ask
-from tasks.tensors import numpy_dtype
+from tasks.wire import raised_as
+from tasks.wire.dtypes import numpy_dtype
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ def _refused(directory: Path, signature: str, failure: Failure, given: bool) -> 
     )
 
 
+@raised_as(InvalidInput)
 def inputs_from_spec(signature: str, spec: SignatureSpec, seed: int = 0) -> dict[str, Array]:
     """Inputs that fit `spec`, the same for the same seed: floats in 0..1, whole numbers in 0..9, short strings.
 
@@ -196,6 +198,7 @@ def _fitting(values: Mapping[str, Any], spec: SignatureSpec, where: str) -> dict
     return arrays
 
 
+@raised_as(InvalidInput)
 def _array(value: Any, spec: TensorSpec, where: str) -> Array:
     dtype = numpy_dtype(spec.dtype)
     try:

@@ -12,18 +12,13 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError
 
 from tasks.errors import ForbiddenOps, InvalidSavedModel
 from tasks.layout import is_plain_path
-from tasks.protos import AssetFileDef, DataType, MetaGraphDef, SavedModel
-
-if TYPE_CHECKING:
-    from tensorflow.core.framework.attr_value_pb2 import AttrValue
-    from tensorflow.core.framework.node_def_pb2 import NodeDef
-    from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
+from tasks.wire.dtypes import DataType
+from tasks.wire.protos import AssetFileDef, AttrValue, MetaGraphDef, NodeDef, SavedModel, TensorInfo
 
 # Found by going through all 1,910 operations of TensorFlow 2.21; a test goes through those of the installed one.
 _FILES = (
@@ -140,7 +135,7 @@ def forbidden(model: SavedModel, allowed: Collection[str] = ()) -> list[Use]:
     return found
 
 
-def _is_forbidden(graph: "_Graph", function: str | None, node: "NodeDef") -> bool:
+def _is_forbidden(graph: "_Graph", function: str | None, node: NodeDef) -> bool:
     if node.op in HARMLESS_VALUES:
         attribute, harmless = HARMLESS_VALUES[node.op]
         if attribute not in node.attr:
@@ -179,7 +174,7 @@ class _Graph:
         self.assets = frozenset(self._asset_tensors(meta_graph) - self._fed)
         self.checkpoint = frozenset(self._checkpoint_tensors(meta_graph) - self._fed)
 
-    def run_by(self, function: str | None, node: "NodeDef") -> set[str]:
+    def run_by(self, function: str | None, node: NodeDef) -> set[str]:
         """What makes a server run this node, of `_CLIENT`, `_INITIALISER` and `_RESTORE`; empty if nothing does.
 
         A node in a function that nothing calls counts as one that a client runs.
@@ -255,7 +250,7 @@ class _Graph:
                 found.append((None, user.input[1]))
         return found
 
-    def _find_callers(self, meta_graph: MetaGraphDef) -> "dict[str, list[tuple[str | None, NodeDef | None]]]":
+    def _find_callers(self, meta_graph: MetaGraphDef) -> dict[str, list[tuple[str | None, NodeDef | None]]]:
         """By function, the nodes that name it, each with the function it stands in; without a node: not by a call."""
         callers: dict[str, list[tuple[str | None, NodeDef | None]]] = {name: [] for name in self._arguments}
         for function, node in self.nodes:
@@ -354,7 +349,7 @@ class _Graph:
         return None if value.tensor_content else [text.decode("utf-8", "replace") for text in value.string_val]
 
 
-def _tensor_names(infos: "Iterable[TensorInfo]") -> set[str]:
+def _tensor_names(infos: Iterable[TensorInfo]) -> set[str]:
     names = set()
     for info in infos:
         sparse = info.coo_sparse
@@ -363,13 +358,13 @@ def _tensor_names(infos: "Iterable[TensorInfo]") -> set[str]:
     return {_full(name) for name in names if name}
 
 
-def _may_write_strings(node: "NodeDef") -> bool:
+def _may_write_strings(node: NodeDef) -> bool:
     """Whether a node writes a variable that is not known to be one of numbers."""
     types = {node.attr[name].type for name in ("dtype", "T") if name in node.attr}
-    return node.op.startswith(_WRITES_VARIABLE) and not types - {DataType.DT_STRING, DataType.DT_INVALID}
+    return node.op.startswith(_WRITES_VARIABLE) and not types - {DataType.STRING, DataType.INVALID}
 
 
-def _named_functions(attributes: "Mapping[str, AttrValue]") -> set[str]:
+def _named_functions(attributes: Mapping[str, AttrValue]) -> set[str]:
     names = set()
     for value in attributes.values():
         for function in (value.func, *value.list.func):

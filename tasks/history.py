@@ -8,8 +8,8 @@ from datetime import datetime
 from tasks import layout
 from tasks.errors import InvalidInput
 from tasks.fleet import Fleet, parse
-from tasks.protos import ModelConfig, ModelServerConfig
 from tasks.records import Record
+from tasks.wire.protos import ModelConfig, ModelServerConfig
 
 _RUN = re.compile(r"run (?P<run>.+?): (?P<what>.*)")
 

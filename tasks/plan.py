@@ -6,8 +6,8 @@ from itertools import accumulate, pairwise
 
 from tasks.fleet import FleetConfig, serving_entry
 from tasks.layout import candidate_name
-from tasks.protos import ModelConfig
 from tasks.records import Record, Strategy
+from tasks.wire.protos import ModelConfig
 
 STABLE = "stable"  # the label of the version that clients meet, where they ask for one
 ABOUT_ROUTES = "Over gRPC the same model, label and version answer in the same way."

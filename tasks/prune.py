@@ -8,13 +8,13 @@ from tasks import artifacts, layout, replicas, reports, versions
 from tasks.converge import model_in_store
 from tasks.errors import InvalidInput, SlipwayError
 from tasks.fleet import Fleet, FleetConfig
-from tasks.protos import ModelConfig
 from tasks.records import Record, Verdict
 from tasks.registry import Registry
 from tasks.settings import settings
 from tasks.step import step, with_store
 from tasks.store import Store
 from tasks.versions import Version
+from tasks.wire.protos import ModelConfig
 
 log = logging.getLogger(__name__)
 

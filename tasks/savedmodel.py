@@ -8,10 +8,11 @@ from google.protobuf.message import DecodeError
 
 from tasks.errors import InvalidSavedModel, NotServable
 from tasks.golden import GoldenExample, without_answer
-from tasks.protos import MetaGraphDef, SavedModel, SignatureDef, TensorInfo
 from tasks.records import SignatureSpec, TensorSpec
 from tasks.session import Failure
-from tasks.tensors import dimensions, dtype_name
+from tasks.wire.dtypes import dtype_name
+from tasks.wire.protos import MetaGraphDef, SavedModel, SignatureDef, TensorInfo
+from tasks.wire.tensors import dimensions
 
 GRAPH = "saved_model.pb"
 SERVE = "serve"

@@ -13,8 +13,10 @@ import requests
 import stamina
 from google.protobuf.message import Message
 
-from tasks.errors import DeadlineExceeded, ServingError, ServingRefused, ServingUnreachable
-from tasks.protos import (
+from tasks.errors import DeadlineExceeded, InvalidInput, ServingError, ServingRefused, ServingUnreachable
+from tasks.records import SignatureSpec, TensorSpec, VersionState
+from tasks.wire import raised_as
+from tasks.wire.protos import (
     GetModelStatusRequest,
     ModelServerConfig,
     ModelServiceStub,
@@ -24,8 +26,7 @@ from tasks.protos import (
     PredictRequest,
     ReloadConfigRequest,
 )
-from tasks.records import SignatureSpec, TensorSpec, VersionState
-from tasks.tensors import from_proto, to_proto
+from tasks.wire.tensors import from_proto, to_proto
 
 _GRPC_OPTIONS = [
     # A Python client takes 4 MB by default, the server sends up to 2 GB.
@@ -125,6 +126,7 @@ class ModelServer:
         """
         self._call(self._models.HandleReloadConfigRequest, ReloadConfigRequest(config=config), deadline)
 
+    @raised_as(InvalidInput)
     def predict_grpc(self, target: Target, signature: str, inputs: Mapping[str, np.ndarray[Any, Any]]) -> Answer:
         """Ask `signature` over gRPC."""
         request = PredictRequest(

@@ -16,11 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from tasks.errors import DeadlineExceeded, NotServable
-from tasks.protos import ModelSpec, PredictRequest, PredictResponse
+from tasks.errors import DeadlineExceeded, InvalidInput, NotServable
+from tasks.files import write_atomically
+from tasks.golden import records_of
 from tasks.reasons import reason
-from tasks.tensors import from_proto, to_proto
-from tasks.tfrecord import read_records, write_records
+from tasks.wire import raised_as
+from tasks.wire.protos import ModelSpec, PredictRequest, PredictResponse
+from tasks.wire.tensors import from_proto, to_proto
+from tasks.wire.tfrecord import to_bytes
 
 Array = np.ndarray[Any, Any]
 
@@ -55,7 +58,7 @@ def ask(directory: Path, questions: Sequence[Question], deadline: float = 120.0)
     """
     with tempfile.TemporaryDirectory(prefix="slipway-session-") as folder:
         exchange = Path(folder)
-        write_records(exchange / _QUESTIONS, [_request(q).SerializeToString() for q in questions])
+        write_atomically(exchange / _QUESTIONS, to_bytes(_request(q).SerializeToString() for q in questions))
         command = [sys.executable, "-P", "-m", "slipway_entry", "tasks.session", str(directory.absolute()), folder]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=deadline, check=False)
@@ -69,15 +72,17 @@ def ask(directory: Path, questions: Sequence[Question], deadline: float = 120.0)
             raise NotServable(f"{directory} cannot be loaded: {failures[None].message}. Copy or export it again.")
         if done.returncode != 0:
             raise NotServable(f"{directory} cannot be loaded: {_last_words(done)}.")
-        answers = [PredictResponse.FromString(record) for record in read_records(exchange / _ANSWERS)]
+        answers = [PredictResponse.FromString(record) for record in records_of(exchange / _ANSWERS)]
         return [failures.get(n) or _outputs(answer) for n, answer in enumerate(answers)]
 
 
+@raised_as(InvalidInput)
 def _request(question: Question) -> PredictRequest:
     inputs = {name: to_proto(array) for name, array in question.inputs.items()}
     return PredictRequest(model_spec=ModelSpec(signature_name=question.signature), inputs=inputs)
 
 
+@raised_as(InvalidInput)
 def _outputs(answer: PredictResponse) -> dict[str, Array]:
     return {name: from_proto(tensor) for name, tensor in answer.outputs.items()}
 
@@ -106,7 +111,7 @@ def _leave_out_api() -> None:
     Only for a process that does nothing else, since what stands for `tensorflow` stays empty.
     """
     tensorflow = importlib.util.find_spec("tensorflow")
-    assert tensorflow is not None  # tasks.protos found it
+    assert tensorflow is not None  # tasks.wire.protos found it
     sys.modules["tensorflow"] = importlib.util.module_from_spec(tensorflow)
 
 
@@ -119,7 +124,7 @@ def main(directory: str, exchange: str) -> None:
     from tensorflow.python.saved_model import loader_impl
 
     folder = Path(exchange)
-    requests = [PredictRequest.FromString(record) for record in read_records(folder / _QUESTIONS)]
+    requests = [PredictRequest.FromString(record) for record in records_of(folder / _QUESTIONS)]
     failures: list[tuple[int | None, str, str]] = []
     answers = []
     with Graph().as_default(), Session() as session:
@@ -136,7 +141,7 @@ def main(directory: str, exchange: str) -> None:
             except Exception as error:  # noqa: BLE001 - as above
                 failures.append((number, type(error).__name__, reason(error)))
             answers.append(answer.SerializeToString())
-    write_records(folder / _ANSWERS, answers)
+    write_atomically(folder / _ANSWERS, to_bytes(answers))
     (folder / _FAILURES).write_text(json.dumps(failures))
 
 

@@ -10,9 +10,9 @@ from tasks.converge import Replica, States, prune
 from tasks.errors import LoadFailed, ServingUnreachable, SlipwayError, StoreUnreachable
 from tasks.fetch import clear_leftovers
 from tasks.fleet import Fleet, FleetConfig
-from tasks.protos import ModelServerConfig
 from tasks.records import ReplicaReport
 from tasks.settings import Settings
+from tasks.wire.protos import ModelServerConfig
 
 log = logging.getLogger(__name__)
 

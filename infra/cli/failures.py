@@ -15,6 +15,7 @@ import typer
 
 from tasks.errors import SlipwayError
 from tasks.settings import settings
+from tasks.wire import WireError
 
 INTERRUPTED = 130  # as a shell reports a program that ended by Ctrl-C
 
@@ -39,7 +40,7 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     def run(*arguments: Any, **options: Any) -> Any:
         try:
             return function(*arguments, **options)
-        except SlipwayError as error:
+        except (SlipwayError, WireError) as error:  # a WireError: TensorFlow is not installed
             if _wants_traceback():
                 traceback.print_exc()
             _say(f"slipway: {error}")

@@ -6,6 +6,7 @@ import sys
 
 from infra.modelserver import flags as command_line
 from infra.modelserver.errors import StartupError
+from tasks.wire import WireError
 
 
 def main() -> None:
@@ -16,7 +17,7 @@ def main() -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         code = _run(sys.argv[1:])
-    except StartupError as error:
+    except (StartupError, WireError) as error:
         print(f"slipway-model-server: {error}", file=sys.stderr)  # noqa: T201
         code = 1
     sys.stdout.flush()

@@ -13,14 +13,14 @@ from infra.modelserver.errors import Code, ServingError, invalid_argument
 from infra.modelserver.manager import Manager
 from infra.modelserver.metrics import Metrics
 from infra.modelserver.predict import predict, version_choice
-from infra.modelserver.protos import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_management_pb2,
-    model_service_pb2_grpc,
-    prediction_service_pb2_grpc,
-)
 from infra.modelserver.reload import Reloader
+from tasks.wire.protos import (
+    GetModelMetadataResponse,
+    GetModelStatusResponse,
+    ModelServiceServicer,
+    PredictionServiceServicer,
+    ReloadConfigResponse,
+)
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def _answer(context: Any, work: Callable[[], Any]) -> Any:
     return context.abort(code.grpc_status, details(message))
 
 
-class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]
+class PredictionService(PredictionServiceServicer):  # type: ignore[misc]
     """Predict, Classify, Regress, MultiInference and GetModelMetadata."""
 
     def __init__(self, manager: Manager, metrics: Metrics, options: GrpcOptions) -> None:
@@ -124,7 +124,7 @@ def metadata(manager: Manager, request: Any) -> Any:
     for wanted in request.metadata_field:
         if wanted != _SIGNATURE_DEF:
             raise invalid_argument(f"Metadata field {wanted} is not supported")
-    response = get_model_metadata_pb2.GetModelMetadataResponse()
+    response = GetModelMetadataResponse()
     with manager.acquire(*version_choice(request.model_spec)) as servable:
         response.model_spec.name = servable.name
         response.model_spec.version.value = servable.version
@@ -137,7 +137,7 @@ def model_status(manager: Manager, request: Any) -> Any:
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
     name, version, _ = version_choice(request.model_spec)
-    response = get_model_status_pb2.GetModelStatusResponse()
+    response = GetModelStatusResponse()
     for status in manager.statuses(name, version):
         item = response.model_version_status.add(version=status.version, state=status.state)
         item.status.SetInParent()
@@ -146,7 +146,7 @@ def model_status(manager: Manager, request: Any) -> Any:
     return response
 
 
-class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]
+class ModelService(ModelServiceServicer):  # type: ignore[misc]
     """GetModelStatus and HandleReloadConfigRequest."""
 
     def __init__(self, manager: Manager, reloader: Reloader) -> None:
@@ -161,7 +161,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore
         return _answer(context, lambda: self._reload(request, context))
 
     def _reload(self, request: Any, context: Any) -> Any:
-        response = model_management_pb2.ReloadConfigResponse()
+        response = ReloadConfigResponse()
         try:
             if request.config.WhichOneof("config") != "model_config_list":
                 raise invalid_argument(

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from infra.modelserver import dtypes, runtime, tensors
+from infra.modelserver import runtime, tensors
 from infra.modelserver.errors import Code, ServingError, invalid_argument
 from infra.modelserver.manager import Manager
 from infra.modelserver.predict import version_choice
-from infra.modelserver.protos import classification_pb2, inference_pb2, regression_pb2, types_pb2
 from infra.modelserver.servable import CLASSIFY_METHOD, DEFAULT_SIGNATURE, REGRESS_METHOD, Array, Servable, Signature
+from tasks.wire.dtypes import DataType, data_type_of
+from tasks.wire.protos import ClassificationResponse, InferenceTask, MultiInferenceResponse, RegressionResponse
 
 _INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
 
@@ -36,7 +37,7 @@ def regress(manager: Manager, request: Any, timeout: float | None = None) -> Any
 
 def multi_inference(manager: Manager, request: Any, timeout: float | None = None) -> Any:
     """Answer a MultiInferenceRequest with a MultiInferenceResponse (blocking; raises ServingError)."""
-    spec = request.tasks[0].model_spec if request.tasks else inference_pb2.InferenceTask().model_spec
+    spec = request.tasks[0].model_spec if request.tasks else InferenceTask().model_spec
     with manager.acquire(*version_choice(spec)) as servable:
         return multi_inference_with(servable, request, timeout)
 
@@ -45,7 +46,7 @@ def classify_with(servable: Servable, request: Any, timeout: float | None = None
     """Answer a ClassificationRequest from one servable."""
     signature = _signature(servable, request.model_spec)
     fetches = _plan_classification(servable, signature)
-    response = classification_pb2.ClassificationResponse()
+    response = ClassificationResponse()
     _fill_spec(response.model_spec, request.model_spec, servable)
     examples = serialized_examples(request.input)
     outputs = _run("Classify", servable, {signature.inputs[_INPUTS].name}, examples, fetches, timeout)
@@ -57,7 +58,7 @@ def regress_with(servable: Servable, request: Any, timeout: float | None = None)
     """Answer a RegressionRequest from one servable."""
     signature = _signature(servable, request.model_spec)
     fetches = _plan_regression(servable, signature)
-    response = regression_pb2.RegressionResponse()
+    response = RegressionResponse()
     _fill_spec(response.model_spec, request.model_spec, servable)
     examples = serialized_examples(request.input)
     outputs = _run("Regress", servable, {signature.inputs[_INPUTS].name}, examples, fetches, timeout)
@@ -82,7 +83,7 @@ def multi_inference_with(servable: Servable, request: Any, timeout: float | None
             raise invalid_argument("Input tensor must be the same for all Signatures.")
     examples = serialized_examples(request.input)
     outputs = _run("MultiInference", servable, feeds, examples, sorted(fetches), timeout)
-    response = inference_pb2.MultiInferenceResponse()
+    response = MultiInferenceResponse()
     for task, signature in zip(request.tasks, signatures.values(), strict=True):
         result = response.results.add()
         if task.method_name == CLASSIFY_METHOD:
@@ -198,13 +199,11 @@ def _fill_spec(spec: Any, asked: Any, servable: Servable) -> None:
     spec.version.value = servable.version
 
 
-def _check_matrix(array: Array, examples: int, data_type: int, what: str) -> None:
+def _check_matrix(array: Array, examples: int, data_type: DataType, what: str) -> None:
     if array.ndim != 2:
         raise invalid_argument(f"Expected Tensor shape: [batch_size num_classes] but got {_shape_text(array)}")
-    if array.dtype != dtypes.numpy_dtype(data_type):
-        raise invalid_argument(
-            f"Expected {what} Tensor of {types_pb2.DataType.Name(data_type)}. Got: {_type_name(array)}"
-        )
+    if array.dtype != data_type.numpy:
+        raise invalid_argument(f"Expected {what} Tensor of DT_{data_type.name}. Got: {_type_name(array)}")
     if array.shape[0] != examples:
         raise invalid_argument(f"Expected {what} output batch size of {examples}. Got: {array.shape[0]}")
 
@@ -213,9 +212,9 @@ def _fill_classifications(signature: Signature, examples: int, outputs: dict[str
     classes = outputs[signature.outputs[_CLASSES].name] if _CLASSES in signature.outputs else None
     scores = outputs[signature.outputs[_SCORES].name] if _SCORES in signature.outputs else None
     if classes is not None:
-        _check_matrix(classes, examples, dtypes.DT_STRING, "classes")
+        _check_matrix(classes, examples, DataType.STRING, "classes")
     if scores is not None:
-        _check_matrix(scores, examples, dtypes.DT_FLOAT, "scores")
+        _check_matrix(scores, examples, DataType.FLOAT, "scores")
     if classes is not None and scores is not None and classes.shape[1] != scores.shape[1]:
         raise invalid_argument(
             f"Tensors class and score should match in dim_size(1). Got {classes.shape[1]} vs. {scores.shape[1]}"
@@ -253,5 +252,4 @@ def _shape_text(array: Array) -> str:
 
 
 def _type_name(array: Array) -> str:
-    name: str = types_pb2.DataType.Name(dtypes.data_type_of(array.dtype))
-    return name
+    return f"DT_{data_type_of(array.dtype).name}"

@@ -6,8 +6,8 @@ from typing import Any
 from infra.modelserver import runtime, tensors
 from infra.modelserver.errors import ServingError, failed_precondition, invalid_argument
 from infra.modelserver.manager import Manager
-from infra.modelserver.protos import predict_pb2
 from infra.modelserver.servable import DEFAULT_SIGNATURE, Servable, Signature
+from tasks.wire.protos import PredictResponse
 
 
 def version_choice(model_spec: Any) -> tuple[str, int | None, str | None]:
@@ -31,7 +31,7 @@ def predict_with(servable: Servable, request: Any, timeout: float | None = None,
     signature = servable.signatures.get(name)
     if signature is None:
         raise failed_precondition(f'Serving signature key "{name}" not found.')
-    response = predict_pb2.PredictResponse()
+    response = PredictResponse()
     response.model_spec.name = request.model_spec.name
     response.model_spec.signature_name = name
     response.model_spec.version.value = servable.version

@@ -8,9 +8,9 @@ from typing import Any
 
 from infra.modelserver.errors import Code, ServingError, failed_precondition, invalid_argument
 from infra.modelserver.manager import Manager
-from infra.modelserver.protos import model_server_config_pb2
 from infra.modelserver.source import FileSystemSource, Watched
 from infra.modelserver.states import State, StateMonitor
+from tasks.wire.protos import ModelServerConfig, ModelType
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ def platform_of(model: Any) -> str:
             raise invalid_argument(
                 "Illegal setting both ModelServerConfig::model_type (deprecated) and ModelServerConfig::model_platform."
             )
-        if model.model_type != model_server_config_pb2.TENSORFLOW:
+        if model.model_type != ModelType.TENSORFLOW:
             raise invalid_argument(f"ModelServerConfig::model_type choice {model.model_type} not supported.")
         return PLATFORM
     if not model.model_platform:
@@ -71,7 +71,7 @@ class Reloader:
         self._manager, self._source, self._monitor = manager, source, monitor
         self._allow_labels_for_unavailable = allow_labels_for_unavailable
         self._lock = threading.Lock()
-        self._config = model_server_config_pb2.ModelServerConfig()
+        self._config = ModelServerConfig()
 
     def apply(self, config: Any, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Take a ModelServerConfig: validate, keep it, labels, sources; then wait for models whose name is new.

@@ -14,7 +14,6 @@ from infra.modelserver import inference, rest_encode, rest_paths
 from infra.modelserver.errors import Code, ServingError, failed_precondition, invalid_argument
 from infra.modelserver.manager import Manager
 from infra.modelserver.options import RestOptions
-from infra.modelserver.protos import classification_pb2, regression_pb2
 from infra.modelserver.rest_browsers import from_page
 from infra.modelserver.rest_examples import fill_request
 from infra.modelserver.rest_json import valid_text
@@ -23,6 +22,7 @@ from infra.modelserver.rest_numbers import number_inputs
 from infra.modelserver.rest_paths import Route
 from infra.modelserver.rest_tensors import predict_inputs
 from infra.modelserver.servable import DEFAULT_SIGNATURE, Servable, Signature
+from tasks.wire.protos import ClassificationRequest, RegressionRequest
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -200,7 +200,7 @@ class _RestApp:
 
     def _infer(self, asked: Route, body: bytes) -> bytes:
         classify = asked.verb == rest_paths.CLASSIFY
-        request = classification_pb2.ClassificationRequest() if classify else regression_pb2.RegressionRequest()
+        request = ClassificationRequest() if classify else RegressionRequest()
         spec = request.model_spec
         spec.name = valid_text(asked.name)
         if asked.version is not None:

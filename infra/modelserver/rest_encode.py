@@ -14,18 +14,18 @@ import orjson
 from google.protobuf import json_format
 
 from infra.modelserver.errors import ServingError, invalid_argument
-from infra.modelserver.protos import get_model_status_pb2, model_pb2
 from infra.modelserver.rest_decimals import decimal
 from infra.modelserver.rest_json import string, to_bytes
-from infra.modelserver.rest_tensors import dtype_name
+from infra.modelserver.rest_tensors import INT_RANGES, dtype_name
 from infra.modelserver.servable import Array, Servable, Signature
 from infra.modelserver.states import VersionStatus
+from tasks.wire.dtypes import DataType
+from tasks.wire.protos import GetModelStatusResponse, ModelSpec
 
 _ONE_LINE: Final = b", "
-_INT_TYPES: Final = frozenset((3, 4, 5, 6, 9, 10, 22, 23))  # and bool: what is printed as it stands
-_STRING: Final = 7
+_AS_IS: Final = frozenset((*INT_RANGES, DataType.BOOL))  # printed as they are
 _LARGE: Final = 1 << 14  # elements
-_DIGITS: Final = {1: (9, True), 2: (17, False)}
+_DIGITS: Final[dict[int, tuple[int, bool]]] = {DataType.FLOAT: (9, True), DataType.DOUBLE: (17, False)}
 
 
 def predictions(signature: Signature, outputs: Mapping[str, Array], *, row_format: bool) -> bytes:
@@ -61,7 +61,7 @@ def error(problem: ServingError) -> bytes:
 
 def status(versions: Iterable[VersionStatus]) -> bytes:
     """The reply to a status request."""
-    response = get_model_status_pb2.GetModelStatusResponse()
+    response = GetModelStatusResponse()
     for one in versions:
         entry = response.model_version_status.add(version=one.version, state=int(one.state))
         entry.status.error_code = int(one.code)
@@ -71,7 +71,7 @@ def status(versions: Iterable[VersionStatus]) -> bytes:
 
 def metadata(servable: Servable) -> bytes:
     """The reply to a metadata request."""
-    spec = model_pb2.ModelSpec(name=servable.name)
+    spec = ModelSpec(name=servable.name)
     spec.version.value = servable.version
     signatures = _message(servable.signature_map_proto)
     return f'{{\n"model_spec":{_message(spec)},\n"metadata": {{"signature_def": {signatures}}}\n}}\n'.encode()
@@ -175,9 +175,9 @@ def _tokens(alias: str, array: Array, signature: Signature, depth: int) -> Seque
         return []
     if data_type in _DIGITS:
         return _floats(array.ravel(), *_DIGITS[data_type])
-    if data_type in _INT_TYPES:
+    if data_type in _AS_IS:
         return orjson.dumps(np.ascontiguousarray(array.ravel()), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
-    if data_type == _STRING:
+    if data_type == DataType.STRING:
         if alias.endswith("_bytes"):
             return [_base64(text, depth) for text in array.ravel()]
         return [_string(text) for text in array.ravel()]
@@ -202,7 +202,7 @@ def _floats(flat: Array, digits: int, single: bool) -> Sequence[bytes]:
 def _is_large(alias: str, array: Array, signature: Signature) -> bool:
     """Whether an array of numbers is printed in haste: the same numbers, in the fewest digits and on one line."""
     data_type = signature.outputs[alias].data_type
-    return array.size > _LARGE and array.ndim > 0 and (data_type in _DIGITS or data_type in _INT_TYPES)
+    return array.size > _LARGE and array.ndim > 0 and (data_type in _DIGITS or data_type in _AS_IS)
 
 
 def _one_line(array: Array) -> bytes:

@@ -15,20 +15,19 @@ import simdjson
 
 from infra.modelserver.rest_tensors import (
     FLOATS,
-    INT32S,
-    INT64,
     INT_RANGES,
-    UINT32,
-    UINT64,
     PredictInputs,
     SignatureOf,
 )
 from infra.modelserver.servable import Array, TensorInfo
+from tasks.wire.dtypes import DataType
 
 _STRUCTURE: Final = b'[]{},:"'
 _NOT_STRUCTURE: Final = bytes(set(range(256)) - set(_STRUCTURE))
 _NOT_PLAIN: Final = set(_STRUCTURE.decode() + "\\")
-_BUFFER_KINDS: Final = dict.fromkeys(FLOATS, "d") | dict.fromkeys((*INT32S, INT64, UINT32), "i") | {UINT64: "u"}
+_BUFFER_KINDS: Final[dict[int, str]] = (
+    dict.fromkeys(FLOATS, "d") | dict.fromkeys(INT_RANGES, "i") | {DataType.UINT64: "u"}
+)
 _LONGEST: Final = 0xFFFFFF  # the length that simdjson tells for this many elements and for any more
 _BUFFER_TYPES: Final = {"d": np.dtype(np.float64), "i": np.dtype(np.int64), "u": np.dtype(np.uint64)}
 

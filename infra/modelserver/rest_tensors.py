@@ -17,22 +17,17 @@ from infra.modelserver.rest_base64 import decode_object, is_base64
 from infra.modelserver.rest_json import Json, members, quote, to_bytes
 from infra.modelserver.rest_parser import read_object
 from infra.modelserver.servable import Array, Signature, TensorInfo
+from tasks.wire.dtypes import DataType
 
 SignatureOf = Callable[[str], Signature]
 
-DTYPE_NAMES: Final = {
-    0: "invalid", 1: "float", 2: "double", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 7: "string", 8: "complex64",
-    9: "int64", 10: "bool", 11: "qint8", 12: "quint8", 13: "qint32", 14: "bfloat16", 15: "qint16", 16: "quint16",
-    17: "uint16", 18: "complex128", 19: "half", 20: "resource", 21: "variant", 22: "uint32", 23: "uint64",
-    24: "float8_e5m2", 25: "float8_e4m3fn", 29: "int4", 30: "uint4",
-}  # fmt: skip
-FLOATS: Final = frozenset((1, 2))
-INT32S: Final = frozenset((3, 4, 5, 6))  # all travel as int32 and are cut to their width without a word
-STRING, INT64, BOOL, UINT32, UINT64 = 7, 9, 10, 22, 23
+FLOATS: Final[frozenset[int]] = frozenset((DataType.FLOAT, DataType.DOUBLE))
+# These travel as int32 and are cut to their width without a word.
+INT32S: Final[frozenset[int]] = frozenset((DataType.INT32, DataType.INT16, DataType.INT8, DataType.UINT8))
 INT_RANGES: Final = dict.fromkeys(INT32S, (-(2**31), 2**31 - 1)) | {
-    INT64: (-(2**63), 2**63 - 1),
-    UINT32: (0, 2**32 - 1),
-    UINT64: (0, 2**64 - 1),
+    DataType.INT64: (-(2**63), 2**63 - 1),
+    DataType.UINT32: (0, 2**32 - 1),
+    DataType.UINT64: (0, 2**64 - 1),
 }
 _JSON_TYPES: Final = {
     type(None): "Null", int: "Number", float: "Number", str: "String", list: "Array",
@@ -304,9 +299,9 @@ def _convert(values: list[Any], info: TensorInfo) -> Array | None:
         if min(values) < low or max(values) > high:
             return None
         return np.array(values, np.int64 if data_type in INT32S else info.dtype).astype(info.dtype, copy=False)
-    if data_type == BOOL and kind == {bool}:
+    if data_type == DataType.BOOL and kind == {bool}:
         return np.array(values, np.bool_)
-    if data_type == STRING and kind <= {str, bytes, dict}:
+    if data_type == DataType.STRING and kind <= {str, bytes, dict}:
         return _strings(values)
     return None
 
@@ -323,7 +318,7 @@ def _strings(values: list[Any]) -> Array | None:
 def _checked(leaf: Json, data_type: int) -> Any:
     """A leaf as a tensor's value. Raises ServingError where it is not one (AddValueToTensor)."""
     if isinstance(leaf, dict):
-        if data_type != STRING:
+        if data_type != DataType.STRING:
             raise _type_error(leaf, data_type)
         return decode_object(leaf)
     if data_type in FLOATS:
@@ -331,8 +326,8 @@ def _checked(leaf: Json, data_type: int) -> Any:
     elif data_type in INT_RANGES:
         low, high = INT_RANGES[data_type]
         fits = type(leaf) is int and low <= leaf <= high
-    elif data_type in (STRING, BOOL):
-        fits = type(leaf) is (str if data_type == STRING else bool)
+    elif data_type in (DataType.STRING, DataType.BOOL):
+        fits = type(leaf) is (str if data_type == DataType.STRING else bool)
     else:
         raise ServingError(
             Code.UNIMPLEMENTED, f"Conversion of JSON Value: {quote(leaf)} to type: {dtype_name(data_type)}"
@@ -348,9 +343,10 @@ def _type_error(leaf: Json, data_type: int) -> ServingError:
     )
 
 
-def dtype_name(data_type: int) -> str:
-    """TensorFlow's name of a DataType (DataTypeString)."""
-    return DTYPE_NAMES.get(data_type, f"unknown dtype enum ({data_type})")
+def dtype_name(number: int) -> str:
+    """TensorFlow's name of a DataType (`DataTypeString`)."""
+    kind = DataType(number)
+    return kind.cc_name if kind == number else f"unknown dtype enum ({number})"
 
 
 def json_type(value: Json) -> str:

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.modelserver import dtypes
 from infra.modelserver.blocking import QUICK_SECONDS, check_may_block, expected
 from infra.modelserver.errors import Code, ServingError, invalid_argument
-from infra.modelserver.protos import tensor_pb2, tensorflow_directory
+from tasks.wire.dtypes import DataType
+from tasks.wire.protos import RunOptions, TensorProto, tensorflow_directory
 
 
 class _Output(ctypes.Structure):
@@ -167,7 +167,7 @@ def new_tensor(data_type: int, shape: Sequence[int], source: Any, size: int) -> 
 
 
 def _tensor_from_strings(values: Sequence[bytes], shape: Sequence[int]) -> int:
-    proto = tensor_pb2.TensorProto(dtype=dtypes.DT_STRING, string_val=values)
+    proto = TensorProto(dtype=DataType.STRING, string_val=values)
     for size in shape:
         proto.tensor_shape.dim.add().size = size
     return tensor_from_proto(proto.SerializeToString())
@@ -175,7 +175,7 @@ def _tensor_from_strings(values: Sequence[bytes], shape: Sequence[int]) -> int:
 
 def tensor_from_array(array: NDArray[Any], data_type: int) -> int:
     """A tensor with the array's values; object arrays hold bytes and become string tensors."""
-    if data_type == dtypes.DT_STRING:
+    if data_type == DataType.STRING:
         return _tensor_from_strings(array.ravel().tolist(), array.shape)
     if not array.flags.c_contiguous:
         array = np.ascontiguousarray(array)
@@ -185,7 +185,7 @@ def tensor_from_array(array: NDArray[Any], data_type: int) -> int:
 def tensor_from_proto(serialized: bytes) -> int:
     """A tensor parsed from a serialized TensorProto by TensorFlow itself; INVALID_ARGUMENT where it can't."""
     buffer = _Buffer(ctypes.cast(c_char_p(serialized), c_void_p), len(serialized), None)
-    tensor: int = _quick.TF_AllocateTensor(dtypes.DT_FLOAT, None, 0, 4)
+    tensor: int = _quick.TF_AllocateTensor(DataType.FLOAT, None, 0, 4)
     status = _status()
     _blocking.TF_TensorFromProto(byref(buffer), tensor, status.pointer)
     try:
@@ -229,18 +229,18 @@ def read_strings(tensor: int) -> list[bytes]:
 def array_from_tensor(tensor: int) -> NDArray[Any]:
     """The tensor's values as an array of its own (read-only for numbers); strings become an object array of bytes."""
     data_type, shape = read_type(tensor), read_shape(tensor)
-    if data_type == dtypes.DT_STRING:
+    if data_type == DataType.STRING:
         strings = np.empty(shape, dtype=object)
         strings.ravel()[:] = read_strings(tensor)
         return strings
-    return np.frombuffer(read_content(tensor), dtype=dtypes.numpy_dtype(data_type)).reshape(shape)
+    return np.frombuffer(read_content(tensor), dtype=DataType(data_type).numpy).reshape(shape)
 
 
 def slice_rows(tensor: int, begin: int, end: int) -> int:
     """A tensor with a copy of the rows begin to end (of the first dimension)."""
     data_type, shape = read_type(tensor), read_shape(tensor)
     part = (end - begin, *shape[1:])
-    if data_type == dtypes.DT_STRING:
+    if data_type == DataType.STRING:
         width = math.prod(shape[1:])
         return _tensor_from_strings(read_strings(tensor)[begin * width : end * width], part)
     _require_numbers(data_type)
@@ -253,7 +253,7 @@ def concatenate(tensors: Sequence[int]) -> int:
     """A tensor of all rows of these, which must agree in type and in all other dimensions."""
     data_type, rest = read_type(tensors[0]), read_shape(tensors[0])[1:]
     shape = (sum(_quick.TF_Dim(tensor, 0) for tensor in tensors), *rest)
-    if data_type == dtypes.DT_STRING:
+    if data_type == DataType.STRING:
         return _tensor_from_strings([text for tensor in tensors for text in read_strings(tensor)], shape)
     _require_numbers(data_type)
     sizes = [_quick.TF_TensorByteSize(tensor) for tensor in tensors]
@@ -267,7 +267,7 @@ def concatenate(tensors: Sequence[int]) -> int:
 
 
 def _require_numbers(data_type: int) -> None:
-    if not dtypes.is_number(data_type):
+    if not DataType(data_type).is_number:
         raise invalid_argument(f"Tensors of DataType {data_type} cannot be sliced or concatenated.")
 
 
@@ -295,21 +295,10 @@ class Call:
         self.seconds = math.inf  # as expected; a lost update between threads does no harm
 
 
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
 @lru_cache(maxsize=256)
 def _run_options(timeout_ms: int | None, *, in_caller: bool) -> _Buffer:
-    """A TF_Buffer with RunOptions{timeout_in_ms, inter_op_thread_pool}."""
-    data = b"" if timeout_ms is None else b"\x10" + _varint(timeout_ms)
-    if in_caller:
-        data += b"\x18" + _varint(2**64 - 1)  # -1
+    """A TF_Buffer with RunOptions."""
+    data = RunOptions(timeout_in_ms=timeout_ms, inter_op_thread_pool=-1 if in_caller else 0).SerializeToString()
     buffer = _Buffer(ctypes.cast(c_char_p(data), c_void_p), len(data), None)
     buffer.owner = data  # the buffer only points at it
     return buffer

@@ -9,11 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.modelserver import dtypes, runtime
+from infra.modelserver import runtime
 from infra.modelserver.errors import Code, ServingError, invalid_argument
 from infra.modelserver.graphs import unbounded
 from infra.modelserver.metrics import Metrics
-from infra.modelserver.protos import get_model_metadata_pb2, meta_graph_pb2
+from tasks.wire.dtypes import DataType, data_type_of
+from tasks.wire.protos import MetaGraphDef, SignatureDefMap
 
 Array = NDArray[Any]
 
@@ -74,7 +75,7 @@ class Runner(Protocol):
 
 def _tensor_info(proto: Any) -> TensorInfo:
     shape = None if proto.tensor_shape.unknown_rank else tuple(dim.size for dim in proto.tensor_shape.dim)
-    return TensorInfo(proto.name, dtypes.numpy_dtype(proto.dtype), proto.dtype, shape)
+    return TensorInfo(proto.name, DataType(proto.dtype).numpy, proto.dtype, shape)
 
 
 def signature_from_proto(name: str, proto: Any) -> Signature:
@@ -97,11 +98,11 @@ class Servable:
         self.check_method_names = options.check_method_names
         self._session = runtime.Session(path, options.tags, options.session_config, metrics.record_graph_run)
         self.runner: Runner = self._session
-        meta_graph = meta_graph_pb2.MetaGraphDef.FromString(self._session.meta_graph)
+        meta_graph = MetaGraphDef.FromString(self._session.meta_graph)
         self._session.meta_graph = b""
         outputs = [info.name for proto in meta_graph.signature_def.values() for info in proto.outputs.values()]
         self._unbounded = unbounded(meta_graph.graph_def, outputs)
-        self.signature_map_proto = get_model_metadata_pb2.SignatureDefMap()
+        self.signature_map_proto = SignatureDefMap()
         for key, proto in meta_graph.signature_def.items():
             self.signature_map_proto.signature_def[key].CopyFrom(proto)
         self.signatures: Mapping[str, Signature] = {
@@ -219,8 +220,8 @@ class Servable:
                     feeds.append(runtime.tensor_from_proto(signature.defaults[alias]))
                     continue
                 # Quantized types share NumPy's with plain ones.
-                same = array.dtype == info.dtype and dtypes.is_number(info.data_type)
-                data_type = info.data_type if same else dtypes.data_type_of(array.dtype)
+                same = array.dtype == info.dtype and DataType(info.data_type).is_number
+                data_type = info.data_type if same else data_type_of(array.dtype)
                 feeds.append(runtime.tensor_from_array(array, data_type))
             fetches = tuple([signature.outputs[alias].name for alias in aliases])
             results = self.run_tensors("Predict", self.feed_names(signature), feeds, fetches, timeout)

@@ -26,11 +26,6 @@ from infra.modelserver.grpc_services import GrpcOptions, ModelService, Predictio
 from infra.modelserver.manager import Manager, ManagerOptions
 from infra.modelserver.metrics import Metrics
 from infra.modelserver.options import RestOptions
-from infra.modelserver.protos import (
-    config_pb2,
-    model_service_pb2_grpc,
-    prediction_service_pb2_grpc,
-)
 from infra.modelserver.reload import Reloader
 from infra.modelserver.rest_app import make_app
 from infra.modelserver.rest_browsers import is_loopback
@@ -38,6 +33,7 @@ from infra.modelserver.rest_protocol import RestProtocol
 from infra.modelserver.servable import LoadOptions, Servable
 from infra.modelserver.source import FileSystemSource
 from infra.modelserver.states import StateMonitor
+from tasks.wire.protos import ConfigProto, add_ModelServiceServicer_to_server, add_PredictionServiceServicer_to_server
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +73,7 @@ def _session_config(flags: Flags) -> bytes:
     config = (
         settings_files.session_config(flags.tensorflow_session_config_file)
         if flags.tensorflow_session_config_file
-        else config_pb2.ConfigProto()
+        else ConfigProto()
     )
     intra = flags.tensorflow_intra_op_parallelism or flags.tensorflow_session_parallelism
     inter = flags.tensorflow_inter_op_parallelism or flags.tensorflow_session_parallelism
@@ -201,10 +197,8 @@ class ModelServer:
         grpc_options = GrpcOptions(
             flags.enable_serialization_as_tensor_content, flags.enforce_session_run_timeout, flags.log_requests
         )
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionService(self.manager, self.metrics, grpc_options), server
-        )
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self.manager, self.reloader), server)
+        add_PredictionServiceServicer_to_server(PredictionService(self.manager, self.metrics, grpc_options), server)
+        add_ModelServiceServicer_to_server(ModelService(self.manager, self.reloader), server)
         if flags.enable_grpc_healthcheck_service:
             servicer = health.HealthServicer()
             servicer.set("", health_pb2.HealthCheckResponse.SERVING)

@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 
 from infra.modelserver.errors import StartupError
-from infra.modelserver.protos import config_pb2, model_server_config_pb2
+from tasks.wire.protos import ConfigProto, ModelServerConfig
 
 _PACKAGE = "slipway.modelserver"
 _Field = descriptor_pb2.FieldDescriptorProto
@@ -100,19 +100,19 @@ def _parse(path: str, message: Any, flag: str) -> Any:
 
 def model_config(path: str) -> Any:
     """The ModelServerConfig in a file. Raises StartupError."""
-    return _parse(path, model_server_config_pb2.ModelServerConfig(), "model_config_file")
+    return _parse(path, ModelServerConfig(), "model_config_file")
 
 
 def single_model_config(name: str, base_path: str) -> Any:
     """The ModelServerConfig of one model at a base path."""
-    config = model_server_config_pb2.ModelServerConfig()
+    config = ModelServerConfig()
     config.model_config_list.config.add(name=name, base_path=base_path, model_platform="tensorflow")
     return config
 
 
 def session_config(path: str) -> Any:
     """The TensorFlow ConfigProto in a file. Raises StartupError."""
-    return _parse(path, config_pb2.ConfigProto(), "tensorflow_session_config_file")
+    return _parse(path, ConfigProto(), "tensorflow_session_config_file")
 
 
 def monitoring_path(path: str) -> str | None:

@@ -9,9 +9,9 @@ from google.protobuf.message import DecodeError
 from infra.modelserver.errors import Code, ServingError, invalid_argument
 from infra.modelserver.inference import classify_with, multi_inference_with, regress_with
 from infra.modelserver.predict import predict_with
-from infra.modelserver.protos import prediction_log_pb2
 from infra.modelserver.servable import Servable
-from infra.modelserver.tfrecord import read_records
+from tasks.wire.protos import PredictionLog
+from tasks.wire.tfrecord import RecordError, read_records
 
 REQUESTS_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 MAX_RECORDS = 1000
@@ -49,17 +49,15 @@ def _replay_file(servable: Servable, path: Path, iterations: int) -> int:
                     raise invalid_argument(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
     except OSError as error:
         raise ServingError(Code.INTERNAL, f"{path} can't be read: {error}") from error
-    except ServingError as error:
-        if error.code is Code.DATA_LOSS:
-            text = f"{error.message}. Please verify your warmup data is in TFRecord format."
-            raise ServingError(Code.DATA_LOSS, text) from error
-        raise
+    except RecordError as error:
+        text = f"{error}. Please verify your warmup data is in TFRecord format."
+        raise ServingError(Code.DATA_LOSS, text) from error
     return count
 
 
 def _parse(record: bytes, path: Path) -> Any:
     try:
-        return prediction_log_pb2.PredictionLog.FromString(record)
+        return PredictionLog.FromString(record)
     except DecodeError as error:
         text = record.decode("utf-8", "replace")
         raise invalid_argument(f"Failed to parse warmup record: {text} from {path}") from error
@@ -76,5 +74,5 @@ def _run(servable: Servable, log: Any) -> None:
     elif kind == "multi_inference_log":
         multi_inference_with(servable, log.multi_inference_log.request)
     elif kind == "session_run_log":
-        number = prediction_log_pb2.PredictionLog.DESCRIPTOR.fields_by_name[kind].number
+        number = PredictionLog.DESCRIPTOR.fields_by_name[kind].number
         raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")

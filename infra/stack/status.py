@@ -112,7 +112,7 @@ def configured_labels(settings: Settings) -> dict[str, dict[str, int]]:
     """The models in the config that this replica's model server starts from, sorted, each with its labels."""
     from google.protobuf import text_format
 
-    from tasks.protos import ModelServerConfig
+    from tasks.wire.protos import ModelServerConfig
 
     try:
         config = text_format.Parse(settings.replica_config.read_text(), ModelServerConfig())

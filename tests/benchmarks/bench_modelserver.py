@@ -110,10 +110,10 @@ def grpc_call(port: int, count: int) -> Callable[[], None]:
     """A gRPC predict over a channel of its own."""
     import grpc
 
-    from infra.modelserver.protos import predict_pb2, prediction_service_pb2_grpc
+    from tasks.wire.protos import PredictionServiceStub, PredictRequest
 
     array = pictures(count)
-    request = predict_pb2.PredictRequest()
+    request = PredictRequest()
     request.model_spec.name = "digits"
     tensor = request.inputs["inputs"]
     tensor.dtype = 1
@@ -121,7 +121,7 @@ def grpc_call(port: int, count: int) -> Callable[[], None]:
         tensor.tensor_shape.dim.add(size=size)
     tensor.tensor_content = array.tobytes()
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
-    stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel(f"127.0.0.1:{port}", options))
+    stub = PredictionServiceStub(grpc.insecure_channel(f"127.0.0.1:{port}", options))
     return lambda: stub.Predict(request, timeout=30)
 
 
@@ -145,14 +145,15 @@ def floor(models: Path, count: int, seconds: float) -> Measured:
 
 
 def _floor_here(models: Path, count: int, seconds: float) -> Measured:
-    from infra.modelserver import dtypes, runtime
-    from infra.modelserver.protos import meta_graph_pb2
+    from infra.modelserver import runtime
+    from tasks.wire.dtypes import DataType
+    from tasks.wire.protos import MetaGraphDef
 
     session = runtime.Session(str(models / "digits" / "1"), ("serve",), b"")
-    signature = meta_graph_pb2.MetaGraphDef.FromString(session.meta_graph).signature_def["serving_default"]
+    signature = MetaGraphDef.FromString(session.meta_graph).signature_def["serving_default"]
     (feed,), (fetch,) = signature.inputs.values(), signature.outputs.values()
     run = runtime.Call([session.endpoint(feed.name)], [session.endpoint(fetch.name)])
-    tensor = runtime.tensor_from_array(pictures(count), dtypes.DT_FLOAT)
+    tensor = runtime.tensor_from_array(pictures(count), DataType.FLOAT)
 
     def call() -> None:
         for result in session.run(run, [tensor], None):

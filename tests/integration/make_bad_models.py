@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tasks.export import WARM_UP
 from tasks.golden import prediction_log
-from tasks.tfrecord import write_records
+from tasks.wire.tfrecord import to_bytes
 
 ANSWERS = 20  # of `tiring` that are right
 TURNS = 50_000  # of `slow`, one after the other however many cores there are: about 500 ms
@@ -100,7 +100,7 @@ def save(module: tf.Module, folder: Path, **signatures: object) -> Path:
 def warm_up(folder: Path, signature: str, **inputs: np.ndarray) -> None:
     """Have the version answer this before it is AVAILABLE."""
     (folder / WARM_UP).parent.mkdir(exist_ok=True)
-    write_records(folder / WARM_UP, [prediction_log(signature, inputs)])
+    (folder / WARM_UP).write_bytes(to_bytes([prediction_log(signature, inputs)]))
 
 
 def main(folder: Path, mib: int) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from infra.stack.programs import Program, agent, model_server
 from tasks.converge import write_config
-from tasks.protos import ModelServerConfig
 from tasks.serving import ModelServer
 from tasks.settings import Settings
+from tasks.wire.protos import ModelServerConfig
 from tests.integration.local import free_ports, until
 
 PORTS = ("grpc_port", "rest_port", "agent_port")

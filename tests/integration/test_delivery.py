@@ -17,12 +17,12 @@ import requests
 from tasks import layout, versions
 from tasks.data import Dataset, load_dataset
 from tasks.golden import GoldenExample, read_golden, write_golden
-from tasks.protos import PredictionServiceStub, PredictRequest
 from tasks.publish import publish_version
 from tasks.records import Manifest
 from tasks.registry import Registry
 from tasks.store import Store
-from tasks.tensors import from_proto, to_proto
+from tasks.wire.protos import PredictionServiceStub, PredictRequest
+from tasks.wire.tensors import from_proto, to_proto
 from tests.integration.local import LocalStack, until
 from tests.integration.models import make_models
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tasks.protos import MetaGraphDef, SavedModel
+from tasks.wire.protos import MetaGraphDef, SavedModel
 
 
 def write_saved_model(directory: Path, weights: bytes = b"weights", *ops: str) -> Path:

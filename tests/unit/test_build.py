@@ -6,7 +6,7 @@ import pytest
 
 from tasks.build import prepare_saved_model
 from tasks.errors import InvalidSavedModel
-from tasks.protos import SavedModel
+from tasks.wire.protos import SavedModel
 from tests.unit.saved_models import write_saved_model
 
 

@@ -9,10 +9,10 @@ from google.protobuf import text_format
 from tasks import converge
 from tasks.errors import LoadFailed
 from tasks.fleet import FleetConfig, serving_entry, with_entries
-from tasks.protos import ModelServerConfig
 from tasks.records import VersionState
 from tasks.serving import ModelServer
 from tasks.store import Store
+from tasks.wire.protos import ModelServerConfig
 
 
 def config(**models: str) -> ModelServerConfig:

@@ -8,13 +8,12 @@ import pytest
 
 from tasks.errors import InvalidInput, InvalidModel
 from tasks.export import WARM_UP, export_saved_model
-from tasks.golden import GoldenExample, compare, read_golden
-from tasks.protos import PredictionLog
+from tasks.golden import GoldenExample, compare, read_golden, records_of
 from tasks.publish import content_id, describe_files
 from tasks.savedmodel import read_signatures
 from tasks.session import Failure, Question, ask
-from tasks.tfrecord import read_records
 from tasks.train import train
+from tasks.wire.protos import PredictionLog
 
 if TYPE_CHECKING:
     from tasks.data import Dataset
@@ -74,7 +73,7 @@ def test_golden_examples_are_the_trained_models_own_answers(exported: "ExportedM
 
 
 def test_each_signature_is_warmed_up_once(exported: "ExportedModel") -> None:
-    logs = [PredictionLog.FromString(record).predict_log for record in read_records(exported.directory / WARM_UP)]
+    logs = [PredictionLog.FromString(record).predict_log for record in records_of(exported.directory / WARM_UP)]
     assert [log.request.model_spec.signature_name for log in logs] == list(exported.signatures)
     for log in logs:
         assert log.request.inputs.keys() == exported.signatures[log.request.model_spec.signature_name].inputs.keys()

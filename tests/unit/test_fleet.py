@@ -5,7 +5,7 @@ from google.protobuf import text_format
 
 from tasks import fleet
 from tasks.errors import Corrupt
-from tasks.protos import ModelConfig, ModelServerConfig
+from tasks.wire.protos import ModelConfig, ModelServerConfig
 
 OTHERS = """
 model_config_list {

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from tasks.errors import Corrupt
-from tasks.golden import GoldenExample, compare, read_golden, without_answer, write_golden
-from tasks.tfrecord import read_records, write_records
+from tasks.golden import GoldenExample, compare, read_golden, records_of, without_answer, write_golden
+from tasks.wire.tfrecord import to_bytes
 
 EXAMPLE = GoldenExample(
     signature="classify",
@@ -32,8 +32,8 @@ def test_the_same_examples_are_the_same_bytes(tmp_path: Path) -> None:
 
 def test_other_files_are_no_golden_examples(tmp_path: Path) -> None:
     write_golden(tmp_path / "golden", [EXAMPLE])
-    (record,) = read_records(tmp_path / "golden")
-    write_records(tmp_path / "cut", [record[:-9]])
+    (record,) = records_of(tmp_path / "golden")
+    (tmp_path / "cut").write_bytes(to_bytes([record[:-9]]))
     with pytest.raises(Corrupt, match="holds no golden examples"):
         read_golden(tmp_path / "cut")
     (tmp_path / "text").write_text("a text that is longer than a header")

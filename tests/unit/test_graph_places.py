@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tasks.graph_ops import FORBIDDEN, HARMLESS_VALUES, forbidden
-from tasks.protos import AssetFileDef, MetaGraphDef, SavedModel, SignatureDef, TensorInfo
+from tasks.wire.protos import AssetFileDef, MetaGraphDef, SavedModel, SignatureDef, TensorInfo
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer

@@ -6,7 +6,7 @@ from google.protobuf import text_format
 
 from tasks.fleet import render, serving_entry, with_entries
 from tasks.history import differences, read_note
-from tasks.protos import ModelConfig, ModelServerConfig
+from tasks.wire.protos import ModelConfig, ModelServerConfig
 
 
 def config(*entries: ModelConfig) -> ModelServerConfig:

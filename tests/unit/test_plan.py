@@ -20,8 +20,8 @@ from tasks.plan import (
     servings,
     stage_entries,
 )
-from tasks.protos import ModelConfig, ModelServerConfig
 from tasks.records import Strategy
+from tasks.wire.protos import ModelConfig, ModelServerConfig
 
 
 def serving(*versions: int, **labels: int) -> FleetConfig:

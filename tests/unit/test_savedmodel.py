@@ -9,9 +9,9 @@ import pytest
 
 from tasks.errors import InvalidSavedModel, NotServable
 from tasks.golden import GoldenExample, read_golden
-from tasks.protos import SavedModel
 from tasks.records import SignatureSpec, TensorSpec
 from tasks.savedmodel import read_signatures, require_golden, require_saved_model
+from tasks.wire.protos import SavedModel
 
 if TYPE_CHECKING:
     from tasks.export import ExportedModel

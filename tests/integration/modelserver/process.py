@@ -16,14 +16,16 @@ import numpy as np
 import requests
 from google.protobuf import text_format
 
-from infra.modelserver import dtypes, runtime, tensors
-from infra.modelserver.protos import (
-    get_model_status_pb2,
-    model_management_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-    tensor_pb2,
+from infra.modelserver import runtime, tensors
+from tasks.wire.dtypes import data_type_of
+from tasks.wire.protos import (
+    GetModelStatusRequest,
+    ModelServiceStub,
+    ModelVersionStatus,
+    PredictionServiceStub,
+    PredictRequest,
+    ReloadConfigRequest,
+    TensorProto,
 )
 from tests.integration.local import until
 
@@ -55,7 +57,7 @@ def specific(*versions: int) -> str:
 
 def config(*entries: str) -> Any:
     """A ModelServerConfig."""
-    request = model_management_pb2.ReloadConfigRequest()
+    request = ReloadConfigRequest()
     return text_format.Parse(f"model_config_list {{ {''.join(entries)} }}", request.config)
 
 
@@ -63,8 +65,8 @@ def tensor(values: Any, dtype: Any = np.float32) -> Any:
     """A TensorProto with tensor_content, or string_val for bytes."""
     array = np.array(values, dtype=dtype)
     runtime.load()
-    made = runtime.tensor_from_array(array, dtypes.data_type_of(array.dtype))
-    proto = tensor_pb2.TensorProto()
+    made = runtime.tensor_from_array(array, data_type_of(array.dtype))
+    proto = TensorProto()
     tensors.to_proto(made, proto, as_content=True)
     runtime.delete(made)
     return proto
@@ -140,17 +142,17 @@ class ModelServerProcess(AbstractContextManager["ModelServerProcess"]):
 
     def prediction(self) -> Any:
         """A stub of PredictionService."""
-        return prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+        return PredictionServiceStub(self.channel)
 
     def service(self) -> Any:
         """A stub of ModelService."""
-        return model_service_pb2_grpc.ModelServiceStub(self.channel)
+        return ModelServiceStub(self.channel)
 
     def predict_raw(
         self, model: str, inputs: Mapping[str, Any], signature: str = "", outputs: Sequence[str] = (), **spec: Any
     ) -> Any:
         """A PredictResponse; inputs are TensorProtos. spec: version or version_label."""
-        request = predict_pb2.PredictRequest(output_filter=outputs)
+        request = PredictRequest(output_filter=outputs)
         request.model_spec.name, request.model_spec.signature_name = model, signature
         if "version" in spec:
             request.model_spec.version.value = spec["version"]
@@ -168,15 +170,15 @@ class ModelServerProcess(AbstractContextManager["ModelServerProcess"]):
 
     def reload(self, *entries: str) -> None:
         """Take a new config; raises grpc.RpcError where it is refused."""
-        request = model_management_pb2.ReloadConfigRequest(config=config(*entries))
+        request = ReloadConfigRequest(config=config(*entries))
         self.service().HandleReloadConfigRequest(request, timeout=DEADLINE)
 
     def states(self, model: str) -> dict[int, str]:
         """Version → state."""
-        request = get_model_status_pb2.GetModelStatusRequest()
+        request = GetModelStatusRequest()
         request.model_spec.name = model
         reply = self.service().GetModelStatus(request, timeout=DEADLINE)
-        names = get_model_status_pb2.ModelVersionStatus.State
+        names = ModelVersionStatus.State
         return {item.version: names.Name(item.state) for item in reply.model_version_status}
 
     def reaches(self, model: str, states: Mapping[int, str]) -> None:

@@ -8,14 +8,15 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from infra.modelserver.protos import (
-    classification_pb2,
-    example_pb2,
-    get_model_metadata_pb2,
-    inference_pb2,
-    predict_pb2,
-    regression_pb2,
-    tensor_pb2,
+from tasks.wire.protos import (
+    ClassificationRequest,
+    Example,
+    GetModelMetadataRequest,
+    InferenceTask,
+    MultiInferenceRequest,
+    PredictRequest,
+    RegressionRequest,
+    TensorProto,
 )
 from tests.integration.modelserver.process import ModelServerProcess, array, entry, refusal, tensor
 
@@ -42,7 +43,7 @@ def packing(rest_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def example(**features: float) -> Any:
-    made = example_pb2.Example()
+    made = Example()
     for name, value in features.items():
         made.features.feature[name].float_list.value.append(value)
     return made
@@ -59,7 +60,7 @@ def fill(request: Any, *examples: Any, context: Any = None, signature: str = "")
 
 
 def task(signature: str, method: str, name: str = "examples") -> Any:
-    made = inference_pb2.InferenceTask(method_name=f"tensorflow/serving/{method}")
+    made = InferenceTask(method_name=f"tensorflow/serving/{method}")
     made.model_spec.name, made.model_spec.signature_name = name, signature
     return made
 
@@ -86,13 +87,13 @@ def test_outputs_come_as_tensor_content_where_the_flag_says_so(packing: ModelSer
 
 def test_strings_of_any_bytes_and_length_go_through(server: ModelServerProcess) -> None:
     texts = [b"", b"\x00\xff", b"x" * 22, b"y" * 23, b"z" * 100_000]
-    proto = tensor_pb2.TensorProto(dtype=7, string_val=texts)
+    proto = TensorProto(dtype=7, string_val=texts)
     proto.tensor_shape.dim.add().size = len(texts)
     assert list(server.predict_raw("kinds", {"x": proto}, "echo_string").outputs["y"].string_val) == texts
 
 
 def test_numbers_may_come_in_their_own_field_and_the_last_one_fills_up(server: ModelServerProcess) -> None:
-    proto = tensor_pb2.TensorProto(dtype=1, float_val=[1.5, 2.5])
+    proto = TensorProto(dtype=1, float_val=[1.5, 2.5])
     proto.tensor_shape.dim.add().size = 4
     assert array(server.predict_raw("kinds", {"x": proto}, "echo_float32").outputs["y"]).tolist() == [
         1.5,
@@ -117,11 +118,11 @@ def test_a_scalar_and_a_tensor_of_any_rank_keep_their_shape(server: ModelServerP
 @pytest.mark.parametrize(
     "proto",
     [
-        tensor_pb2.TensorProto(dtype=1, tensor_content=b"12345", tensor_shape={"dim": [{"size": 1}]}),
-        tensor_pb2.TensorProto(dtype=1, tensor_content=b"1234" * 3, tensor_shape={"dim": [{"size": -1}]}),
-        tensor_pb2.TensorProto(dtype=0, tensor_content=b"1234"),
-        tensor_pb2.TensorProto(dtype=1, tensor_content=b"1234", tensor_shape={"dim": [{"size": 2**62}, {"size": 8}]}),
-        tensor_pb2.TensorProto(dtype=99, float_val=[1.0]),
+        TensorProto(dtype=1, tensor_content=b"12345", tensor_shape={"dim": [{"size": 1}]}),
+        TensorProto(dtype=1, tensor_content=b"1234" * 3, tensor_shape={"dim": [{"size": -1}]}),
+        TensorProto(dtype=0, tensor_content=b"1234"),
+        TensorProto(dtype=1, tensor_content=b"1234", tensor_shape={"dim": [{"size": 2**62}, {"size": 8}]}),
+        TensorProto(dtype=99, float_val=[1.0]),
     ],
 )
 def test_a_tensor_that_cannot_be_parsed_is_named(server: ModelServerProcess, proto: Any) -> None:
@@ -156,7 +157,7 @@ def test_an_errors_text_is_cut_at_1024_bytes(server: ModelServerProcess) -> None
 
 
 def test_a_run_ends_at_its_calls_deadline_and_the_server_serves_on(server: ModelServerProcess) -> None:
-    request = predict_pb2.PredictRequest()
+    request = PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = "kinds", "spin"
     request.inputs["rounds"].CopyFrom(tensor([10**12], np.int64))
     assert refusal(lambda: server.prediction().Predict(request, timeout=1))[0] == "DEADLINE_EXCEEDED"
@@ -167,7 +168,7 @@ def test_a_run_ends_at_its_calls_deadline_and_the_server_serves_on(server: Model
 
 
 def test_classify_answers_labels_and_scores_of_each_example(server: ModelServerProcess) -> None:
-    request = fill(classification_pb2.ClassificationRequest(), example(x=0.25), example(x=1.0), signature="classify")
+    request = fill(ClassificationRequest(), example(x=0.25), example(x=1.0), signature="classify")
     reply = server.prediction().Classify(request, timeout=30)
     rows = [[(c.label, c.score) for c in row.classes] for row in reply.result.classifications]
     assert rows == [[("small", 0.25), ("large", 0.75)], [("small", 1.0), ("large", 0.0)]]
@@ -177,7 +178,7 @@ def test_classify_answers_labels_and_scores_of_each_example(server: ModelServerP
 
 def test_regress_merges_the_context_into_each_example(server: ModelServerProcess) -> None:
     request = fill(
-        regression_pb2.RegressionRequest(), example(x=1.0), example(x=2.0), context=example(bias=10.0),
+        RegressionRequest(), example(x=1.0), example(x=2.0), context=example(bias=10.0),
         signature="regress",
     )  # fmt: skip
     reply = server.prediction().Regress(request, timeout=30)
@@ -186,7 +187,7 @@ def test_regress_merges_the_context_into_each_example(server: ModelServerProcess
 
 def test_classify_and_regress_say_what_is_wrong(server: ModelServerProcess) -> None:
     classify, regress = server.prediction().Classify, server.prediction().Regress
-    request = classification_pb2.ClassificationRequest
+    request = ClassificationRequest
     assert refusal(lambda: classify(request(), timeout=30)) == ("INVALID_ARGUMENT", "Missing ModelSpec")
     assert refusal(lambda: classify(fill(request()), timeout=30)) == ("INVALID_ARGUMENT", "Input is empty.")
     assert refusal(lambda: classify(fill(request(), example(x=1.0), signature="nope"), timeout=30)) == (
@@ -196,7 +197,7 @@ def test_classify_and_regress_say_what_is_wrong(server: ModelServerProcess) -> N
         "Expected classification signature method_name to be tensorflow/serving/classify. "
         "Was: tensorflow/serving/regress",
     )
-    wrong = fill(regression_pb2.RegressionRequest(), example(x=1.0), signature="classify")
+    wrong = fill(RegressionRequest(), example(x=1.0), signature="classify")
     assert refusal(lambda: regress(wrong, timeout=30)) == (
         "INVALID_ARGUMENT",
         "Expected regression signature method_name to be tensorflow/serving/regress. Was: tensorflow/serving/classify",
@@ -205,17 +206,17 @@ def test_classify_and_regress_say_what_is_wrong(server: ModelServerProcess) -> N
 
 
 def test_without_the_method_check_the_shape_of_a_signature_decides(packing: ModelServerProcess) -> None:
-    wrong = fill(regression_pb2.RegressionRequest(), example(x=1.0), signature="classify")
+    wrong = fill(RegressionRequest(), example(x=1.0), signature="classify")
     assert refusal(lambda: packing.prediction().Regress(wrong, timeout=30)) == (
         "INVALID_ARGUMENT", "Expected one output Tensor.")  # fmt: skip
-    request = fill(classification_pb2.ClassificationRequest(), example(x=1.0), signature="regress")
+    request = fill(ClassificationRequest(), example(x=1.0), signature="regress")
     code, text = refusal(lambda: packing.prediction().Classify(request, timeout=30))
     assert code == "INVALID_ARGUMENT"
     assert text.startswith('Expected classification signature outputs to contain at least one of "classes" or "scores"')
 
 
 def test_multi_inference_asks_several_signatures_of_one_input(packing: ModelServerProcess) -> None:
-    request = inference_pb2.MultiInferenceRequest(tasks=[task("classify", "classify"), task("regress", "regress")])
+    request = MultiInferenceRequest(tasks=[task("classify", "classify"), task("regress", "regress")])
     request.input.example_list.examples.append(example(x=0.5))
     reply = packing.prediction().MultiInference(request, timeout=30)
     first, second = reply.results
@@ -242,7 +243,7 @@ def test_multi_inference_asks_several_signatures_of_one_input(packing: ModelServ
     ],
 )  # fmt: skip
 def test_multi_inference_says_what_is_wrong(server: ModelServerProcess, tasks: list[Any], code: str, text: str) -> None:
-    request = inference_pb2.MultiInferenceRequest(tasks=tasks)
+    request = MultiInferenceRequest(tasks=tasks)
     request.input.example_list.examples.append(example(x=0.5))
     assert refusal(lambda: server.prediction().MultiInference(request, timeout=30)) == (code, text)
 
@@ -251,14 +252,16 @@ def test_multi_inference_says_what_is_wrong(server: ModelServerProcess, tasks: l
 
 
 def test_metadata_and_status_need_a_model_spec(server: ModelServerProcess) -> None:
-    from infra.modelserver.protos import get_model_status_pb2
+    from tasks.wire.protos import GetModelStatusRequest
 
-    assert refusal(
-        lambda: server.prediction().GetModelMetadata(get_model_metadata_pb2.GetModelMetadataRequest(), timeout=30)
-    ) == ("INVALID_ARGUMENT", "Missing ModelSpec")
-    assert refusal(
-        lambda: server.service().GetModelStatus(get_model_status_pb2.GetModelStatusRequest(), timeout=30)
-    ) == ("INVALID_ARGUMENT", "Missing ModelSpec")
+    assert refusal(lambda: server.prediction().GetModelMetadata(GetModelMetadataRequest(), timeout=30)) == (
+        "INVALID_ARGUMENT",
+        "Missing ModelSpec",
+    )
+    assert refusal(lambda: server.service().GetModelStatus(GetModelStatusRequest(), timeout=30)) == (
+        "INVALID_ARGUMENT",
+        "Missing ModelSpec",
+    )
 
 
 @pytest.mark.parametrize(
@@ -271,11 +274,9 @@ def test_what_is_not_served_is_unimplemented(server: ModelServerProcess, method:
 
 
 def test_a_reload_without_a_config_is_refused(server: ModelServerProcess) -> None:
-    from infra.modelserver.protos import model_management_pb2
+    from tasks.wire.protos import ReloadConfigRequest
 
-    assert refusal(
-        lambda: server.service().HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest(), timeout=30)
-    ) == (
+    assert refusal(lambda: server.service().HandleReloadConfigRequest(ReloadConfigRequest(), timeout=30)) == (
         "INVALID_ARGUMENT",
         "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
         "supported",

@@ -19,13 +19,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infra.modelserver.protos import (
-    classification_pb2,
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    inference_pb2,
-    predict_pb2,
-    regression_pb2,
+from tasks.wire.protos import (
+    ClassificationRequest,
+    GetModelMetadataRequest,
+    GetModelStatusRequest,
+    MultiInferenceRequest,
+    PredictRequest,
+    RegressionRequest,
 )
 from tests.integration.local import until
 from tests.integration.modelserver.rest_server import RestServer
@@ -187,12 +187,12 @@ def test_malformed_requests_are_answered_or_cut_off(
 # gRPC
 
 METHODS = {
-    "/tensorflow.serving.PredictionService/Predict": predict_pb2.PredictRequest,
-    "/tensorflow.serving.PredictionService/Classify": classification_pb2.ClassificationRequest,
-    "/tensorflow.serving.PredictionService/Regress": regression_pb2.RegressionRequest,
-    "/tensorflow.serving.PredictionService/MultiInference": inference_pb2.MultiInferenceRequest,
-    "/tensorflow.serving.PredictionService/GetModelMetadata": get_model_metadata_pb2.GetModelMetadataRequest,
-    "/tensorflow.serving.ModelService/GetModelStatus": get_model_status_pb2.GetModelStatusRequest,
+    "/tensorflow.serving.PredictionService/Predict": PredictRequest,
+    "/tensorflow.serving.PredictionService/Classify": ClassificationRequest,
+    "/tensorflow.serving.PredictionService/Regress": RegressionRequest,
+    "/tensorflow.serving.PredictionService/MultiInference": MultiInferenceRequest,
+    "/tensorflow.serving.PredictionService/GetModelMetadata": GetModelMetadataRequest,
+    "/tensorflow.serving.ModelService/GetModelStatus": GetModelStatusRequest,
 }
 OURS_TO_BLAME = (grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
@@ -272,7 +272,7 @@ def fill_tensor(tensor: Any, fields: dict[str, Any]) -> None:
 def test_any_predict_message_is_answered(
     channel: grpc.Channel, spec: dict[str, Any], inputs: dict[str, dict[str, Any]], outputs: list[str]
 ) -> None:
-    request = predict_pb2.PredictRequest(output_filter=outputs)
+    request = PredictRequest(output_filter=outputs)
     fill_spec(request.model_spec, spec)
     for alias, tensor in inputs.items():
         fill_tensor(request.inputs[alias], tensor)

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from infra.modelserver.protos import get_model_status_pb2, model_service_pb2_grpc
+from tasks.wire.protos import GetModelStatusRequest, ModelServiceStub, ModelVersionStatus
 from tests.integration.local import until
 from tests.integration.modelserver.process import ModelServerProcess, entry, refusal
 
@@ -44,10 +44,10 @@ def quoted(pem: bytes) -> str:
 
 
 def status(channel: grpc.Channel) -> str:
-    request = get_model_status_pb2.GetModelStatusRequest()
+    request = GetModelStatusRequest()
     request.model_spec.name = "affine"
-    reply = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request, timeout=10)
-    name: str = get_model_status_pb2.ModelVersionStatus.State.Name(reply.model_version_status[0].state)
+    reply = ModelServiceStub(channel).GetModelStatus(request, timeout=10)
+    name: str = ModelVersionStatus.State.Name(reply.model_version_status[0].state)
     return name
 
 

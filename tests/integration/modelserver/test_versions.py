@@ -135,10 +135,10 @@ def test_polling_once_finds_what_is_there_at_the_start_alone(small_models: Path,
 
 
 def _reload_of(base: Path) -> object:
-    from infra.modelserver.protos import model_management_pb2
+    from tasks.wire.protos import ReloadConfigRequest
     from tests.integration.modelserver.process import config
 
-    return model_management_pb2.ReloadConfigRequest(config=config(entry(base)))
+    return ReloadConfigRequest(config=config(entry(base)))
 
 
 def test_requests_with_a_version_reach_it_while_a_newer_one_is_served(small_models: Path, tmp_path: Path) -> None:

@@ -1,32 +1,23 @@
 """Warm-up requests are replayed before a version is available, and a bad one fails its load."""
 
 import shutil
-import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra.modelserver.protos import prediction_log_pb2
-from infra.modelserver.tfrecord import masked_crc32c
 from infra.modelserver.warmup import MAX_RECORDS, REQUESTS_FILE
+from tasks.wire.protos import PredictionLog
+from tasks.wire.tfrecord import to_bytes
 from tests.integration.modelserver.process import ModelServerProcess, entry, run_to_end, tensor
 
 
 def predict_log(value: float = 1.0, signature: str = "") -> Any:
-    log = prediction_log_pb2.PredictionLog()
+    log = PredictionLog()
     request = log.predict_log.request
     request.model_spec.name, request.model_spec.signature_name = "affine", signature
     request.inputs["x"].CopyFrom(tensor([value]))
     return log
-
-
-def records(*messages: bytes) -> bytes:
-    parts = []
-    for message in messages:
-        length = struct.pack("<Q", len(message))
-        parts += [length, struct.pack("<I", masked_crc32c(length)), message, struct.pack("<I", masked_crc32c(message))]
-    return b"".join(parts)
 
 
 @pytest.fixture
@@ -49,7 +40,7 @@ def failure(model: Path, *flags: str) -> str:
 
 
 def test_the_model_is_available_when_its_warm_up_requests_were_run(model: Path, tmp_path: Path) -> None:
-    put(model, records(*[predict_log(float(n)).SerializeToString() for n in range(3)]))
+    put(model, to_bytes([predict_log(float(n)).SerializeToString() for n in range(3)]))
     (tmp_path / "m.config").write_text('prometheus_config { enable: true path: "/metrics" }')
     flags = (f"--monitoring_config_file={tmp_path / 'm.config'}", "--num_request_iterations_for_warmup=2")
     with ModelServerProcess(tmp_path / "home", [entry(model)], *flags) as server:
@@ -59,7 +50,7 @@ def test_the_model_is_available_when_its_warm_up_requests_were_run(model: Path, 
 
 
 def test_a_request_that_fails_fails_the_load_with_its_own_reason(model: Path) -> None:
-    put(model, records(predict_log().SerializeToString(), predict_log(signature="nope").SerializeToString()))
+    put(model, to_bytes([predict_log().SerializeToString(), predict_log(signature="nope").SerializeToString()]))
     assert 'FAILED_PRECONDITION: Serving signature key "nope" not found.' in failure(model)
 
 
@@ -70,22 +61,22 @@ def test_it_is_not_replayed_where_that_is_switched_off(model: Path, tmp_path: Pa
 
 
 def test_a_damaged_file_fails_the_load(model: Path) -> None:
-    put(model, records(predict_log().SerializeToString())[:-1])
+    put(model, to_bytes([predict_log().SerializeToString()])[:-1])
     assert "truncated record at 0. Please verify your warmup data is in TFRecord format." in failure(model)
 
 
 def test_a_record_that_is_no_prediction_log_fails_the_load(model: Path) -> None:
-    put(model, records(b"\xff\xff"))
+    put(model, to_bytes([b"\xff\xff"]))
     assert "INVALID_ARGUMENT: Failed to parse warmup record" in failure(model)
 
 
 def test_a_kind_of_log_that_cannot_be_replayed_fails_the_load(model: Path) -> None:
-    log = prediction_log_pb2.PredictionLog()
+    log = PredictionLog()
     log.session_run_log.SetInParent()
-    put(model, records(log.SerializeToString()))
+    put(model, to_bytes([log.SerializeToString()]))
     assert "UNIMPLEMENTED: Unsupported log_type for warmup: 5" in failure(model)
 
 
 def test_more_records_than_a_thousand_fail_the_load(model: Path) -> None:
-    put(model, records(*[predict_log().SerializeToString()] * (MAX_RECORDS + 1)))
+    put(model, to_bytes([predict_log().SerializeToString()] * (MAX_RECORDS + 1)))
     assert "Number of warmup records exceeds the maximum (1000)" in failure(model)

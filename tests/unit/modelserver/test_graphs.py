@@ -4,7 +4,7 @@ import pytest
 from google.protobuf import text_format
 
 from infra.modelserver.graphs import unbounded
-from infra.modelserver.protos import meta_graph_pb2
+from tasks.wire.protos import MetaGraphDef
 
 GRAPH = """
     node { name: 'x' op: 'Placeholder' }
@@ -24,7 +24,7 @@ GRAPH = """
 
 
 def graph() -> Any:
-    return text_format.Parse(f"graph_def {{ {GRAPH} }}", meta_graph_pb2.MetaGraphDef()).graph_def
+    return text_format.Parse(f"graph_def {{ {GRAPH} }}", MetaGraphDef()).graph_def
 
 
 @pytest.mark.parametrize("tensor", ["x:0", "plain:0", "absent:0"])

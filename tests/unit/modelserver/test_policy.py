@@ -1,13 +1,13 @@
 import pytest
 
 from infra.modelserver.policy import Action, Managed, Phase, may_apply, next_action, parse_version, wanted_versions
-from infra.modelserver.protos import model_server_config_pb2
+from tasks.wire.protos import ModelConfig
 
 
 def policy(text: str = "") -> object:
     from google.protobuf import text_format
 
-    config = model_server_config_pb2.ModelConfig()
+    config = ModelConfig()
     text_format.Parse(f"model_version_policy {{ {text} }}", config)
     return config.model_version_policy
 

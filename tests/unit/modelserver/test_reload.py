@@ -9,10 +9,10 @@ from google.protobuf import text_format
 
 from infra.modelserver.errors import Code, ServingError
 from infra.modelserver.manager import Manager, ManagerOptions
-from infra.modelserver.protos import model_server_config_pb2
 from infra.modelserver.reload import Reloader, is_relative
 from infra.modelserver.source import FileSystemSource
 from infra.modelserver.states import StateMonitor
+from tasks.wire.protos import ModelServerConfig
 from tests.unit.modelserver.test_manager import Loads, until
 
 
@@ -30,7 +30,7 @@ class Server:
 
     def config(self, *models: str) -> Any:
         entries = " ".join(f"config {{ {model} }}" for model in models)
-        return text_format.Parse(f"model_config_list {{ {entries} }}", model_server_config_pb2.ModelServerConfig())
+        return text_format.Parse(f"model_config_list {{ {entries} }}", ModelServerConfig())
 
     def model(self, more: str = "", *, name: str = "m", platform: str = "model_platform: 'tensorflow'") -> str:
         return f"name: '{name}' base_path: '{self.root}/m' {platform} {more}"
@@ -103,11 +103,11 @@ def test_one_missing_base_path_leaves_every_model_as_it_is(server: Server) -> No
 
 
 def test_an_empty_config_changes_nothing(server: Server) -> None:
-    server.reloader.apply(model_server_config_pb2.ModelServerConfig())
+    server.reloader.apply(ModelServerConfig())
     server.reload(server.model())
     code, message = Code.OK, ""
     try:
-        server.reloader.apply(model_server_config_pb2.ModelServerConfig())
+        server.reloader.apply(ModelServerConfig())
     except ServingError as error:
         code, message = error.code, error.message
     assert code == Code.FAILED_PRECONDITION

@@ -12,17 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from infra.modelserver import dtypes, rest_encode
+from infra.modelserver import rest_encode
 from infra.modelserver.errors import Code, ServingError, not_found
-from infra.modelserver.protos import classification_pb2, regression_pb2
 from infra.modelserver.servable import Signature, TensorInfo
 from infra.modelserver.states import State, VersionStatus
+from tasks.wire.dtypes import data_type_of
+from tasks.wire.protos import ClassificationResult, RegressionResult
 
 
 def reply(outputs: Mapping[str, Any], *, row_format: bool = True) -> bytes:
     infos = {}
     for alias, array in outputs.items():
-        infos[alias] = TensorInfo(f"{alias}:0", array.dtype, dtypes.data_type_of(array.dtype), None)
+        infos[alias] = TensorInfo(f"{alias}:0", array.dtype, data_type_of(array.dtype), None)
     return rest_encode.predictions(Signature("s", "m", {}, infos), outputs, row_format=row_format)
 
 
@@ -194,7 +195,7 @@ def test_outputs_whose_name_ends_in_bytes_are_base64() -> None:
 
 
 def test_classes_are_pairs_of_label_and_score() -> None:
-    result = classification_pb2.ClassificationResult()
+    result = ClassificationResult()
     result.classifications.add().classes.add(label='a"', score=0.5)
     result.classifications[0].classes.add(score=1 / 3)
     result.classifications.add()
@@ -202,16 +203,16 @@ def test_classes_are_pairs_of_label_and_score() -> None:
         b'{\n    "results": [[["a\\"", 0.5], ["", 0.333333343]], []\n    ]\n}'
     )
     with pytest.raises(ServingError, match="Cannot convert empty ClassificationResults to JSON"):
-        rest_encode.classifications(classification_pb2.ClassificationResult())
+        rest_encode.classifications(ClassificationResult())
 
 
 def test_regressions_are_numbers() -> None:
-    result = regression_pb2.RegressionResult()
+    result = RegressionResult()
     for value in (0.5, 3):
         result.regressions.add(value=value)
     assert rest_encode.regressions(result) == b'{\n    "results": [0.5, 3.0]\n}'
     with pytest.raises(ServingError, match="Cannot convert empty RegressionResults to JSON"):
-        rest_encode.regressions(regression_pb2.RegressionResult())
+        rest_encode.regressions(RegressionResult())
 
 
 def test_an_error_is_an_object_with_its_text() -> None:

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from infra.modelserver.errors import ServingError
-from infra.modelserver.protos import classification_pb2
 from infra.modelserver.rest_examples import fill_request
+from tasks.wire.protos import ClassificationRequest
 
 
 def filled(body: str) -> Any:
-    request = classification_pb2.ClassificationRequest()
+    request = ClassificationRequest()
     fill_request(body.encode(), request)
     return request
 
@@ -82,6 +82,6 @@ def test_what_is_wrong_is_told_in_tensorflow_servings_words(body: str, text: str
 
 
 def test_names_that_are_no_utf8_are_no_accident() -> None:
-    request = classification_pb2.ClassificationRequest()
+    request = ClassificationRequest()
     fill_request(b'{"signature_name": "\xff", "examples": [{"\xff": 1}]}', request)
     assert request.model_spec.signature_name == "\ufffd"

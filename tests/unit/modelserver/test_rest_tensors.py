@@ -10,18 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.modelserver.dtypes import numpy_dtype
 from infra.modelserver.errors import Code, ServingError
 from infra.modelserver.rest_numbers import number_inputs
 from infra.modelserver.rest_tensors import PredictInputs, predict_inputs
 from infra.modelserver.servable import Signature, TensorInfo
+from tasks.wire.dtypes import DataType
 
 FLOAT, DOUBLE, INT32, UINT8, INT16, INT8, STRING, COMPLEX64, INT64, BOOL = range(1, 11)
 BFLOAT16, HALF, UINT32, UINT64 = 14, 19, 22, 23
 
 
 def signature(inputs: Mapping[str, int]) -> Signature:
-    infos = {alias: TensorInfo(f"{alias}:0", numpy_dtype(kind), kind, None) for alias, kind in sorted(inputs.items())}
+    infos = {
+        alias: TensorInfo(f"{alias}:0", DataType(kind).numpy, kind, None) for alias, kind in sorted(inputs.items())
+    }
     return Signature("serving_default", "tensorflow/serving/predict", infos, {})
 
 
@@ -95,7 +97,7 @@ def array(body: str, kind: int) -> Any:
 )
 def test_a_request_becomes_a_tensor(body: str, kind: int, values: list[Any], shape: tuple[int, ...]) -> None:
     got = array(body, kind)
-    assert got.dtype == numpy_dtype(kind)
+    assert got.dtype == DataType(kind).numpy
     assert got.shape == shape
     np.testing.assert_array_equal(got.ravel(), np.array(values, got.dtype))
 

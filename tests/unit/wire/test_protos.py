@@ -1,12 +1,17 @@
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
+from tasks.wire import WireError, protos
+
 BEFORE = """
 import sys
-from tasks import protos, tensors, golden, savedmodel, factory, train, export, data
+from tasks.wire import protos, dtypes, tensors, tfrecord
+from tasks import golden, savedmodel, factory, train, export, data
+import infra.modelserver.server
 loaded = sorted(name for name in sys.modules if name.split(".")[0] in ("tensorflow", "keras"))
 assert "tensorflow" not in loaded and "keras" not in loaded, loaded
 assert not [name for name in loaded if name.startswith("tensorflow.python")], loaded
@@ -31,17 +36,17 @@ def load(module):
         __import__(module)
     except BaseException as error:
         wrong.append(repr(error))
-threads = [threading.Thread(target=load, args=[name]) for name in ["tensorflow", *4 * ["tasks.protos"]]]
+threads = [threading.Thread(target=load, args=[name]) for name in ["tensorflow", *4 * ["tasks.wire.protos"]]]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
 assert not wrong, wrong
-from tasks import protos
+from tasks.wire import protos
 """
 
 
 PROGRAMS = {
     "messages first, without TensorFlow": BEFORE + RUNS,
-    "TensorFlow first": "import tensorflow\nfrom tasks import protos\n" + RUNS,
+    "TensorFlow first": "import tensorflow\nfrom tasks.wire import protos\n" + RUNS,
     "both at once in threads": THREADS + RUNS,
 }
 
@@ -59,6 +64,12 @@ def running() -> Iterator[dict[str, "subprocess.Popen[str]"]]:
     for program in programs.values():
         program.kill()
         program.communicate()
+
+
+def test_a_missing_tensorflow_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(WireError, match="TensorFlow cannot be found: install Slipway"):
+        protos.tensorflow_directory()
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
