@@ -4,8 +4,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from tasks.errors import Corrupt
-from tasks.golden import GoldenExample, compare, read_golden, records_of, without_answer, write_golden
+from tasks.errors import Corrupt, InvalidInput
+from tasks.golden import GoldenExample, compare, prediction_log, read_golden, records_of, without_answer, write_golden
 from tasks.wire.tfrecord import to_bytes
 
 EXAMPLE = GoldenExample(
@@ -28,6 +28,29 @@ def test_the_same_examples_are_the_same_bytes(tmp_path: Path) -> None:
     write_golden(tmp_path / "a", [EXAMPLE])
     write_golden(tmp_path / "b", [turned])
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_golden_examples_with_a_flipped_bit_are_refused(tmp_path: Path) -> None:
+    write_golden(tmp_path / "golden", [EXAMPLE, EXAMPLE])
+    damaged = bytearray((tmp_path / "golden").read_bytes())
+    damaged[-10] ^= 1
+    (tmp_path / "golden").write_bytes(damaged)
+    at = 16 + len(next(records_of(tmp_path / "golden")))
+    with pytest.raises(Corrupt, match=f"was changed: the record at byte {at} fails its checksum"):
+        read_golden(tmp_path / "golden")
+
+
+@pytest.mark.parametrize("kept", [5, 12, 20, -1])
+def test_golden_examples_that_were_cut_off_are_refused(tmp_path: Path, kept: int) -> None:
+    write_golden(tmp_path / "golden", [EXAMPLE])
+    (tmp_path / "golden").write_bytes((tmp_path / "golden").read_bytes()[:kept])
+    with pytest.raises(Corrupt, match="is cut off: the record at byte 0 is not whole"):
+        read_golden(tmp_path / "golden")
+
+
+def test_values_that_tensorflow_has_no_type_for_are_the_callers_mistake() -> None:
+    with pytest.raises(InvalidInput, match="datetime64"):
+        prediction_log("classify", {"when": np.array(["2026-11-22"], "datetime64[D]")})
 
 
 def test_other_files_are_no_golden_examples(tmp_path: Path) -> None:

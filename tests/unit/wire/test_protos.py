@@ -66,6 +66,33 @@ def running() -> Iterator[dict[str, "subprocess.Popen[str]"]]:
         program.communicate()
 
 
+WITHOUT_TENSORFLOW = """
+import importlib.util, sys
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *package: None if name == "tensorflow" else found(name, *package)
+sys.argv = sys.argv[1:]
+from {module} import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("infra.cli.main", ["slipway", "versions", "MLP"]),
+        ("infra.modelserver.__main__", ["slipway-model-server", "--model_base_path=/nowhere"]),
+    ],
+)
+def test_a_program_without_tensorflow_says_so_in_one_line(module: str, arguments: list[str]) -> None:
+    program = WITHOUT_TENSORFLOW.format(module=module)
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    assert (
+        done.stderr
+        == f"{arguments[0]}: TensorFlow cannot be found: install Slipway with its dependencies (make demo).\n"
+    )
+
+
 def test_a_missing_tensorflow_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(WireError, match="TensorFlow cannot be found: install Slipway"):
