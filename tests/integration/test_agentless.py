@@ -4,6 +4,7 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from prefect.settings import PREFECT_API_URL
@@ -16,7 +17,9 @@ from tasks import layout, replicas, versions
 from tasks.agentless import CONFIGS
 from tasks.errors import RolloutFailed, SlipwayError
 from tasks.fleet import Fleet, serving_entry
+from tasks.plan import live_version
 from tasks.preview import preview_rollout
+from tasks.records import Strategy
 from tasks.settings import Settings, settings
 from tests.integration.clients import Client
 from tests.integration.forked import context
@@ -135,26 +138,30 @@ def test_two_models_rolled_out_at_once_by_two_processes_both_land_and_others_ent
 
 
 def test_a_release_that_dies_on_its_way_is_finished_or_undone_on_every_server(
-    fleet: Fleet, servers: list[LocalReplica], small_models: Path
+    fleet: Fleet, servers: list[LocalReplica], small_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SLIPWAY_WATCH", "0.5")
+    settings.cache_clear()
     environment = {k: v for k, v in os.environ.items() if k.startswith("SLIPWAY_")}
-    rollout("affine", publish_affine(fleet.store, small_models, 1), fleet.name)
+    rollout("affine", publish_affine(fleet.store, small_models, 1), fleet.name, "labels")
     ended, died, accepted = "killed", 0, {1}
-    with Client(*servers).hammering() as client:
+    strategies = itertools.cycle(get_args(Strategy))
+    with Client(*servers, labels=["stable"]).hammering() as client:
         for writes in itertools.count(FIRST_OF_THE_ROLLOUT, 3):
             model = small_models / "affine" / str(1 + writes % 3)
-            release = Release(model, fleet.name, environment, str(PREFECT_API_URL.value()), writes=writes)
-            ended = release.end()
+            api, strategy = str(PREFECT_API_URL.value()), next(strategies)
+            ended = Release(model, fleet.name, environment, api, strategy=strategy, writes=writes).end()
             reconcile(fleet.name)
             assert fleet.store.keys(layout.rollouts_prefix(fleet.name)) == []
             served = fleet.newest().versions("affine")
-            assert [versions.version(fleet.store, "affine", v).state for v in served] == ["accepted"]
+            assert {versions.version(fleet.store, "affine", v).state for v in served} == {"accepted"}
+            assert max(served) == live_version(fleet.newest(), "affine")
             accepted |= set(served)
             for server in servers:
                 with server.client() as asked:
                     names = ("affine", layout.candidate_name("affine"))
                     states = [s for name in names for s in asked.statuses(name)]
-                    assert [s.version for s in states if s.state == "AVAILABLE"] == served
+                    assert sorted(s.version for s in states if s.state == "AVAILABLE") == served
             if ended is None:
                 break
             assert ended == "killed"
