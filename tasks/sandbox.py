@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import stamina
+
 from tasks import graph_ops
 from tasks.errors import DeadlineExceeded, LoadFailed, NotServable, ServingUnreachable
 from tasks.golden import GoldenExample
@@ -35,6 +37,7 @@ _VERSION = 1  # it has no number yet
 _LAST_WORDS = 3  # lines of its log
 _ASIDE = re.compile(r"\s|Hint: ")  # nodes of the graph are indented
 _OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "OOM when allocating", "bad_alloc")
+_TAKEN = ("can't listen on", "Address already in use", "Failed to BuildAndStart gRPC server")
 _SIGNALS: Mapping[int, str] = {
     signal.SIGKILL: " (memory ran out, if nobody else did it)",
     signal.SIGABRT: " (memory ran out, or one of its operations is faulty)",
@@ -43,6 +46,10 @@ _SIGNALS: Mapping[int, str] = {
 _POLL = 0.1  # seconds between two questions for its state
 _PORTS = range(20_000, 32_000)  # below those that a kernel hands out to connections (32768 on)
 _FIRST_TO_GO = "1000"  # for the kernel's out-of-memory killer: this server, and not one that serves
+
+
+class _PortTaken(LoadFailed):
+    """Another program took one of the sandbox's ports before it did."""
 
 
 def try_saved_model(
@@ -64,24 +71,39 @@ def try_saved_model(
         base = Path(folder) / model
         base.mkdir()
         (base / str(_VERSION)).symlink_to(directory.absolute())
-        with _serving(model, base, settings) as sandbox:
-            sandbox.await_available(settings.load_deadline)
-            try:
-                report = validate_version(
-                    manifest,
-                    examples,
-                    None,
-                    [sandbox.replica],
-                    Endpoint(model),
-                    deadline=settings.call_deadline,
-                    budget=settings.answer_budget,
-                )
-            finally:
-                sandbox.require_alive()
+        report = _validated_on_free_ports(manifest, base, examples, settings)
     if not report.passed:
         raise _refusal(report)
     log.info("%s alone in a model server of its own: %s", model, report.summary())
     return report
+
+
+def _validated_on_free_ports(
+    manifest: Manifest, base: Path, examples: Sequence[GoldenExample], settings: Settings
+) -> ValidationReport:
+    for attempt in stamina.retry_context(on=_PortTaken, attempts=5):
+        with attempt:
+            return _validated_alone(manifest, base, examples, settings)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _validated_alone(
+    manifest: Manifest, base: Path, examples: Sequence[GoldenExample], settings: Settings
+) -> ValidationReport:
+    with _serving(manifest.model, base, settings) as sandbox:
+        sandbox.await_available(settings.load_deadline)
+        try:
+            return validate_version(
+                manifest,
+                examples,
+                None,
+                [sandbox.replica],
+                Endpoint(manifest.model),
+                deadline=settings.call_deadline,
+                budget=settings.answer_budget,
+            )
+        finally:
+            sandbox.require_alive()
 
 
 def _refusal(report: ValidationReport) -> NotServable:
@@ -128,6 +150,8 @@ class _Sandbox:
         if code is None:
             return
         words = last_words(self.log_file.read_text(errors="replace"))
+        if any(sign in words for sign in _TAKEN):
+            raise _PortTaken(f"{self.model}: the model server that tried it alone got no port: {words}")
         ended = f"was ended by signal {-code}{_SIGNALS.get(-code, '')}" if code < 0 else f"ended with code {code}"
         memory = " It needs more memory than there is." if any(sign in words for sign in _OUT_OF_MEMORY) else ""
         raise LoadFailed(
@@ -182,7 +206,8 @@ def _ending_with_us() -> list[str]:
 def _free_ports(count: int) -> list[int]:
     ports: list[int] = []
     with contextlib.ExitStack() as held:
-        for port in random.sample(_PORTS, len(_PORTS)):
+        # Trainings seed the generator that all of a process share: two of them would draw the same ports.
+        for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
             if len(ports) == count:
                 break
             probe = held.enter_context(socket.socket())

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tasks import sandbox
 from tasks.errors import ForbiddenOps, LoadFailed, NotServable
 from tasks.golden import GoldenExample
 from tasks.sandbox import try_saved_model
@@ -53,6 +55,16 @@ def test_a_model_that_answers_as_expected_passes_over_rest_and_grpc_and_its_serv
     report = try_saved_model("sandboxed", small_models / "affine" / "1", affine(), MINE)
     assert {(c.protocol, c.wrong) for c in report.checks} == {("REST", None), ("gRPC", None)}
     assert sandboxes() == []
+
+
+def test_a_port_that_was_taken_meanwhile_is_left_for_another(
+    small_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        drawn = [[sandbox._free_ports(1)[0], other.getsockname()[1]], sandbox._free_ports(2)]
+        monkeypatch.setattr(sandbox, "_free_ports", lambda _: drawn.pop(0))
+        assert try_saved_model("sandboxed", small_models / "affine" / "1", affine(), MINE).passed
+    assert drawn == []
 
 
 def test_a_model_that_answers_otherwise_than_it_was_trained_is_refused(small_models: Path) -> None:

@@ -1,6 +1,8 @@
-"""What a model server said before it ended."""
+"""The sandbox: its ports, and what its model server said before it ended."""
 
-from tasks.sandbox import last_words
+import random
+
+from tasks.sandbox import _free_ports, last_words
 
 OUT_OF_MEMORY = """\
 12:00:01 I loading models
@@ -9,6 +11,15 @@ server: the models did not load: RESOURCE_EXHAUSTED: OOM when allocating tensor 
 Hint: If you want to see a list of allocated tensors, add report_tensor_allocations_upon_oom to RunOptions.
 }, }
 """
+
+
+def test_trainings_with_one_seed_draw_different_ports() -> None:
+    drawn = []
+    for _ in range(2):
+        random.seed(42)
+        drawn += _free_ports(4)
+    assert len(set(drawn)) > 4
+    assert all(port < 32768 for port in drawn)
 
 
 def test_what_went_wrong_is_not_lost_behind_hints_and_traces() -> None:

@@ -27,6 +27,7 @@ from tasks.wire.protos import (
     ReloadConfigRequest,
     TensorProto,
 )
+from tests.integration import local
 from tests.integration.local import until
 
 _ANY_SIZE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
@@ -35,14 +36,7 @@ DEADLINE = 30.0
 
 def free_ports(count: int) -> list[int]:
     """Ports that are free now."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    return list(local.free_ports(tuple(map(str, range(count)))).values())
 
 
 def entry(base: Path, more: str = "", name: str | None = None) -> str:

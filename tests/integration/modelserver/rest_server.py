@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import requests
 
-from tests.integration.local import until
+from tests.integration.local import free_ports, until
 
 HERE = Path(__file__).parent
 
@@ -27,10 +27,7 @@ class RestServer:
     """`slipway-model-server` with all models of a folder, on free ports."""
 
     def __init__(self, models: Path, home: Path, *flags: str) -> None:
-        with socket.socket() as one, socket.socket() as other:
-            for probe in (one, other):
-                probe.bind(("127.0.0.1", 0))
-            self.port, self.grpc_port = one.getsockname()[1], other.getsockname()[1]
+        self.port, self.grpc_port = free_ports(("rest", "grpc")).values()
         config = home / "models.config"
         entries = [
             f"config {{ name: '{base.name}' base_path: '{base}' model_platform: 'tensorflow' }}"
