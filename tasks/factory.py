@@ -162,6 +162,7 @@ def _module(spec: str) -> ModuleType:
     if not colon or not all(part.isidentifier() for part in [*name.split("."), factory]):
         raise InvalidModel(f"Factory {spec!r} is not of the form package.module:function, {_EXAMPLE}.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    _use_tensorflow()
     here = str(settings().project.absolute())
     if here not in sys.path:
         sys.path.append(here)  # last, so that nothing here takes the place of a library
@@ -180,6 +181,26 @@ def _module(spec: str) -> ModuleType:
         raise InvalidModel(f"Module {name!r} of factory {spec!r} cannot be imported: {_said(error)}.") from error
     except Exception as error:
         raise InvalidModel(f"Module {name!r} of factory {spec!r} cannot be imported: {_said(error)}.") from error
+
+
+def _use_tensorflow() -> None:
+    """Have Keras 3 compute with TensorFlow, whatever the environment or ~/.keras/keras.json choose for other work.
+
+    Raises:
+        InvalidModel: Keras is loaded already, with something else.
+    """
+    chosen = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if chosen != "tensorflow":
+        log.warning("KERAS_BACKEND=%s is left aside: what TensorFlow Serving serves is made with TensorFlow", chosen)
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ["TF_USE_LEGACY_KERAS"] = "0"  # tf.keras would be Keras 2
+    loaded = sys.modules.get("keras")
+    backend = loaded.backend.backend() if loaded is not None else "tensorflow"
+    if backend != "tensorflow":
+        raise InvalidModel(
+            f"Keras was loaded with {backend} in this process: unset KERAS_BACKEND, or set it to tensorflow, before "
+            "anything imports keras."
+        )
 
 
 def _methods_with_input_spec(model: Any, spec: str) -> dict[str, str]:

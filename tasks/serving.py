@@ -35,6 +35,8 @@ _GRPC_OPTIONS = [
     # A restarted server is found again within a second, not after a back-off of two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # A proxy of the environment is for the outside, not for our own replicas.
+    ("grpc.enable_http_proxy", 0),
 ]
 # A busy TensorFlow Serving turns calls away when its threads are taken: the call never began.
 _BUSY = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -95,7 +97,7 @@ class ModelServer:
         self._models = ModelServiceStub(self._channel)
         self._predictions = PredictionServiceStub(self._channel)
         self._session = requests.Session()
-        self._session.trust_env = False  # a proxy of the environment is for the outside, not for our own replicas
+        self._session.trust_env = False  # no proxy, as above; and no credentials of ~/.netrc
 
     def __enter__(self) -> "ModelServer":
         return self

@@ -31,6 +31,7 @@ from tasks.signing import Trust
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
+    from botocore.session import Session
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, GetObjectRequestTypeDef
 
@@ -77,6 +78,21 @@ class _Exists(StoreError):
     """412: something is there already."""
 
 
+def _own_session() -> "Session":
+    """A session for a store of one's own: what AWS_ variables and ~/.aws say is meant for another.
+
+    A profile that is nowhere would be an error, and FIPS endpoints are refused for any store but AWS's. The
+    certificates of AWS_CA_BUNDLE still count.
+    """
+    import botocore.session
+
+    session = botocore.session.get_session()
+    for name, (_, _, default, convert) in list(session.session_var_map.items()):
+        if name != "ca_bundle":
+            session.session_var_map[name] = (None, None, default, convert)
+    return session
+
+
 class Store:
     """One bucket. Every call has a deadline, and raises only errors of the tree.
 
@@ -105,6 +121,7 @@ class Store:
         """
         import boto3
         from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
 
         if not _BUCKET.fullmatch(settings.bucket):
             raise InvalidName(
@@ -122,9 +139,11 @@ class Store:
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
+        own = _own_session() if access is not None and settings.store_url is not None else None
         try:
+            session = boto3.Session(botocore_session=own)
             client, once = (
-                boto3.client(
+                session.client(
                     "s3",
                     endpoint_url=settings.store_url,
                     region_name=settings.s3_region,
@@ -138,6 +157,11 @@ class Store:
             raise InvalidSettings(
                 f"SLIPWAY_S3_ENDPOINT={settings.s3_endpoint!r} is no URL of a store ({error}): give one such as "
                 "http://127.0.0.1:18333, or `aws`."
+            ) from error
+        except BotoCoreError as error:  # such as an AWS_PROFILE that is nowhere
+            raise InvalidSettings(
+                f"AWS's own settings in the environment or in ~/.aws cannot be used: {error} Correct or unset them, or "
+                "give the store's keys as SLIPWAY_S3_ACCESS_KEY and SLIPWAY_S3_SECRET_KEY."
             ) from error
         return cls(client, once, settings.bucket, settings.store_url or "AWS S3", Trust.of(settings))
 

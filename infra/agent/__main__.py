@@ -1,6 +1,7 @@
 """Run the agent of one replica: `python -m infra.agent`, set up by SLIPWAY_ variables."""
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -26,11 +27,13 @@ def _run(stop: threading.Event) -> None:
     from infra.agent import health
     from infra.agent.agent import Agent
     from tasks.converge import Replica
+    from tasks.proxies import stay_local
     from tasks.serving import ModelServer
     from tasks.settings import settings
     from tasks.store import Store
 
     mine = settings()
+    stay_local(os.environ, mine.host)
     server = ModelServer(f"{mine.host}:{mine.grpc_port}", f"http://{mine.host}:{mine.rest_port}", mine.call_deadline)
     replica = Replica(Store.connect(mine), server, mine.replica_models, mine.replica_config)
     agent = Agent(mine, replica)

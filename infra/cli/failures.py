@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from tasks.errors import SlipwayError
+from tasks.proxies import stay_local
 from tasks.settings import settings
 from tasks.wire import WireError
 
@@ -38,6 +39,8 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def run(*arguments: Any, **options: Any) -> Any:
+        with contextlib.suppress(SlipwayError):  # which the command meets, too, and tells of
+            stay_local(os.environ, settings().host)
         try:
             return function(*arguments, **options)
         except (SlipwayError, WireError) as error:  # a WireError: TensorFlow is not installed

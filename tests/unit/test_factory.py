@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -201,3 +202,21 @@ def test_the_code_version_follows_the_source_and_nothing_else(user_module: Write
 
 def test_the_built_in_models_have_a_code_version() -> None:
     assert code_version("tasks.models:mlp") == code_version("tasks.models:sequential_mlp")
+
+
+@pytest.mark.parametrize(("name", "value"), [("KERAS_BACKEND", "jax"), ("TF_USE_LEGACY_KERAS", "1")])
+def test_another_keras_of_the_environment_is_left_aside(
+    name: str, value: str, models: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(name, value)
+    load_model(f"{models}:sequential")
+    assert (os.environ["KERAS_BACKEND"], os.environ["TF_USE_LEGACY_KERAS"]) == ("tensorflow", "0")
+    assert ("KERAS_BACKEND=jax is left aside" in caplog.text) == (name == "KERAS_BACKEND")
+
+
+def test_a_keras_that_is_loaded_with_something_else_is_refused_and_the_variable_is_named(
+    models: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    with pytest.raises(InvalidModel, match=r"Keras was loaded with jax .* KERAS_BACKEND"):
+        load_model(f"{models}:sequential")

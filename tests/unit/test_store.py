@@ -197,6 +197,46 @@ def test_settings_that_name_no_store_are_refused(
         Store.connect(memory.model_copy(update=changes))
 
 
+OTHER_WORK = {
+    "AWS_ACCESS_KEY_ID": "ASIAOTHER",
+    "AWS_SECRET_ACCESS_KEY": "other",
+    "AWS_SESSION_TOKEN": "token",
+    "AWS_PROFILE": "nowhere",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
+    "AWS_CA_BUNDLE": "/nowhere.pem",
+    "AWS_USE_FIPS_ENDPOINT": "true",
+    "AWS_USE_DUALSTACK_ENDPOINT": "true",
+    "AWS_REQUEST_CHECKSUM_CALCULATION": "nonsense",
+    "AWS_RETRY_MODE": "nonsense",
+    "AWS_MAX_ATTEMPTS": "none",
+    "AWS_DEFAULT_REGION": "elsewhere-1",
+}
+
+
+def test_what_the_environment_says_of_aws_does_not_concern_a_store_of_ones_own(
+    fake_s3: FakeS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "config"
+    broken.write_text("[default\nnonsense")
+    files = {"AWS_CONFIG_FILE": str(broken), "AWS_SHARED_CREDENTIALS_FILE": str(broken)}
+    for name, value in (OTHER_WORK | files).items():
+        monkeypatch.setenv(name, value)
+    fake_s3.store().put("k", b"mine")
+    assert fake_s3.objects == {"k": b"mine"}
+    (asked,) = fake_s3.asked
+    signed = {name.lower(): value for name, value in asked.headers.items()}
+    assert "Credential=key/" in signed["authorization"]
+    assert "/us-east-1/s3/" in signed["authorization"]
+    assert "x-amz-security-token" not in signed
+
+
+def test_a_profile_of_aws_that_is_nowhere_is_named(memory: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nowhere")
+    with pytest.raises(InvalidSettings, match=r"nowhere.* unset them, or .*SLIPWAY_S3_ACCESS_KEY"):
+        Store.connect(memory.model_copy(update={"s3_access_key": None, "s3_secret_key": None}))
+
+
 def test_a_local_stack_that_was_never_started_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match=r"no local stack in .*make up"):
         Store.connect(Settings(home=tmp_path))
