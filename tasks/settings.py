@@ -74,6 +74,15 @@ def _checked_addresses(text: str) -> str:
     return text
 
 
+def _checked_host(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", text):
+        raise ValueError(
+            "it must be an IPv4 address such as 127.0.0.1, or a name, without port: SeaweedFS, which the local stack "
+            "keeps its objects in, does not bind to IPv6 addresses"
+        )
+    return text
+
+
 class Settings(BaseSettings):
     """One machine's or one pod's view of the world; every field is an environment variable `SLIPWAY_<FIELD>`."""
 
@@ -94,7 +103,9 @@ class Settings(BaseSettings):
         description="Folders that the paths of a deployment's run may lead to, with commas between; if unset, "
         "SLIPWAY_PROJECT and what prefect.yaml names.",
     )
-    host: str = Field("127.0.0.1", description="Address that every local server binds to.")
+    host: Annotated[str, AfterValidator(_checked_host)] = Field(
+        "127.0.0.1", description="Address that every local server binds to: IPv4, or a name."
+    )
 
     bucket: str = Field("slipway", description="Bucket that holds models, fleets and datasets.")
     s3_endpoint: str | None = Field(
@@ -128,7 +139,7 @@ class Settings(BaseSettings):
     store_master_port: StorePort = Field(19333, description="Object store, its master; its gRPC is 10000 above.")
     store_volume_port: StorePort = Field(18080, description="Object store, its volumes; its gRPC is 10000 above.")
     store_filer_port: StorePort = Field(18888, description="Object store, its filer; its gRPC is 10000 above.")
-    store_admin_port: StorePort = Field(23646, description="Object store, upkeep; its gRPC is 10000 above.")
+    store_admin_port: StorePort = Field(19646, description="Object store, upkeep; its gRPC is 10000 above.")
     grpc_port: Port = Field(8500, description="Model server, gRPC.")
     rest_port: Port = Field(8501, description="Model server, REST.")
     agent_port: Port = Field(8502, description="Replica agent, health and metrics.")

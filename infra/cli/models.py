@@ -51,7 +51,7 @@ def versions(model: Model, as_json: Json = False) -> None:
         return "loaded" if number in loaded else "on trial" if number in trial else ""
 
     if not found:
-        raise InvalidInput(f"Model {model!r} has no published version: `slipway release {model}` makes one.")
+        raise InvalidInput(f"Model {model!r} has no version yet: `slipway release {model}` makes one.")
     print_table(
         ["VERSION", "STATE", "SERVED", "LABELS", "CREATED (UTC)", "ACCURACY", "SIZE", "REASON"],
         [

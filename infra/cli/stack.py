@@ -1,6 +1,7 @@
 """Commands for the local stack: up, down, status, logs."""
 
 import os
+import shlex
 import time
 from pathlib import Path
 from typing import Annotated
@@ -69,6 +70,8 @@ def status(as_json: Json = False) -> None:
             print(f"\n{program.name} is {program.state}{note}. The end of its log:\n{program.log}")
     if found.outdated:
         print("\nThe settings have changed since the stack was started: `slipway up` applies them.")
+    for home in found.elsewhere:
+        print(f"\nA stack of yours runs in {home}: `SLIPWAY_HOME={shlex.quote(home)} slipway status` shows it.")
     raise typer.Exit(0 if found.up else 1)
 
 

@@ -1,12 +1,17 @@
 """Ports: whether they are free, and which setting moves one that is not."""
 
 import errno
+import shlex
 import socket
-from collections.abc import Collection, Iterable
+import time
+from collections.abc import Callable, Collection, Iterable
 
-from infra.stack.processes import listener
+from infra.stack.processes import is_listened_on, listener
 from infra.stack.programs import PortUse
 from tasks.errors import InvalidSettings, PortTaken
+
+PASSING = 65.0  # seconds after which a connection that was closed has let go of its port: TIME_WAIT lasts for 60
+_PAUSE = 0.1
 
 
 def require_distinct(uses: Iterable[PortUse]) -> None:
@@ -25,18 +30,51 @@ def require_distinct(uses: Iterable[PortUse]) -> None:
             )
 
 
-def require_free(host: str, uses: Iterable[PortUse], own: Collection[int]) -> None:
+def require_free(
+    host: str,
+    uses: Collection[PortUse],
+    own: Collection[int],
+    patience: float = 0.0,
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
     """Each port can be listened on, or is among `own`, on which the stack itself listens.
+
+    A port on which nobody listens, but which a passing connection has, is waited for up to `patience` seconds, telling
+    `say` of it once: Linux gives a connection any port of its ip_local_port_range.
 
     Raises:
         PortTaken: another program has it.
     """
-    for use in uses:
-        if use.port not in own and not is_free(host, use.port):
-            raise PortTaken(
-                f"Port {use.port} on {host} is in use by {listener(use.port)}: end that program, or move the stack "
-                f"with {use.setting}=ANOTHER_PORT."
-            )
+    end, told = time.monotonic() + patience, False
+    while taken := [use for use in uses if use.port not in own and not is_free(host, use.port)]:
+        listened = [use for use in taken if is_listened_on(use.port)]
+        if listened or time.monotonic() > end:
+            raise PortTaken(_blame(host, listened or taken))
+        if not told:
+            say(f"Port {taken[0].port} is taken by a passing connection: waiting for up to {patience:.0f} s")
+            told = True
+        time.sleep(_PAUSE)
+
+
+def _blame(host: str, taken: list[PortUse]) -> str:
+    first = taken[0]
+    settings = ", ".join(dict.fromkeys(use.setting for use in taken))
+    move = f"move this stack with {first.setting}=ANOTHER_PORT"
+    found = listener(first.port)
+    where = f"Port {first.port} on {host} is in use by"
+    if found is None:
+        return f"{where} a passing connection, and nobody listens on it: try again in a minute, or {move}."
+    if found.program is None:
+        stack = f", who runs a stack in {found.home}" if found.home else ""
+        return f"{where} a program of user {found.user}{stack}: have it stopped, or {move} (taken: {settings})."
+    program = f"{found.program} (process {found.pid} of user {found.user})"
+    if found.home is None:
+        return f"{where} {program}: end that program, or {move}."
+    return (
+        f"{where} the stack in {found.home}, by its {program}: work with that one, or stop it, by "
+        f"`SLIPWAY_HOME={shlex.quote(str(found.home))} slipway status` or `… down`; or give this one ports of its own "
+        f"({settings})."
+    )
 
 
 def is_free(host: str, port: int) -> bool:
@@ -45,7 +83,7 @@ def is_free(host: str, port: int) -> bool:
     Raises:
         InvalidSettings: this machine has no such address, or this user may not have that port.
     """
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+    with socket.socket() as probe:
         # As servers do: a port whose last connections have not timed out is free, one that is listened on is not.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,7 +1,10 @@
 """Processes of the stack, found by the mark that all of them inherit; also when the supervisor is gone."""
 
+import contextlib
+import pwd
 import time
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -10,6 +13,17 @@ from tasks.settings import SUPERVISED
 
 _RUN = frozenset({"prefect.engine", "prefect.flow_engine"})  # the modules that Prefect runs a flow by
 _KILL_SECONDS = 5.0  # a killed process that has not gone by then hangs in the kernel
+_LISTENS = "0A"  # the kernel's name of a socket's state
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A program that listens on a port."""
+
+    user: str
+    program: str | None = None  # None: another user's, of which nothing more can be seen
+    pid: int | None = None
+    home: Path | None = None  # of the stack that it is part of, or, of another user's program, may be
 
 
 def members(home: Path) -> list[psutil.Process]:
@@ -85,12 +99,43 @@ def listening(processes: Iterable[psutil.Process]) -> set[int]:
     return found
 
 
-def listener(port: int) -> str:
-    """Who listens on a TCP port, in words, as far as it can be seen."""
+def is_listened_on(port: int) -> bool:
+    """Whether any program of this machine, whoever's, listens on a TCP port."""
+    return _listening_user(port) is not None
+
+
+def listener(port: int) -> Listener | None:
+    """Who listens on a TCP port, as far as it can be seen."""
     for process in psutil.process_iter():
         if port in listening([process]):
-            return f"{process.name()} (process {process.pid})"
-    return "another user's program"
+            home = _variable(process, SUPERVISED)
+            return Listener(process.username(), process.name(), process.pid, Path(home) if home else None)
+    user = _listening_user(port)
+    homes = [home for home, owner in stacks().items() if owner == user]
+    return Listener(user, home=homes[0] if len(homes) == 1 else None) if user else None
+
+
+def stacks() -> dict[Path, str]:
+    """The homes of all stacks whose supervisor runs on this machine, each with its user's name."""
+    found = {}
+    for process in psutil.process_iter():
+        *_, module, option, config = ["", "", "", *_command(process)]
+        if (module, option) == ("supervisor.supervisord", "-c"):
+            with contextlib.suppress(psutil.Error):
+                found[Path(config).parent] = process.username()
+    return found
+
+
+def _listening_user(port: int) -> str | None:
+    """The user whose program listens on a TCP port; the kernel tells of everybody's (proc(5), /proc/net/tcp)."""
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError), Path("/proc/net", table).open() as lines:
+            for fields in map(str.split, list(lines)[1:]):
+                if fields[3] == _LISTENS and int(fields[1].rpartition(":")[2], 16) == port:
+                    with contextlib.suppress(KeyError):
+                        return pwd.getpwuid(int(fields[7])).pw_name
+                    return fields[7]
+    return None
 
 
 def _memory(process: psutil.Process) -> int:
@@ -102,10 +147,14 @@ def _memory(process: psutil.Process) -> int:
 
 
 def _belongs(process: psutil.Process, home: str) -> bool:
+    return _variable(process, SUPERVISED) == home and _alive(process)
+
+
+def _variable(process: psutil.Process, name: str) -> str | None:
     try:
-        return process.environ().get(SUPERVISED) == home and _alive(process)
+        return process.environ().get(name)
     except psutil.Error:
-        return False
+        return None
 
 
 def _parents(process: psutil.Process) -> list[psutil.Process]:

@@ -1,7 +1,9 @@
 """What the local stack is doing: its programs, and the versions that its replica serves."""
 
+import getpass
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from infra.stack import probes, processes
 from infra.stack.logs import last_lines
@@ -39,6 +41,7 @@ class StackStatus:
     labels: dict[str, dict[str, int]]  # by model, and then by label: a version's number
     memory: int  # bytes, the supervisor included
     outdated: bool  # the settings are not those that the running stack was started with
+    elsewhere: tuple[str, ...] = ()  # homes of this user's stacks that run, where this one does not
 
 
 def stack_status(settings: Settings) -> StackStatus:
@@ -63,7 +66,13 @@ def stack_status(settings: Settings) -> StackStatus:
         labels=labels,
         memory=sum(p.memory or 0 for p in found) + (processes.memory(supervisor_pid, False) if supervisor_pid else 0),
         outdated=bool(supervisor_pid) and supervisor.configured() != supervisor.rendered(wanted),
+        elsewhere=() if supervisor_pid else _elsewhere(settings.home.absolute()),
     )
+
+
+def _elsewhere(home: Path) -> tuple[str, ...]:
+    me = getpass.getuser()
+    return tuple(str(other) for other, user in processes.stacks().items() if user == me and other != home)
 
 
 def program_status(program: Program, state: ProcessState | None, supervisor: Supervisor) -> ProgramStatus:
