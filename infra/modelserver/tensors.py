@@ -1,6 +1,7 @@
 """TensorProto ↔ the runtime's tensors."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ _PACKED_TAGS = {
 }
 
 
-def from_proto(proto: TensorProto) -> int:
+def from_proto(proto: Any) -> int:
     """A runtime tensor from a TensorProto; the caller gives it to `runtime.delete`.
 
     Raises ServingError where TensorFlow can't parse it.
@@ -29,7 +30,7 @@ def from_proto(proto: TensorProto) -> int:
     return runtime.tensor_from_proto(proto.SerializeToString())
 
 
-def to_proto(tensor: int, proto: TensorProto, *, as_content: bool) -> None:
+def to_proto(tensor: int, proto: Any, *, as_content: bool) -> None:
     """Fill a TensorProto from a runtime tensor.
 
     as_content packs numbers into tensor_content; otherwise each type goes into its own field (float_val, …), which is

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
@@ -54,7 +55,7 @@ def _replay_file(servable: Servable, path: Path, iterations: int) -> int:
     return count
 
 
-def _parse(record: bytes, path: Path) -> PredictionLog:
+def _parse(record: bytes, path: Path) -> Any:
     try:
         return PredictionLog.FromString(record)
     except DecodeError as error:
@@ -62,7 +63,7 @@ def _parse(record: bytes, path: Path) -> PredictionLog:
         raise invalid_argument(f"Failed to parse warmup record: {text} from {path}") from error
 
 
-def _run(servable: Servable, log: PredictionLog) -> None:
+def _run(servable: Servable, log: Any) -> None:
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":
         predict_with(servable, log.predict_log.request)

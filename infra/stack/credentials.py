@@ -10,11 +10,7 @@ from tasks.settings import Settings
 
 
 def ensure_credentials(settings: Settings) -> bool:
-    """Make the local store's credentials if there are none; whether they were made by this call.
-
-    The file is written whole under another name and then linked, so that a reader never meets half of it and of two
-    writers at once one wins. Its mode is 0600.
-    """
+    """Make the local store's credentials if there are none (mode 0600); whether they were made by this call."""
     path = settings.credentials_file
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.exists():
@@ -25,14 +21,12 @@ def ensure_credentials(settings: Settings) -> bool:
         "credentials": [{"accessKey": secrets.token_hex(10), "secretKey": secrets.token_urlsafe(30)}],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
-    draft = write_private(path, json.dumps({"identities": [identity]}, indent=1))
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        return False
-    finally:
-        draft.unlink()
-    return True
+    return create_private(path, json.dumps({"identities": [identity]}, indent=1))
+
+
+def has_credentials(settings: Settings) -> bool:
+    """Whether the store's credentials are the local stack's or the settings', and not searched for in AWS's places."""
+    return settings.s3_endpoint is None or settings.s3_access_key is not None
 
 
 def write_profile(settings: Settings) -> Path:
@@ -44,7 +38,7 @@ def write_profile(settings: Settings) -> Path:
     access, secret = credentials(settings)
     path = profile_file(settings)
     text = f"[default]\naws_access_key_id = {access}\naws_secret_access_key = {secret}\n"
-    write_private(path, text).replace(path)
+    replace_private(path, text)
     return path
 
 
@@ -53,7 +47,28 @@ def profile_file(settings: Settings) -> Path:
     return settings.credentials_file.with_name("profile.ini").absolute()
 
 
-def write_private(path: Path, text: str) -> Path:
+def create_private(path: Path, text: str) -> bool:
+    """`text` at `path` (mode 0600) unless something is there; whether it was written.
+
+    It is written whole under another name and then linked, so that a reader never meets half of it and of two writers
+    at once one wins.
+    """
+    draft = _draft(path, text)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink()
+    return True
+
+
+def replace_private(path: Path, text: str) -> None:
+    """`text` at `path` (mode 0600), whatever is there."""
+    _draft(path, text).replace(path)
+
+
+def _draft(path: Path, text: str) -> Path:
     """`text` in a new file beside `path`, on the disk, readable by its owner alone."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -13,7 +13,7 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from infra.stack.credentials import write_private
+from infra.stack.credentials import create_private, replace_private
 from tasks.settings import Settings
 
 PROFILE = "slipway"
@@ -30,13 +30,7 @@ def ensure_login(settings: Settings, otherwise: str | None = None) -> str:
     path = settings.login_file
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
-        draft = write_private(path, otherwise or f"slipway:{secrets.token_urlsafe(24)}")
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass  # another process has just made one
-        finally:
-            draft.unlink()
+        create_private(path, otherwise or f"slipway:{secrets.token_urlsafe(24)}")
     path.chmod(0o600)
     return path.read_text().strip()
 
@@ -138,7 +132,7 @@ def _write(path: Path, document: tomlkit.TOMLDocument) -> None:
         path.chmod(0o600)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_private(path, text).replace(path)
+    replace_private(path, text)
 
 
 @contextlib.contextmanager

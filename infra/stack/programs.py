@@ -1,6 +1,7 @@
 """What the local stack runs: for each program its command, environment, ports and the sign that it is ready."""
 
 import math
+import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -8,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from infra.stack import probes
-from infra.stack.credentials import profile_file
+from infra.stack.credentials import has_credentials, profile_file
 from infra.stack.login import PROFILE, authorization
 from tasks.errors import InvalidSettings
 from tasks.model_server import model_server_command
@@ -39,6 +40,7 @@ class Program:
     address: str  # what a person or a client opens
     ready: Callable[[float], bool]  # of the process that began then (seconds since 1970); answers soon, raises nothing
     environment: Mapping[str, str] = field(default_factory=dict)
+    sees: tuple[str, ...] = ()  # what it may see of the user's environment beside ordinary variables; `AWS_*`: several
     ports: tuple[PortUse, ...] = ()
     steady_seconds: int = 10  # it ended too soon if it did before this: the supervisor then waits longer each time
     stop_seconds: int = 10  # from the request to stop until it is killed
@@ -71,16 +73,21 @@ def programs(settings: Settings) -> tuple[Program, ...]:
 
 
 def _taking_over(program: Program, home: Path) -> tuple[str, ...]:
-    """The program's command, preceded by what frees its ports of its own predecessor's remains."""
+    """The program's command, preceded by what frees its ports of its predecessor's remains and hides what is not its.
+
+    A program without ports is the worker, which runs the user's code: it sees all of the user's environment.
+    """
     if not program.ports:
         return program.command
     ports = ",".join(str(use.port) for use in program.ports)
-    return (*OWN, "infra.stack.takeover", str(home.absolute()), ports, *program.command)
+    names = ",".join((*program.sees, *program.environment))
+    return (*OWN, "infra.stack.takeover", str(home.absolute()), ports, names, *program.command)
 
 
 def store(settings: Settings) -> Program:
-    """The object store: SeaweedFS with all its parts in one process."""
+    """The object store: SeaweedFS with all its parts in one process, of which `secure_store` closes all but S3."""
     host, home = settings.host, settings.home.absolute() / "store"
+    address = f"http://{host}:{settings.store_port}"
     ports = {
         "s3": PortUse(settings.store_port, "SLIPWAY_STORE_PORT"),
         "master": PortUse(settings.store_master_port, "SLIPWAY_STORE_MASTER_PORT"),
@@ -93,6 +100,7 @@ def store(settings: Settings) -> Program:
         command=(
             executable("weed"),
             "-logtostderr=true",
+            f"-config_dir={home}",  # for security.toml, by which its ports are closed to all but itself
             "mini",
             f"-dir={home}",
             # Every flag is given at every start: weed remembers the last start's, and fills in what is missing.
@@ -103,13 +111,20 @@ def store(settings: Settings) -> Program:
             "-s3.port.lance=0",
             f"-s3.config={settings.credentials_file.absolute()}",
             "-s3.autoCreateBucket=false",
+            "-s3.iam=false",
+            f"-s3.allowedOrigins={address}",  # by default a page of any
+            f"-s3.localSocket={home / 's3.sock'}",  # by default in /tmp
+            f"-filer.localSocket={home / 'filer.sock'}",
+            "-disableHttp",  # master and filer are asked over gRPC alone
             "-master.telemetry=false",
             "-admin.ui=false",
             "-webdav=false",
         ),
-        address=f"http://{host}:{settings.store_port}",
-        ready=lambda _: probes.answers(f"http://{host}:{settings.store_port}/healthz"),
-        environment={"GOMEMLIMIT": "256MiB"},  # without it: near 1 GB
+        address=address,
+        ready=lambda _: probes.answers(f"{address}/healthz"),
+        # Without it: near 1 GB under load. With half of it Go's collector never rests, on an idle store either.
+        # What ~/.seaweedfs holds is another's.
+        environment={"GOMEMLIMIT": "512MiB", "HOME": str(home)},
         ports=tuple(PortUse(use.port + offset, use.setting) for use in ports.values() for offset in (0, GRPC_OFFSET)),
         stop_seconds=20,
     )
@@ -134,6 +149,7 @@ def prefect_server(settings: Settings) -> Program:
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": url,
             "PREFECT_UI_API_URL": "/api",  # whichever name the browser knows the server by
         },
+        sees=("PREFECT_SERVER_*", "PREFECT_UI_*", "PREFECT_LOGGING_*"),
         ports=(PortUse(settings.prefect_port, "SLIPWAY_PREFECT_PORT"),),
         steady_seconds=30,
     )
@@ -149,9 +165,10 @@ def mlflow_server(settings: Settings) -> Program:
     }
     if settings.store_url is not None:
         environment["MLFLOW_S3_ENDPOINT_URL"] = settings.store_url
-    if settings.s3_endpoint is None:
+    if has_credentials(settings):
         environment |= {
             "AWS_SHARED_CREDENTIALS_FILE": str(profile_file(settings)),
+            "AWS_CONFIG_FILE": os.devnull,  # a role that the user's own names would come before these credentials
             "AWS_DEFAULT_REGION": settings.s3_region,
         }
     return Program(
@@ -164,6 +181,7 @@ def mlflow_server(settings: Settings) -> Program:
         address=url,
         ready=lambda _: probes.answers(f"{url}/health"),
         environment=environment,
+        sees=("MLFLOW_SERVER_*", *(() if has_credentials(settings) else ("AWS_*",))),
         ports=(PortUse(settings.mlflow_port, "SLIPWAY_MLFLOW_PORT"),),
         steady_seconds=30,
     )
@@ -191,6 +209,7 @@ def model_server(settings: Settings) -> Program:
             probes.answers(f"http://{host}:{rest}/v1/models/any", any_status=True) and probes.open(host, grpc)
         ),
         environment={"TF_CPP_MIN_LOG_LEVEL": "1"},
+        sees=("TF_*", "XLA_*", "OMP_*", "KMP_*", "CUDA_*", "NVIDIA_*"),
         ports=(PortUse(grpc, "SLIPWAY_GRPC_PORT"), PortUse(rest, "SLIPWAY_REST_PORT")),
         steady_seconds=30,
     )
@@ -205,6 +224,7 @@ def agent(settings: Settings) -> Program:
         address=url,
         ready=lambda _: probes.answers(f"{url}/healthz"),
         environment=settings_environment(settings),
+        sees=("SLIPWAY_*", *(() if has_credentials(settings) else ("AWS_*",))),
         ports=(PortUse(settings.agent_port, "SLIPWAY_AGENT_PORT"),),
         after=("store",),
     )

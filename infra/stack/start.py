@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.stack import processes
-from infra.stack.credentials import ensure_credentials, write_profile
+from infra.stack.credentials import ensure_credentials, has_credentials, write_profile
 from infra.stack.deployments import deploy
 from infra.stack.lock import exclusive
 from infra.stack.login import ensure_login, login_sentence, write_profiles
 from infra.stack.logs import last_lines
-from infra.stack.ports import require_distinct, require_free
+from infra.stack.ports import PASSING, require_distinct, require_free
 from infra.stack.programs import Program, programs
 from infra.stack.stop import end_runs
+from infra.stack.store_security import secure_store
 from infra.stack.supervision import ProcessState, Supervisor
 from tasks.errors import DeadlineExceeded, StackError
+from tasks.proxies import stay_local
 from tasks.settings import Settings
 from tasks.signing import ensure_key_pair
 
@@ -39,12 +41,13 @@ def up(settings: Settings, say: Say) -> None:
     """
     wanted = programs(settings)
     supervisor = Supervisor(settings.home)
-    require_distinct(use for program in wanted for use in program.ports)
+    uses = [use for program in wanted for use in program.ports]
+    require_distinct(uses)
     with exclusive(settings.home, 2 * settings.start_deadline, say):
         if not supervisor.answers():
             _clear_remains(settings.home, say)
         own = processes.listening(processes.members(settings.home))
-        require_free(settings.host, (use for program in wanted for use in program.ports), own)
+        require_free(settings.host, uses, own, PASSING, say)
         advice = _prepare(settings)
         _converge(supervisor, wanted, settings, say)
         _start(supervisor, wanted, settings, say)
@@ -76,6 +79,8 @@ def _prepare(settings: Settings) -> str:
     settings.replica_models.mkdir(parents=True, exist_ok=True)
     if settings.s3_endpoint is None:
         ensure_credentials(settings)
+        secure_store(settings)
+    if has_credentials(settings):
         write_profile(settings)
     advice = write_profiles(settings) if settings.prefect_url is None else ""
     ensure_login(settings)
@@ -110,20 +115,20 @@ def _converge(supervisor: Supervisor, wanted: Iterable[Program], settings: Setti
 
 
 def _environment(inherited: Mapping[str, str], settings: Settings) -> dict[str, str]:
-    """What every program of the stack finds in its environment: they run in another folder, so paths are absolute."""
+    """What the supervisor hands on to the programs as far as each may see it.
+
+    They run in another folder, so paths are absolute.
+    """
     modules = filter(None, inherited.get("PYTHONPATH", "").split(os.pathsep))
-    inherited = {name: value for name, value in inherited.items() if name not in _OF_OTHER_SERVERS}
-    local = {"localhost", "127.0.0.1", settings.host}
-    bypass = ",".join(sorted(local | set(filter(None, inherited.get("NO_PROXY", "").split(",")))))
-    return {
-        **inherited,
-        "NO_PROXY": bypass,
-        "no_proxy": bypass,
+    environment = {name: value for name, value in inherited.items() if name not in _OF_OTHER_SERVERS}
+    environment |= {
         "PYTHONPATH": os.pathsep.join(str(Path(folder).absolute()) for folder in modules),
         "SLIPWAY_PROJECT": str(settings.project.absolute()),
         "NO_COLOR": "1",
         "PYTHONUNBUFFERED": "1",
     }
+    stay_local(environment, settings.host)
+    return environment
 
 
 @dataclass

@@ -1,7 +1,8 @@
-"""Become a program of the stack, once nothing that its predecessor left listens on its ports.
+"""Become a program of the stack, with its own environment, once nothing that its predecessor left has its ports.
 
 A program that is killed leaves what it started: MLflow's server process would keep the port, and the new one would
-die on it again and again. Usage: `python -m infra.stack.takeover HOME PORT,PORT COMMAND ARGUMENT…`.
+die on it again and again. Usage: `python -m infra.stack.takeover HOME PORT,PORT NAME,NAME COMMAND ARGUMENT…`, where a
+NAME is a variable that the program may see beside the ordinary ones (`AWS_*` for several).
 """
 
 import os
@@ -9,19 +10,20 @@ import sys
 from pathlib import Path
 
 from infra.stack import processes
+from infra.stack.environment import visible
 
 _SECONDS = 5.0  # to end by themselves
 
 
 def main() -> None:
     """End members of the stack in HOME that listen on the ports, then replace this process by the command."""
-    home, ports, *command = sys.argv[1:]
+    home, ports, names, *command = sys.argv[1:]
     wanted = {int(port) for port in ports.split(",")}
     left = [process for process in processes.members(Path(home)) if wanted & processes.listening([process])]
     if left:
         print(f"ending {[process.pid for process in left]}, which listen on {ports}", flush=True)  # noqa: T201
         processes.end(left, _SECONDS)
-    os.execv(command[0], command)  # noqa: S606
+    os.execve(command[0], command, visible(os.environ, names.split(",")))  # noqa: S606
 
 
 if __name__ == "__main__":

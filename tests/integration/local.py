@@ -17,8 +17,10 @@ from urllib3.util import Retry
 
 from infra.stack import processes
 from infra.stack.credentials import ensure_credentials
+from infra.stack.environment import visible
 from infra.stack.login import ensure_login
 from infra.stack.programs import GRPC_OFFSET, Program, prefect_server, settings_environment, store
+from infra.stack.store_security import secure_store
 from tasks.settings import Settings
 from tasks.signing import ensure_key_pair
 
@@ -38,7 +40,7 @@ def free_ports(names: tuple[str, ...]) -> dict[str, int]:
     """A free port for each of `names`, with the one 10000 above; neither is one that the kernel hands out."""
     found: dict[str, int] = {}
     while len(found) < len(names):
-        port = random.randint(10_000, 22_000)
+        port = random.SystemRandom().randint(10_000, 22_000)
         if port not in found.values() and _free(port) and _free(port + GRPC_OFFSET):
             found[names[len(found)]] = port
     return found
@@ -66,7 +68,10 @@ class LocalProgram:
         program = self._program
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                program.command, env=os.environ | program.environment, stdout=log, stderr=subprocess.STDOUT
+                program.command,
+                env=visible(os.environ, program.sees) | program.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
         try:
             until(lambda: self._ended() or program.ready(0), f"{program.name} answers", 120)
@@ -74,6 +79,12 @@ class LocalProgram:
         except BaseException:
             self.kill()
             raise
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
 
     def stop(self) -> None:
         """Ask it to end; what it holds stays on the disk for the next start."""
@@ -111,6 +122,7 @@ class LocalStore(LocalProgram):
     def start(self) -> None:
         """Start it and wait until it answers."""
         ensure_credentials(self.settings)
+        secure_store(self.settings)
         ensure_key_pair(self.settings)
         super().start()
 

@@ -72,9 +72,11 @@ def test_a_process_that_ignores_the_request_to_end_is_killed(tmp_path: Path) -> 
 
 
 def test_a_takeover_ends_what_listens_on_the_port_and_becomes_the_command(tmp_path: Path, running: Marked) -> None:
-    command = [sys.executable, "-m", "infra.stack.takeover", str(tmp_path), str(running.port), "/bin/echo", "I am here"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.stdout.endswith("I am here\n")
+    command = [sys.executable, "-m", "infra.stack.takeover", str(tmp_path), str(running.port), "SEEN", "/usr/bin/env"]
+    mine = os.environ | {"SEEN": "1", "AWS_ACCESS_KEY_ID": "hush"}
+    done = subprocess.run(command, env=mine, capture_output=True, text=True, timeout=60)
+    assert "\nSEEN=1" in done.stdout
+    assert "hush" not in done.stdout
     assert running.process.wait(10) != 0
 
 

@@ -1,11 +1,14 @@
 """What the stack runs, from the settings."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from infra.stack.credentials import profile_file
+from infra.stack.environment import visible
 from infra.stack.programs import Program, prefect_retries, programs, settings_environment
 from tasks.settings import Settings
 
@@ -54,6 +57,51 @@ def test_no_program_is_told_a_secret(tmp_path: Path) -> None:
     assert not [text for text in told if "hush" in text]
 
 
+KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SESSION_TOKEN": "b", "AWS_PROFILE": "c", "AWS_CONFIG_FILE": "d"}
+USERS = {
+    "PATH": "/bin",
+    "https_proxy": "http://proxy:3128",
+    "LC_ALL": "C.UTF-8",
+    "PYTHONPATH": "/code",
+    "PREFECT_SERVER_LOGGING_LEVEL": "DEBUG",
+    "PREFECT_API_KEY": "e",
+    "MLFLOW_TRACKING_PASSWORD": "f",
+    "SLIPWAY_S3_SECRET_KEY": "g",
+    "GITHUB_TOKEN": "h",
+}
+
+
+def seen(settings: Settings, program: str) -> set[str]:
+    """Which of the user's variables a program sees beside the ordinary ones."""
+    inherited = KEYS | USERS
+    found = by_name(settings)[program]
+    return set(visible(inherited, (*found.sees, *found.environment))) - {"PATH", "https_proxy", "LC_ALL"}
+
+
+def test_each_program_sees_what_it_needs_of_the_users_environment(tmp_path: Path) -> None:
+    local = Settings(home=tmp_path)
+    assert seen(local, "store") == set()
+    assert seen(local, "model-server") == set()
+    assert seen(local, "prefect") == {"PREFECT_SERVER_LOGGING_LEVEL"}
+    assert seen(local, "mlflow") == {"AWS_CONFIG_FILE"}  # which the stack sets
+    assert by_name(local)["mlflow"].environment["AWS_CONFIG_FILE"] == os.devnull
+    assert seen(local, "agent") == {"SLIPWAY_S3_SECRET_KEY"}
+
+
+def test_a_store_elsewhere_is_reached_by_awss_own_search_unless_the_settings_hold_its_keys(tmp_path: Path) -> None:
+    aws = Settings(home=tmp_path, s3_endpoint="aws")
+    assert seen(aws, "mlflow") == set(KEYS)
+    assert seen(aws, "agent") == {*KEYS, "SLIPWAY_S3_SECRET_KEY"}
+    given = Settings(home=tmp_path, s3_endpoint="aws", s3_access_key="k", s3_secret_key=SecretStr("s"))
+    assert seen(given, "mlflow") == {"AWS_CONFIG_FILE"}
+    assert by_name(given)["mlflow"].environment["AWS_SHARED_CREDENTIALS_FILE"] == str(profile_file(given))
+
+
+def test_every_program_but_the_worker_which_runs_the_users_code_is_kept_from_the_rest(tmp_path: Path) -> None:
+    for name, program in by_name(Settings(home=tmp_path)).items():
+        assert ("infra.stack.takeover" in program.command) == (name != "worker")
+
+
 def test_a_process_elsewhere_reads_back_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     mine = Settings(home=Path("relative"), models_dir=Path("models"), rest_port=1234, debug=True)
@@ -92,3 +140,14 @@ def test_model_servers_that_are_given_by_address_have_no_replica_of_ours_beside_
 def test_addresses_that_cannot_be_are_refused(wrong: str) -> None:
     with pytest.raises(ValidationError):
         Settings(replica_addresses=wrong)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost", "build-7.corp.example"])
+def test_a_host_is_an_ipv4_address_or_a_name(host: str) -> None:
+    assert Settings(host=host).store_url == f"http://{host}:18333"
+
+
+@pytest.mark.parametrize("wrong", ["", "::1", "[::1]", "127.0.0.1:80", "http://127.0.0.1", "a b", "-ip"])
+def test_a_host_that_no_server_could_bind_to_is_refused(wrong: str) -> None:
+    with pytest.raises(ValidationError, match="it must be an IPv4 address"):
+        Settings(host=wrong)

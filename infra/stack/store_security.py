@@ -1,0 +1,70 @@
+"""Who may ask the local store what: S3 answers whoever has its keys, everything else only the store's own parts.
+
+SeaweedFS is made of servers (master, volume, filer, upkeep) that by themselves answer anyone who reaches their ports.
+Here each of them, over HTTP and over gRPC, asks for the one certificate that the store was given, and has: mutual TLS
+(https://github.com/seaweedfs/seaweedfs/wiki/Security-Configuration).
+"""
+
+import ipaddress
+from datetime import datetime
+from pathlib import Path
+
+from infra.stack.credentials import create_private, replace_private
+from tasks.settings import Settings
+
+_NAME = "slipway-store"
+_BEGIN, _END = datetime(2000, 1, 1), datetime(2100, 1, 1)  # noqa: DTZ001 - a clock that is wrong closes nothing
+_GRPC = ("master", "volume", "filer", "s3", "admin", "worker", "client")
+_HTTPS = ("master", "volume", "filer", "admin")
+
+
+def secure_store(settings: Settings) -> None:
+    """Make the store's certificate unless it is there, and the configuration by which its ports ask for it."""
+    folder = settings.home.absolute() / "store"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    certificate = folder / f"{settings.host}.pem"
+    if not certificate.exists():
+        create_private(certificate, _made_certificate(settings.host))
+    replace_private(folder / "security.toml", security(certificate))
+
+
+def security(certificate: Path) -> str:
+    """SeaweedFS's security.toml: every port but S3's asks for `certificate`, and every part of the store shows it."""
+    pair = f"cert = '{certificate}'\nkey = '{certificate}'\n"
+    trusted = f"ca = '{certificate}'\n"
+    return "\n".join(
+        [
+            f"[grpc]\n{trusted}",
+            *(f"[grpc.{part}]\n{pair}" for part in _GRPC),
+            f"[https.client]\nenabled = true\n{trusted}{pair}",
+            *(f"[https.{part}]\n{trusted}{pair}" for part in _HTTPS),
+        ]
+    )
+
+
+def _made_certificate(host: str) -> str:
+    """A certificate that is its own authority, for `host` and this machine, and its private key; PEM."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+
+    def named(host: str) -> x509.GeneralName:
+        try:
+            return x509.IPAddress(ipaddress.ip_address(host))
+        except ValueError:
+            return x509.DNSName(host)
+
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, _NAME)])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), _BEGIN, _END)
+        .add_extension(x509.SubjectAlternativeName(map(named, {host, "127.0.0.1", "localhost"})), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return (certificate.public_bytes(serialization.Encoding.PEM) + private).decode()
