@@ -1,15 +1,14 @@
 """Which program serves models here: one choice, for the replica and for the sandbox."""
 
 import shutil
-import sys
 from pathlib import Path
 
 from tasks.errors import InvalidSettings
+from tasks.isolation import PYTHON
 from tasks.settings import Settings
 
-_PYTHON = str(Path(sys.prefix, "bin", "python"))
 # -P: a package of ours that the working folder has too is not ours.
-EMBEDDED = (_PYTHON, "-P", "-m", "slipway_entry", "infra.modelserver")
+EMBEDDED = (PYTHON, "-P", "-m", "slipway_entry", "infra.modelserver")
 
 
 def model_server_command(settings: Settings) -> tuple[str, ...]:

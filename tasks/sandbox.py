@@ -5,7 +5,6 @@ import logging
 import os
 import random
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +19,7 @@ import stamina
 from tasks import graph_ops
 from tasks.errors import DeadlineExceeded, LoadFailed, NotServable, ServingUnreachable
 from tasks.golden import GoldenExample
+from tasks.isolation import isolated
 from tasks.model_server import model_server_command
 from tasks.plan import Endpoint
 from tasks.records import Manifest, ReplicaReport, Training
@@ -168,19 +168,18 @@ def last_words(printed: str) -> str:
 @contextlib.contextmanager
 def _serving(model: str, base: Path, settings: Settings) -> Iterator[_Sandbox]:
     grpc_port, rest_port = _free_ports(2)
-    command = [
-        *_ending_with_us(),
+    command = (
         *model_server_command(settings),
         f"--port={grpc_port}",
         f"--rest_api_port={rest_port}",
         f"--model_name={model}",
         f"--model_base_path={base}",
         "--max_num_load_retries=0",
-    ]
+    )
     log_file = base.parent / "log"
     with log_file.open("wb") as output:
         process = subprocess.Popen(
-            command,
+            isolated(command, read=[base, base / str(_VERSION)], end_with=os.getpid()),
             env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "1"},
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -195,12 +194,6 @@ def _serving(model: str, base: Path, settings: Settings) -> Iterator[_Sandbox]:
         client.close()
         process.kill()
         process.wait()
-
-
-def _ending_with_us() -> list[str]:
-    """What makes a program end when this process does, however it ends; nothing where the system cannot."""
-    found = shutil.which("setpriv")
-    return [found, "--pdeathsig", "KILL"] if found else []
 
 
 def _free_ports(count: int) -> list[int]:

@@ -19,6 +19,8 @@ import numpy as np
 from tasks.errors import DeadlineExceeded, InvalidInput, NotServable
 from tasks.files import write_atomically
 from tasks.golden import records_of
+from tasks.isolation import PYTHON, isolated
+from tasks.protos import ModelSpec, PredictRequest, PredictResponse
 from tasks.reasons import reason
 from tasks.wire import raised_as
 from tasks.wire.protos import ModelSpec, PredictRequest, PredictResponse
@@ -59,7 +61,12 @@ def ask(directory: Path, questions: Sequence[Question], deadline: float = 120.0)
     with tempfile.TemporaryDirectory(prefix="slipway-session-") as folder:
         exchange = Path(folder)
         write_atomically(exchange / _QUESTIONS, to_bytes(_request(q).SerializeToString() for q in questions))
-        command = [sys.executable, "-P", "-m", "slipway_entry", "tasks.session", str(directory.absolute()), folder]
+        command = isolated(
+            (PYTHON, "-P", "-m", "slipway_entry", "tasks.session", str(directory.absolute()), folder),
+            read=[directory],
+            write=[exchange],
+            end_with=os.getpid(),
+        )
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=deadline, check=False)
         except subprocess.TimeoutExpired:

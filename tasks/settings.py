@@ -255,6 +255,11 @@ class Settings(BaseSettings):
         """The config that this replica's model server starts from; the agent keeps it as the fleet's newest."""
         return self.replica_models.parent / "models.config"
 
+    @property
+    def replica_files(self) -> tuple[Path, ...]:
+        """All that this replica's model server reads; the folder around both is Slipway's own only under home."""
+        return (self.replica_models, self.replica_config) if self.models_dir else (self.replica_models.parent,)
+
 
 @functools.cache
 def settings() -> Settings:

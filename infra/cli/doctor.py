@@ -2,9 +2,11 @@
 
 import platform
 import shutil
+import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Literal
 
 import psutil
@@ -15,15 +17,28 @@ from infra.cli.output import Json, megabytes, print_json
 from infra.stack import probes, processes
 from infra.stack.login import authorization
 from infra.stack.ports import require_distinct, require_free
-from infra.stack.programs import programs
+from infra.stack.programs import PYTHON, programs
 from infra.stack.supervision import Supervisor
 from tasks import signing
-from tasks.errors import InvalidSettings, SlipwayError
+from tasks.errors import InvalidSettings, SlipwayError, StackError
+from tasks.isolation import isolated, landlock_version
 from tasks.model_server import EMBEDDED, model_server_command
 from tasks.settings import Settings, settings, unknown_variables
 
 STACK_MEMORY = 2_000_000_000  # bytes that the stack may use at rest
 _DISK_LEAST, _DISK_EASY = 1_000_000_000, 5_000_000_000  # bytes
+
+_TRY_SECONDS = 60.0
+_TRY = """
+import os, sys
+print(os.geteuid())
+for path in sys.argv[1:]:
+    try:
+        open(path).close()
+        print(path)
+    except OSError:
+        pass
+"""
 
 State = Literal["ok", "warning", "wrong", "off"]
 
@@ -73,6 +88,10 @@ def examine() -> Iterator[Finding]:
         yield from servers_without_agents(mine)
     else:
         yield model_server(mine, up)
+        try:
+            yield isolation(models_view(mine))
+        except SlipwayError as error:
+            yield Finding("isolation", "wrong", str(error))
         yield agent(mine, up)
     yield store(mine, up)
     yield server("prefect", mine.prefect_api, "/admin/version", mine.prefect_url, up, authorization(mine))
@@ -185,6 +204,61 @@ def model_server(mine: Settings, up: bool) -> Finding:
     if probes.answers(f"{address}/v1/models/any", any_status=True):
         return Finding("model server", "ok", f"{text}, at {address}")
     return Finding("model server", "wrong", f"{text} does not answer at {address}", "See `slipway logs model-server`.")
+
+
+@dataclass(frozen=True)
+class ModelsView:
+    """What a program that runs models can do here."""
+
+    landlock: int  # the version that the kernel offers; 0: none
+    user: int  # as whom it runs
+    reads: tuple[str, ...]  # which keys and credentials it can open
+
+
+def models_view(mine: Settings) -> ModelsView:
+    """Start a program as the replica's model server is started, and have it try.
+
+    Raises:
+        SlipwayError: it did not start.
+    """
+    secrets = [mine.private_key, mine.credentials_file, Path("~/.aws/credentials").expanduser()]
+    paths = [str(path.absolute()) for path in secrets if path.exists()]
+    command = isolated((PYTHON, "-P", "-c", _TRY, *paths), read=mine.replica_files)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_TRY_SECONDS, check=False)
+    if done.returncode != 0:
+        raise StackError(f"a program cannot be started as the model server is: {done.stderr.strip()[-300:]}")
+    user, *reads = done.stdout.splitlines()
+    return ModelsView(landlock_version(), int(user), tuple(reads))
+
+
+def isolation(view: ModelsView) -> Finding:
+    """Whether a model that got past the scan could read keys and credentials."""
+    if not view.landlock:
+        return Finding(
+            "isolation",
+            "warning",
+            "this kernel offers no Landlock: a model that got past the scan can read all that you can, keys included",
+            "Use Linux 5.13 or later with Landlock on, or serve only models whose makers you trust: docs/security.md.",
+        )
+    if view.reads:
+        return Finding(
+            "isolation",
+            "wrong",
+            f"the model server can read {', '.join(view.reads)}",
+            "Move it out of the folders of Python, the system's programs and SLIPWAY_MODELS_DIR.",
+        )
+    if view.user == 0:
+        return Finding(
+            "isolation",
+            "warning",
+            "the model server cannot read keys and credentials, but runs as root: there is no other user here",
+            "Run Slipway as a user who is not root.",
+        )
+    return Finding(
+        "isolation",
+        "ok",
+        f"the model server cannot read keys and credentials (Landlock {view.landlock}, user {view.user})",
+    )
 
 
 def servers_without_agents(mine: Settings) -> Iterator[Finding]:

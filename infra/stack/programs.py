@@ -12,6 +12,7 @@ from infra.stack import probes
 from infra.stack.credentials import has_credentials, profile_file
 from infra.stack.login import PROFILE, authorization
 from tasks.errors import InvalidSettings
+from tasks.isolation import isolated
 from tasks.model_server import model_server_command
 from tasks.settings import Settings
 
@@ -192,17 +193,20 @@ def model_server(settings: Settings) -> Program:
     host, rest, grpc = settings.host, settings.rest_port, settings.grpc_port
     return Program(
         name="model-server",
-        command=(
-            *model_server_command(settings),
-            f"--port={grpc}",
-            f"--rest_api_port={rest}",
-            f"--model_config_file={settings.replica_config}",
-            "--file_system_poll_wait_seconds=1",
-            # A version is verified before it is loaded: one that does not load will not, and should say so at once.
-            "--max_num_load_retries=0",
-            # Without it a server that finds labels in its config at start exits (tensorflow/serving#1608).
-            "--allow_version_labels_for_unavailable_models=true",
-            f"--monitoring_config_file={MONITORING}",
+        command=isolated(
+            (
+                *model_server_command(settings),
+                f"--port={grpc}",
+                f"--rest_api_port={rest}",
+                f"--model_config_file={settings.replica_config}",
+                "--file_system_poll_wait_seconds=1",
+                # A version is verified before it is loaded: one that does not load will not, and should say so at once.
+                "--max_num_load_retries=0",
+                # Without it a server that finds labels in its config at start exits (tensorflow/serving#1608).
+                "--allow_version_labels_for_unavailable_models=true",
+                f"--monitoring_config_file={MONITORING}",
+            ),
+            read=settings.replica_files,
         ),
         address=f"http://{host}:{rest}",
         ready=lambda _: (

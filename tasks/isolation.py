@@ -1,0 +1,198 @@
+"""Running models where keys and credentials cannot be read: a launcher that confines itself, then becomes the program.
+
+A model is a program that somebody else may have written. What runs one reads the models, Python and the system's
+libraries, and nothing else of this machine's files; it writes only where it is told to; it opens no connections; and
+its environment holds what an allow-list names. Landlock does this without privileges, for root and for others alike
+(https://docs.kernel.org/userspace-api/landlock.html). Root's rights are left behind for a user who owns nothing.
+
+Where the kernel has no Landlock, programs run as they are, only with the smaller environment; `slipway doctor` says so.
+
+Usage: `python -P -m slipway_entry tasks.isolation [--read PATH]… [--write PATH]… [--end-with PID] -- COMMAND…`. It
+imports little, for it stands before each model server's start.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+PYTHON = str(Path(sys.prefix, "bin", "python"))
+USER = 61_000  # in the range that systemd keeps unused (https://systemd.io/UIDS-GIDS), so that it owns no file
+
+_PACKAGES = Path(__file__).parents[1]  # the folder that holds Slipway's own
+_SYSTEM = (
+    *("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store", "/gnu/store", "/proc", "/sys"),
+    *("/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/localtime", "/etc/timezone", "/etc/mime.types"),
+    *("/etc/hosts", "/etc/host.conf", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/services"),
+    *("/etc/protocols", "/etc/ssl/openssl.cnf", "/etc/pki/tls/openssl.cnf"),
+)
+_DEVICES = ("null", "zero", "full", "random", "urandom", "nvidia*", "kfd", "dri")
+# No prefix that somebody keeps secrets under, such as TF_VAR_ or NVIDIA_API_KEY.
+_ENVIRONMENT = re.compile(
+    r"PATH|LANG|LANGUAGE|LC_[A-Z]+|TZ|NO_COLOR|SLIPWAY_SUPERVISED|PYTHON[A-Z]+|LD_LIBRARY_PATH|LD_PRELOAD|"
+    r"GLIBC_TUNABLES|(MALLOC|OMP|KMP|MKL|OPENBLAS|CUDA|TF_(CPP|XLA|NUM|GPU|CUDNN|ENABLE|FORCE|DISABLE))_\w+|"
+    r"CUDA|XLA_FLAGS|NVIDIA_(VISIBLE_DEVICES|DRIVER_CAPABILITIES)|GRPC_(VERBOSITY|TRACE)"
+)
+
+# linux/landlock.h
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _TRUNCATE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 14
+_READ = _EXECUTE | _READ_FILE | _READ_DIR
+_ALL = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1}  # by version; ioctls on devices stay free, for GPUs
+_OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
+_CONNECT_TCP, _NET_VERSION = 1 << 1, 4
+_ABSTRACT_SOCKETS_AND_SIGNALS, _SCOPE_VERSION = 0b11, 6
+# linux/prctl.h, linux/capability.h
+_SET_PDEATHSIG, _SET_SECUREBITS, _SET_NO_NEW_PRIVS, _CAP_AMBIENT, _CAP_AMBIENT_RAISE = 1, 28, 38, 47, 2
+_NO_SETUID_FIXUP = 1 << 2
+_CAP_VERSION_3 = 0x20080522
+_DAC_OVERRIDE, _DAC_READ_SEARCH, _NET_BIND_SERVICE = 1, 2, 10
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def isolated(
+    command: Sequence[str], *, read: Iterable[Path] = (), write: Iterable[Path] = (), end_with: int | None = None
+) -> tuple[str, ...]:
+    """`command` preceded by the launcher.
+
+    Args:
+        read: files and folders that it may read besides Python, the packages, the system's libraries and itself.
+        write: folders in which it may also write.
+        end_with: process at whose end it is killed; it must be the one that starts the command.
+    """
+    grants = [*(("--read", p) for p in read), *(("--write", p) for p in write)]
+    flags = [part for flag, path in grants for part in (flag, str(path.absolute()))]
+    if end_with is not None:
+        flags += ["--end-with", str(end_with)]
+    return (PYTHON, "-P", "-m", "slipway_entry", "tasks.isolation", *flags, "--", *command)
+
+
+def environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """The variables that a program that runs models may see: those of an allow-list, for secrets have any name."""
+    return {name: value for name, value in inherited.items() if _ENVIRONMENT.fullmatch(name)}
+
+
+def landlock_version() -> int:
+    """The version of Landlock that this kernel offers; 0: none."""
+    found: int = _libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
+    return max(found, 0)
+
+
+class _RulesetAttr(ctypes.Structure):
+    _fields_ = (("fs", ctypes.c_uint64), ("net", ctypes.c_uint64), ("scoped", ctypes.c_uint64))
+
+
+class _PathBeneathAttr(ctypes.Structure):
+    _pack_ = 1
+    _fields_ = (("allowed", ctypes.c_uint64), ("parent", ctypes.c_int32))
+
+
+class _Capabilities(ctypes.Structure):
+    _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Confine this process as the arguments say, and become the command. Returns only by an exception."""
+    parser = argparse.ArgumentParser(prog="tasks.isolation")
+    parser.add_argument("--read", action="append", default=[], type=Path)
+    parser.add_argument("--write", action="append", default=[], type=Path)
+    parser.add_argument("--end-with", type=int)
+    parser.add_argument("command", nargs="+")
+    given = parser.parse_args(arguments)
+    variables = environment(os.environ)
+    if given.write:
+        variables["TMPDIR"] = str(given.write[0])
+    version = landlock_version()
+    if version:
+        ruleset = _ruleset(version, _grants([Path(given.command[0]), *given.read], given.write))
+        if os.geteuid() == 0:
+            _leave_root(given.write)
+        _call("prctl", _SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        _call("syscall", _RESTRICT_SELF, ruleset, 0)
+    if given.end_with is not None:
+        _call("prctl", _SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # last, for a change of user resets it
+        if os.getppid() != given.end_with:
+            sys.exit("the process that started this one has ended")
+    os.execve(given.command[0], given.command, variables)  # noqa: S606
+
+
+def _grants(read: Iterable[Path], write: Iterable[Path]) -> Iterator[tuple[Path, int]]:
+    """What may be done where, and below it."""
+    libraries = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":"))
+    ours = [_PACKAGES / name for name in ("infra", "slipway_entry", "tasks")]
+    for path in (*map(Path, _SYSTEM), Path(sys.prefix), Path(sys.base_prefix), *ours, *map(Path, libraries), *read):
+        yield path, _READ
+    yield _PACKAGES, _READ_DIR  # Python finds packages by listing the folder that holds them
+    for pattern in _DEVICES:
+        for device in Path("/dev").glob(pattern):
+            yield device, _READ_FILE | _READ_DIR | _WRITE_FILE
+    for path in write:
+        yield path, _ALL[3] & ~_EXECUTE
+
+
+def _ruleset(version: int, grants: Iterable[tuple[Path, int]]) -> int:
+    """A Landlock ruleset that allows the grants and no more; what does not exist is left out."""
+    handled = _ALL[min(version, max(_ALL))]
+    attributes = _RulesetAttr(
+        handled,
+        _CONNECT_TCP if version >= _NET_VERSION else 0,
+        _ABSTRACT_SOCKETS_AND_SIGNALS if version >= _SCOPE_VERSION else 0,
+    )
+    ruleset = _call("syscall", _CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(ctypes.sizeof(attributes)), 0)
+    for path, access in grants:
+        with contextlib.suppress(OSError):
+            beneath = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            allowed = access & handled & (-1 if path.is_dir() else _OF_FILES)
+            rule = _PathBeneathAttr(allowed, beneath)
+            _call("syscall", _ADD_RULE, ruleset, 1, ctypes.byref(rule), 0)
+            os.close(beneath)
+    return ruleset
+
+
+def _leave_root(write: Iterable[Path]) -> None:
+    """Become `USER`, with no other of root's rights than to read what Landlock leaves, and to bind low ports.
+
+    That right is what lets it read below folders such as /root, which are closed to others. Where it cannot be kept,
+    or there is no such user (in some containers), root stays, and Landlock alone confines it.
+    """
+    header = (ctypes.c_uint32 * 2)(_CAP_VERSION_3, 0)
+    held = (_Capabilities * 2)()
+    _call("capget", header, held)
+    reading = next((c for c in (_DAC_READ_SEARCH, _DAC_OVERRIDE) if held[0].permitted & 1 << c), None)
+    if reading is None:
+        return
+    keep = [c for c in (reading, _NET_BIND_SERVICE) if held[0].permitted & 1 << c]
+    try:
+        # Else the kernel answers access(2), which TensorFlow asks before it opens a file, as if nothing had been kept.
+        _call("prctl", _SET_SECUREBITS, _NO_SETUID_FIXUP, 0, 0, 0)
+        for folder in write:
+            os.chown(folder, USER, USER)
+        os.setgroups([])
+        os.setresgid(USER, USER, USER)
+        os.setresuid(USER, USER, USER)
+    except OSError:
+        return
+    mask = sum(1 << c for c in keep)
+    _call("capset", header, (_Capabilities * 2)(_Capabilities(mask, mask, mask)))
+    for capability in keep:
+        _call("prctl", _CAP_AMBIENT, _CAP_AMBIENT_RAISE, capability, 0, 0)
+
+
+def _call(function: str, *arguments: object) -> int:
+    """Call the C library's function; OSError if it fails."""
+    widened = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
+    result: int = getattr(_libc, function)(*widened)
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{function}: {os.strerror(number)}")
+    return result
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
