@@ -20,7 +20,6 @@ from tasks.errors import DeadlineExceeded, InvalidInput, NotServable
 from tasks.files import write_atomically
 from tasks.golden import records_of
 from tasks.isolation import PYTHON, isolated
-from tasks.protos import ModelSpec, PredictRequest, PredictResponse
 from tasks.reasons import reason
 from tasks.wire import raised_as
 from tasks.wire.protos import ModelSpec, PredictRequest, PredictResponse

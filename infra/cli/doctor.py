@@ -88,11 +88,11 @@ def examine() -> Iterator[Finding]:
         yield from servers_without_agents(mine)
     else:
         yield model_server(mine, up)
-        try:
-            yield isolation(models_view(mine))
-        except SlipwayError as error:
-            yield Finding("isolation", "wrong", str(error))
         yield agent(mine, up)
+    try:
+        yield isolation(models_view(mine))
+    except SlipwayError as error:
+        yield Finding("isolation", "wrong", str(error))
     yield store(mine, up)
     yield server("prefect", mine.prefect_api, "/admin/version", mine.prefect_url, up, authorization(mine))
     yield server("mlflow", mine.mlflow_uri, "/version", mine.mlflow_url, up, {})

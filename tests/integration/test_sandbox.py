@@ -14,7 +14,9 @@ import pytest
 from tasks import sandbox
 from tasks.errors import ForbiddenOps, LoadFailed, NotServable
 from tasks.golden import GoldenExample
+from tasks.isolation import landlock_version
 from tasks.sandbox import try_saved_model
+from tasks.session import Failure, Question, ask
 from tasks.settings import Settings
 from tests.integration.local import until
 from tests.integration.models import X
@@ -31,6 +33,12 @@ class Writes(tf.Module):
         return name
 writes = Writes()
 tf.saved_model.save(writes, sys.argv[2], signatures=writes.write)
+class Reads(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string, "name")])
+    def read(self, name):
+        return tf.io.read_file(name)
+reads = Reads()
+tf.saved_model.save(reads, sys.argv[3], signatures=reads.read)
 """
 
 
@@ -44,9 +52,9 @@ def sandboxes() -> list[psutil.Process]:
 
 @pytest.fixture(scope="module")
 def unservable(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`keras3`, as tf.saved_model.save writes a Keras 3 model, and `writes`, whose graph writes a file."""
+    """`keras3`, as tf.saved_model.save writes a Keras 3 model; `writes` and `reads`, which do so with a file."""
     folder = tmp_path_factory.mktemp("unservable")
-    command = [sys.executable, "-c", UNSERVABLE, folder / "keras3", folder / "writes"]
+    command = [sys.executable, "-c", UNSERVABLE, folder / "keras3", folder / "writes", folder / "reads"]
     subprocess.run(command, check=True, capture_output=True)
     return folder
 
@@ -104,6 +112,20 @@ def test_a_graph_that_touches_files_is_refused_before_it_is_run(unservable: Path
     with pytest.raises(ForbiddenOps, match="WriteFile"):
         try_saved_model("sandboxed", unservable / "writes", golden, MINE)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(landlock_version() == 0, reason="this kernel offers no Landlock")
+def test_a_graph_that_gets_past_the_scan_reads_no_key(unservable: Path, tmp_path: Path) -> None:
+    key = tmp_path / "signing.pem"
+    key.write_text("a secret")
+    name, content = (np.array(text.encode(), object) for text in (str(key), key.read_text()))
+    past = Settings(allowed_ops="ReadFile")
+    golden = [GoldenExample("serving_default", {"name": name}, {"output_0": content})]
+    with pytest.raises(NotServable, match="Permission denied"):
+        try_saved_model("sandboxed", unservable / "reads", golden, past)
+    (answer,) = ask(unservable / "reads", [Question("serving_default", {"name": name})])
+    assert isinstance(answer, Failure)
+    assert "Permission denied" in answer.message
 
 
 def test_no_model_server_outlives_a_run_that_was_killed_in_the_middle(small_models: Path) -> None:

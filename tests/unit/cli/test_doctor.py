@@ -7,6 +7,7 @@ from pydantic import SecretStr
 
 from infra.cli import doctor
 from infra.stack.credentials import ensure_credentials
+from tasks.isolation import landlock_version
 from tasks.settings import Settings, unknown_variables
 
 
@@ -64,3 +65,27 @@ def test_a_stack_that_is_down_is_not_wrong_and_a_server_elsewhere_that_does_not_
         home=tmp_path, s3_endpoint=nobody, s3_access_key="a", s3_secret_key=SecretStr("b"), call_deadline=0.5
     )
     assert doctor.store(elsewhere, up=False).state == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("view", "state"),
+    [
+        (doctor.ModelsView(7, 61000, ()), "ok"),
+        (doctor.ModelsView(7, 0, ()), "warning"),
+        (doctor.ModelsView(0, 1000, ("/key",)), "warning"),
+        (doctor.ModelsView(7, 1000, ("/key",)), "wrong"),
+    ],
+)
+def test_what_a_model_could_read_is_said(view: doctor.ModelsView, state: str) -> None:
+    assert doctor.isolation(view).state == state
+
+
+@pytest.mark.skipif(landlock_version() == 0, reason="this kernel offers no Landlock")
+def test_a_key_among_the_models_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("keys/signing.pem", "models/signing.pem"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("key")
+    assert doctor.models_view(Settings(home=tmp_path)).reads == ()
+    astray = Settings(home=tmp_path, models_dir=tmp_path / "models", signing_key=tmp_path / "models" / "signing.pem")
+    assert doctor.models_view(astray).reads == (str(tmp_path / "models" / "signing.pem"),)
