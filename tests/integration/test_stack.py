@@ -16,6 +16,7 @@ from infra.stack import processes
 from infra.stack.deployments import ROOT, declared, deployed
 from infra.stack.programs import WORK_POOL
 from infra.stack.supervision import Supervisor
+from tasks.isolation import environment
 from tasks.store import Store
 from tests.integration.local import LocalStack, until
 
@@ -85,6 +86,12 @@ def test_doctor_finds_nothing_wrong(stack: LocalStack) -> None:
     done = stack.slipway("doctor")
     assert done.returncode == 0, done.stdout
     assert "honours create-if-absent" in done.stdout
+
+
+def test_the_model_server_finds_nothing_in_its_environment_that_is_not_listed(stack: LocalStack) -> None:
+    found = psutil.Process(stack.pids()["model-server"]).environ()
+    assert found == environment(found)
+    assert "PATH" in found
 
 
 def test_doctor_names_a_misspelt_setting(stack: LocalStack) -> None:
