@@ -243,11 +243,32 @@ class _Graph:
         for function, user in self.nodes:
             if not _may_write_strings(user):
                 continue
-            target = self._named.get((None, _node_of(user.input[0]))) if user.input and function is None else None
-            if target is None or target.op != "VarHandleOp" or user.op != "AssignVariableOp" or len(user.input) < 2:
+            written = self._variables_behind(function, user.input[0]) if user.input else None
+            if written is None:
                 return []  # a handle that comes from elsewhere may be that of any variable
-            if target is variable:
+            if any(other is variable for other in written):
+                if function is not None or user.op != "AssignVariableOp" or len(user.input) < 2:
+                    return []
                 found.append((None, user.input[1]))
+        return found
+
+    def _variables_behind(self, function: str | None, handle: str) -> list[NodeDef] | None:
+        """The variables whose handle this may be; None if it cannot be followed."""
+        found: list[NodeDef] = []
+        waiting, seen = [(function, handle)], set()
+        while waiting:
+            here = waiting.pop()
+            if here in seen:
+                continue
+            seen.add(here)
+            node = self._named.get((here[0], _node_of(here[1])))
+            if node is not None and node.op == "VarHandleOp":
+                found.append(node)
+                continue
+            sources = self._sources(*here)
+            if not sources:
+                return None
+            waiting += sources
         return found
 
     def _find_callers(self, meta_graph: MetaGraphDef) -> dict[str, list[tuple[str | None, NodeDef | None]]]:
@@ -260,6 +281,9 @@ class _Graph:
             if gradient.gradient_func in callers:
                 callers[gradient.gradient_func].append((gradient.function_name, None))
         for function in meta_graph.graph_def.library.function:
+            given = {a.name: a.default_value for a in function.signature.attr}  # to callers that give no value
+            for name in _named_functions({**function.attr, **given}) & callers.keys():
+                callers[name].append((function.signature.name, None))
             if "api_implements" in function.attr:  # TensorFlow may put it in another's place
                 callers[function.signature.name].append((None, None))
         return callers

@@ -50,6 +50,8 @@ def harmless(folder: Path) -> None:
     values = (tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER)
     buckets = tf.lookup.StaticVocabularyTable(tf.lookup.TextFileInitializer(str(vocabulary), *values), 2)
     save(folder / "static-vocabulary", lambda text: {"y": buckets.lookup(text)}, TEXT, buckets=buckets)
+    label = tf.Variable("a")
+    save(folder / "string-variable", lambda text: {"y": buckets.lookup(text), "l": label}, TEXT, all=[buckets, label])
     twins = []
     for side in ("left", "right"):  # two assets of one name
         (folder / side).mkdir()

@@ -62,6 +62,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "text-vectorization",
         "static-vocabulary",
         "twins",
+        "string-variable",
         "plain",
         "prints",
         "first-generation",

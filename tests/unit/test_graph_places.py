@@ -261,6 +261,17 @@ def test_a_table_is_filled_from_an_asset_by_the_initialiser_alone(op: str) -> No
     assert uses(found) == [op]
 
 
+@pytest.mark.parametrize("op", TABLES)
+def test_a_function_that_fills_a_table_is_called_by_nothing_but_the_initialiser(op: str) -> None:
+    found = graph()
+    put(function(found, "fills", "file"), op, file="file")
+    call(found.graph_def.node, "StatefulPartitionedCall", "init", "asset", f="fills")
+    assert uses(found) == []
+    function(found, "other")
+    found.graph_def.library.function[1].signature.attr.add(name="g", type="func").default_value.func.name = "fills"
+    assert uses(found) == [op]
+
+
 @pytest.mark.parametrize("op", CHECKPOINTS)
 def test_a_checkpoint_is_read_by_the_restore_operation_alone(op: str) -> None:
     found = graph()
