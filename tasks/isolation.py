@@ -34,7 +34,7 @@ _SYSTEM = (
 _DEVICES = ("null", "zero", "full", "random", "urandom", "nvidia*", "kfd", "dri")
 # No prefix that somebody keeps secrets under, such as TF_VAR_ or NVIDIA_API_KEY.
 _ENVIRONMENT = re.compile(
-    r"PATH|LANG|LANGUAGE|LC_[A-Z]+|TZ|NO_COLOR|SLIPWAY_SUPERVISED|PYTHON[A-Z]+|LD_LIBRARY_PATH|LD_PRELOAD|"
+    r"HOME|PATH|LANG|LANGUAGE|LC_[A-Z]+|TZ|NO_COLOR|SLIPWAY_SUPERVISED|PYTHON[A-Z]+|LD_LIBRARY_PATH|LD_PRELOAD|"
     r"GLIBC_TUNABLES|(MALLOC|OMP|KMP|MKL|OPENBLAS|CUDA|TF_(CPP|XLA|NUM|GPU|CUDNN|ENABLE|FORCE|DISABLE))_\w+|"
     r"CUDA|XLA_FLAGS|NVIDIA_(VISIBLE_DEVICES|DRIVER_CAPABILITIES)|GRPC_(VERBOSITY|TRACE)"
 )
@@ -126,6 +126,7 @@ def _grants(read: Iterable[Path], write: Iterable[Path]) -> Iterator[tuple[Path,
     """What may be done where, and below it."""
     libraries = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":"))
     ours = [_PACKAGES / name for name in ("infra", "slipway_entry", "tasks")]
+    ours += [Path(folder) for folder in sys.path if folder.endswith("-packages")]  # some lie in a user's home
     for path in (*map(Path, _SYSTEM), Path(sys.prefix), Path(sys.base_prefix), *ours, *map(Path, libraries), *read):
         yield path, _READ
     yield _PACKAGES, _READ_DIR  # Python finds packages by listing the folder that holds them

@@ -258,7 +258,7 @@ class Settings(BaseSettings):
     @property
     def replica_files(self) -> tuple[Path, ...]:
         """All that this replica's model server reads; the folder around both is Slipway's own only under home."""
-        return (self.replica_models, self.replica_config) if self.models_dir else (self.replica_models.parent,)
+        return (self.replica_models, self.replica_config if self.models_dir else self.replica_models.parent)
 
 
 @functools.cache

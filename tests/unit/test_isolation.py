@@ -64,6 +64,9 @@ def test_keys_credentials_and_everything_else_outside_of_the_models_are_closed(t
         ".aws/credentials",
         ".netrc",
     )
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "home" / "replicas" / "r1").mkdir()
+    (tmp_path / "home" / "replicas" / "r1" / "models").symlink_to(tmp_path / "large disk")
     models = files(tmp_path / "home" / "replicas" / "r1", "models/M/1/saved_model.pb", "models.config")
     (tmp_path / "mine").mkdir()
     command = isolated((PYTHON, "-P", "-c", TRY), read=mine.replica_files, write=[tmp_path / "mine"])
@@ -91,6 +94,7 @@ def test_keys_credentials_and_everything_else_outside_of_the_models_are_closed(t
 
 def test_the_environment_holds_what_is_listed_and_no_secret() -> None:
     listed = {
+        "HOME": "/home/me",
         "PATH": "/bin",
         "LANG": "C",
         "LC_ALL": "C",
@@ -106,7 +110,7 @@ def test_the_environment_holds_what_is_listed_and_no_secret() -> None:
         SLIPWAY_S3_ACCESS_KEY SLIPWAY_SIGNING_KEY PREFECT_API_KEY MLFLOW_TRACKING_PASSWORD
         GOOGLE_APPLICATION_CREDENTIALS AZURE_CLIENT_SECRET HF_TOKEN WANDB_API_KEY GITHUB_TOKEN TF_VAR_password
         TF_TOKEN_app_terraform_io NVIDIA_API_KEY PIP_INDEX_URL PYTHON_KEYRING_BACKEND http_proxy HTTPS_PROXY
-        DATABASE_URL SSH_AUTH_SOCK HOME XPATH
+        DATABASE_URL SSH_AUTH_SOCK XPATH
     """
     secret = dict.fromkeys(names.split(), "hush")
     assert environment(listed | secret) == listed
