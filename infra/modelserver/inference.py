@@ -4,7 +4,6 @@ The checks and their texts are TensorFlow Serving's (classifier.cc, regressor.cc
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -14,12 +13,24 @@ from infra.modelserver.manager import Manager
 from infra.modelserver.predict import version_choice
 from infra.modelserver.servable import CLASSIFY_METHOD, DEFAULT_SIGNATURE, REGRESS_METHOD, Array, Servable, Signature
 from tasks.wire.dtypes import DataType, data_type_of
-from tasks.wire.protos import ClassificationResponse, InferenceTask, MultiInferenceResponse, RegressionResponse
+from tasks.wire.protos import (
+    ClassificationRequest,
+    ClassificationResponse,
+    ClassificationResult,
+    InferenceTask,
+    Input,
+    ModelSpec,
+    MultiInferenceRequest,
+    MultiInferenceResponse,
+    RegressionRequest,
+    RegressionResponse,
+    RegressionResult,
+)
 
 _INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
 
 
-def classify(manager: Manager, request: Any, timeout: float | None = None) -> Any:
+def classify(manager: Manager, request: ClassificationRequest, timeout: float | None = None) -> ClassificationResponse:
     """Answer a ClassificationRequest with a ClassificationResponse (blocking; raises ServingError)."""
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
@@ -27,7 +38,7 @@ def classify(manager: Manager, request: Any, timeout: float | None = None) -> An
         return classify_with(servable, request, timeout)
 
 
-def regress(manager: Manager, request: Any, timeout: float | None = None) -> Any:
+def regress(manager: Manager, request: RegressionRequest, timeout: float | None = None) -> RegressionResponse:
     """Answer a RegressionRequest with a RegressionResponse (blocking; raises ServingError)."""
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
@@ -35,14 +46,18 @@ def regress(manager: Manager, request: Any, timeout: float | None = None) -> Any
         return regress_with(servable, request, timeout)
 
 
-def multi_inference(manager: Manager, request: Any, timeout: float | None = None) -> Any:
+def multi_inference(
+    manager: Manager, request: MultiInferenceRequest, timeout: float | None = None
+) -> MultiInferenceResponse:
     """Answer a MultiInferenceRequest with a MultiInferenceResponse (blocking; raises ServingError)."""
     spec = request.tasks[0].model_spec if request.tasks else InferenceTask().model_spec
     with manager.acquire(*version_choice(spec)) as servable:
         return multi_inference_with(servable, request, timeout)
 
 
-def classify_with(servable: Servable, request: Any, timeout: float | None = None) -> Any:
+def classify_with(
+    servable: Servable, request: ClassificationRequest, timeout: float | None = None
+) -> ClassificationResponse:
     """Answer a ClassificationRequest from one servable."""
     signature = _signature(servable, request.model_spec)
     fetches = _plan_classification(servable, signature)
@@ -54,7 +69,7 @@ def classify_with(servable: Servable, request: Any, timeout: float | None = None
     return response
 
 
-def regress_with(servable: Servable, request: Any, timeout: float | None = None) -> Any:
+def regress_with(servable: Servable, request: RegressionRequest, timeout: float | None = None) -> RegressionResponse:
     """Answer a RegressionRequest from one servable."""
     signature = _signature(servable, request.model_spec)
     fetches = _plan_regression(servable, signature)
@@ -66,7 +81,9 @@ def regress_with(servable: Servable, request: Any, timeout: float | None = None)
     return response
 
 
-def multi_inference_with(servable: Servable, request: Any, timeout: float | None = None) -> Any:
+def multi_inference_with(
+    servable: Servable, request: MultiInferenceRequest, timeout: float | None = None
+) -> MultiInferenceResponse:
     """Answer a MultiInferenceRequest from one servable, in one run."""
     feeds: set[str] = set()
     fetches: set[str] = set()
@@ -94,7 +111,7 @@ def multi_inference_with(servable: Servable, request: Any, timeout: float | None
     return response
 
 
-def serialized_examples(proto: Any) -> list[bytes]:
+def serialized_examples(proto: Input) -> list[bytes]:
     """The tf.Examples of an Input, serialized, each with the context merged in."""
     kind = proto.WhichOneof("kind")
     if kind == "example_list":
@@ -110,7 +127,7 @@ def serialized_examples(proto: Any) -> list[bytes]:
     return examples
 
 
-def _signature(servable: Servable, spec: Any) -> Signature:
+def _signature(servable: Servable, spec: ModelSpec) -> Signature:
     name = spec.signature_name or DEFAULT_SIGNATURE
     signature = servable.signatures.get(name)
     if signature is None:
@@ -118,7 +135,7 @@ def _signature(servable: Servable, spec: Any) -> Signature:
     return signature
 
 
-def _task_signature(servable: Servable, task: Any, model: str, seen: dict[str, Signature]) -> Signature:
+def _task_signature(servable: Servable, task: InferenceTask, model: str, seen: dict[str, Signature]) -> Signature:
     if not task.model_spec.name:
         raise invalid_argument("Found ModelSpec with an empty model name.")
     if task.model_spec.name != model:
@@ -193,7 +210,7 @@ def _array(tensor: int) -> Array:
     return runtime.array_from_tensor(tensor)
 
 
-def _fill_spec(spec: Any, asked: Any, servable: Servable) -> None:
+def _fill_spec(spec: ModelSpec, asked: ModelSpec, servable: Servable) -> None:
     spec.name = asked.name
     spec.signature_name = asked.signature_name or DEFAULT_SIGNATURE
     spec.version.value = servable.version
@@ -208,7 +225,9 @@ def _check_matrix(array: Array, examples: int, data_type: DataType, what: str) -
         raise invalid_argument(f"Expected {what} output batch size of {examples}. Got: {array.shape[0]}")
 
 
-def _fill_classifications(signature: Signature, examples: int, outputs: dict[str, Array], result: Any) -> None:
+def _fill_classifications(
+    signature: Signature, examples: int, outputs: dict[str, Array], result: ClassificationResult
+) -> None:
     classes = outputs[signature.outputs[_CLASSES].name] if _CLASSES in signature.outputs else None
     scores = outputs[signature.outputs[_SCORES].name] if _SCORES in signature.outputs else None
     if classes is not None:
@@ -233,7 +252,7 @@ def _fill_classifications(signature: Signature, examples: int, outputs: dict[str
                 item.score = values[row][column]
 
 
-def _fill_regressions(signature: Signature, examples: int, outputs: dict[str, Array], result: Any) -> None:
+def _fill_regressions(signature: Signature, examples: int, outputs: dict[str, Array], result: RegressionResult) -> None:
     array = outputs[signature.outputs[_OUTPUTS].name]
     if not (array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)):
         raise invalid_argument(

@@ -1,23 +1,24 @@
 """Answering a PredictRequest (predict_util.cc)."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from infra.modelserver import runtime, tensors
 from infra.modelserver.errors import ServingError, failed_precondition, invalid_argument
 from infra.modelserver.manager import Manager
 from infra.modelserver.servable import DEFAULT_SIGNATURE, Servable, Signature
-from tasks.wire.protos import PredictResponse
+from tasks.wire.protos import ModelSpec, PredictRequest, PredictResponse, TensorProto
 
 
-def version_choice(model_spec: Any) -> tuple[str, int | None, str | None]:
+def version_choice(model_spec: ModelSpec) -> tuple[str, int | None, str | None]:
     """A ModelSpec's name, version and label, as Manager.acquire takes them."""
     choice = model_spec.WhichOneof("version_choice")
     version = model_spec.version.value if choice == "version" else None
     return model_spec.name, version, model_spec.version_label if choice == "version_label" else None
 
 
-def predict(manager: Manager, request: Any, timeout: float | None = None, *, as_content: bool = False) -> Any:
+def predict(
+    manager: Manager, request: PredictRequest, timeout: float | None = None, *, as_content: bool = False
+) -> PredictResponse:
     """Answer a PredictRequest with a PredictResponse (blocking; raises ServingError). timeout is in seconds."""
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
@@ -25,7 +26,9 @@ def predict(manager: Manager, request: Any, timeout: float | None = None, *, as_
         return predict_with(servable, request, timeout, as_content=as_content)
 
 
-def predict_with(servable: Servable, request: Any, timeout: float | None = None, *, as_content: bool = False) -> Any:
+def predict_with(
+    servable: Servable, request: PredictRequest, timeout: float | None = None, *, as_content: bool = False
+) -> PredictResponse:
     """Answer a PredictRequest from one servable."""
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = servable.signatures.get(name)
@@ -55,7 +58,9 @@ def predict_with(servable: Servable, request: Any, timeout: float | None = None,
         _delete(results)
 
 
-def _parse_inputs(servable: Servable, signature: Signature, inputs: Any, feeds: list[int]) -> None:
+def _parse_inputs(
+    servable: Servable, signature: Signature, inputs: Mapping[str, TensorProto], feeds: list[int]
+) -> None:
     servable.check_inputs(signature, inputs)
     for alias in signature.inputs:
         try:

@@ -10,14 +10,14 @@ from infra.modelserver.errors import Code, ServingError, failed_precondition, in
 from infra.modelserver.manager import Manager
 from infra.modelserver.source import FileSystemSource, Watched
 from infra.modelserver.states import State, StateMonitor
-from tasks.wire.protos import ModelServerConfig, ModelType
+from tasks.wire.protos import ModelConfig, ModelConfigList, ModelServerConfig, ModelType
 
 log = logging.getLogger(__name__)
 
 PLATFORM = "tensorflow"
 
 
-def platform_of(model: Any) -> str:
+def platform_of(model: ModelConfig) -> str:
     """A model's platform. Raises ServingError where it has none, or two."""
     if model.model_type:
         if model.model_platform:
@@ -40,7 +40,7 @@ def is_relative(path: str) -> bool:
     return "://" not in path and not PurePosixPath(path).is_absolute()
 
 
-def validate(new: Any, old: Any) -> None:
+def validate(new: ModelConfigList, old: ModelConfigList) -> None:
     """Refuse a ModelConfigList that lists a name twice, has a relative base path or changes a platform."""
     names = set()
     for model in new.config:
@@ -73,7 +73,7 @@ class Reloader:
         self._lock = threading.Lock()
         self._config = ModelServerConfig()
 
-    def apply(self, config: Any, cancelled: Callable[[], bool] = lambda: False) -> None:
+    def apply(self, config: ModelServerConfig, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Take a ModelServerConfig: validate, keep it, labels, sources; then wait for models whose name is new.
 
         A label error leaves the sources as they were, but the config is kept: that is TensorFlow Serving's order.
@@ -87,7 +87,7 @@ class Reloader:
         finally:
             self._lock.release()
 
-    def _apply(self, config: Any, cancelled: Callable[[], bool]) -> None:
+    def _apply(self, config: ModelServerConfig, cancelled: Callable[[], bool]) -> None:
         kind, before = config.WhichOneof("config"), self._config.WhichOneof("config")
         if before is not None and not (before == kind == "model_config_list"):
             raise failed_precondition(

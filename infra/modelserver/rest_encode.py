@@ -20,7 +20,7 @@ from infra.modelserver.rest_tensors import INT_RANGES, dtype_name
 from infra.modelserver.servable import Array, Servable, Signature
 from infra.modelserver.states import VersionStatus
 from tasks.wire.dtypes import DataType
-from tasks.wire.protos import GetModelStatusResponse, ModelSpec
+from tasks.wire.protos import ClassificationResult, GetModelStatusResponse, ModelSpec, RegressionResult
 
 _ONE_LINE: Final = b", "
 _AS_IS: Final = frozenset((*INT_RANGES, DataType.BOOL))  # printed as they are
@@ -35,7 +35,7 @@ def predictions(signature: Signature, outputs: Mapping[str, Array], *, row_forma
     return _rows(signature, outputs) if row_format else _columns(signature, outputs)
 
 
-def classifications(result: Any) -> bytes:
+def classifications(result: ClassificationResult) -> bytes:
     """The reply to a classify request: [label, score] pairs for each example. Raises ServingError."""
     if not result.classifications:
         raise invalid_argument("Cannot convert empty ClassificationResults to JSON")
@@ -46,7 +46,7 @@ def classifications(result: Any) -> bytes:
     return to_bytes(f'{{\n    "results": [{", ".join(examples)}\n    ]\n}}')
 
 
-def regressions(result: Any) -> bytes:
+def regressions(result: RegressionResult) -> bytes:
     """The reply to a regress request: a value for each example. Raises ServingError."""
     if not result.regressions:
         raise invalid_argument("Cannot convert empty RegressionResults to JSON")

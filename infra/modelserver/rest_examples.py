@@ -1,22 +1,23 @@
 """A classify or regress request's JSON into tf.Examples, by TensorFlow Serving's rules (json_tensor.cc)."""
 
-from typing import Any, Final
+from typing import Final
 
 from infra.modelserver.errors import ServingError, invalid_argument
 from infra.modelserver.rest_base64 import decode_object, is_base64
 from infra.modelserver.rest_json import Json, members, quote, to_bytes, valid_text
 from infra.modelserver.rest_parser import read_object
 from infra.modelserver.rest_tensors import json_type, signature_name
+from tasks.wire.protos import ClassificationRequest, Example, Feature, RegressionRequest
 
 _KINDS: Final = {str: "bytes_list", float: "float_list", int: "int64_list", bool: "int64_list"}
 
 
-def fill_request(body: bytes, request: Any) -> None:
+def fill_request(body: bytes, request: ClassificationRequest | RegressionRequest) -> None:
     """Fill a ClassificationRequest's or RegressionRequest's signature and examples. Raises ServingError."""
     read_object(body, lambda document: _fill(document, request))
 
 
-def _fill(document: dict[str, Json], request: Any) -> None:
+def _fill(document: dict[str, Json], request: ClassificationRequest | RegressionRequest) -> None:
     request.ClearField("input")
     request.model_spec.signature_name = valid_text(signature_name(document))
     target = request.input.example_list
@@ -38,7 +39,7 @@ def _format_error(document: Json, text: str) -> ServingError:
     return invalid_argument(f"JSON Value: {quote(document)} {text}")
 
 
-def _fill_example(value: Json, example: Any) -> None:
+def _fill_example(value: Json, example: Example) -> None:
     if not isinstance(value, dict):
         raise invalid_argument(f"Example must be JSON object but got JSON {json_type(value)}")
     for key, content in members(value):
@@ -53,7 +54,7 @@ def _fill_example(value: Json, example: Any) -> None:
                 _add_element(feature, item, name)
 
 
-def _add_element(feature: Any, item: Json, name: str) -> None:
+def _add_element(feature: Feature, item: Json, name: str) -> None:
     """Add one element to the list of its kind, which must be the only one (AddValueToFeature)."""
     kind = _KINDS.get(type(item)) or ("bytes_list" if is_base64(item) else None)
     if kind is None:

@@ -98,19 +98,19 @@ def _parse(path: str, message: Any, flag: str) -> Any:
         raise StartupError(f"--{flag}={path} is no {what} text proto: line {error}.") from error
 
 
-def model_config(path: str) -> Any:
+def model_config(path: str) -> ModelServerConfig:
     """The ModelServerConfig in a file. Raises StartupError."""
     return _parse(path, ModelServerConfig(), "model_config_file")
 
 
-def single_model_config(name: str, base_path: str) -> Any:
+def single_model_config(name: str, base_path: str) -> ModelServerConfig:
     """The ModelServerConfig of one model at a base path."""
     config = ModelServerConfig()
     config.model_config_list.config.add(name=name, base_path=base_path, model_platform="tensorflow")
     return config
 
 
-def session_config(path: str) -> Any:
+def session_config(path: str) -> ConfigProto:
     """The TensorFlow ConfigProto in a file. Raises StartupError."""
     return _parse(path, ConfigProto(), "tensorflow_session_config_file")
 

@@ -1,7 +1,6 @@
 """TensorProto ↔ the runtime's tensors."""
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ _PACKED_TAGS = {
 }
 
 
-def from_proto(proto: Any) -> int:
+def from_proto(proto: TensorProto) -> int:
     """A runtime tensor from a TensorProto; the caller gives it to `runtime.delete`.
 
     Raises ServingError where TensorFlow can't parse it.
@@ -30,7 +29,7 @@ def from_proto(proto: Any) -> int:
     return runtime.tensor_from_proto(proto.SerializeToString())
 
 
-def to_proto(tensor: int, proto: Any, *, as_content: bool) -> None:
+def to_proto(tensor: int, proto: TensorProto, *, as_content: bool) -> None:
     """Fill a TensorProto from a runtime tensor.
 
     as_content packs numbers into tensor_content; otherwise each type goes into its own field (float_val, …), which is

@@ -2,7 +2,6 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 from google.protobuf.message import DecodeError
 
@@ -55,7 +54,7 @@ def _replay_file(servable: Servable, path: Path, iterations: int) -> int:
     return count
 
 
-def _parse(record: bytes, path: Path) -> Any:
+def _parse(record: bytes, path: Path) -> PredictionLog:
     try:
         return PredictionLog.FromString(record)
     except DecodeError as error:
@@ -63,7 +62,7 @@ def _parse(record: bytes, path: Path) -> Any:
         raise invalid_argument(f"Failed to parse warmup record: {text} from {path}") from error
 
 
-def _run(servable: Servable, log: Any) -> None:
+def _run(servable: Servable, log: PredictionLog) -> None:
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":
         predict_with(servable, log.predict_log.request)

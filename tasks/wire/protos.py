@@ -60,6 +60,7 @@ _open_message_packages()
 
 # ruff: noqa: E402 - the packages must be open before anything is taken from them
 from tensorflow.core.example.example_pb2 import Example
+from tensorflow.core.example.feature_pb2 import Feature
 from tensorflow.core.framework.attr_value_pb2 import AttrValue
 from tensorflow.core.framework.graph_pb2 import GraphDef
 from tensorflow.core.framework.node_def_pb2 import NodeDef
@@ -84,6 +85,7 @@ from tensorflow_serving.apis.get_model_status_pb2 import (
     ModelVersionStatus,
 )
 from tensorflow_serving.apis.inference_pb2 import InferenceTask, MultiInferenceRequest, MultiInferenceResponse
+from tensorflow_serving.apis.input_pb2 import Input
 from tensorflow_serving.apis.model_management_pb2 import ReloadConfigRequest, ReloadConfigResponse
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.model_service_pb2_grpc import (
@@ -110,6 +112,7 @@ __all__ = [
     "ClassificationResult",
     "ConfigProto",
     "Example",
+    "Feature",
     "FileSystemStoragePathSourceConfig",
     "GetModelMetadataRequest",
     "GetModelMetadataResponse",
@@ -117,6 +120,7 @@ __all__ = [
     "GetModelStatusResponse",
     "GraphDef",
     "InferenceTask",
+    "Input",
     "MetaGraphDef",
     "ModelConfig",
     "ModelConfigList",

@@ -92,8 +92,6 @@ def test_a_name_that_only_begins_like_a_folder_is_outside_of_it(project: Path) -
         limits(project).path("data", f"{project}2/digits.npz")
 
 
-@pytest.mark.parametrize("given", ["loop", "null\0byte"])
-def test_a_path_that_cannot_be_read_is_refused(project: Path, given: str) -> None:
-    (project / "loop").symlink_to("loop")
+def test_a_path_that_cannot_be_is_refused(project: Path) -> None:
     with pytest.raises(InvalidInput, match="data="):
-        limits(project).path("data", given)
+        limits(project).path("data", "null\0byte")

@@ -87,10 +87,8 @@ def test_a_program_without_tensorflow_says_so_in_one_line(module: str, arguments
     program = WITHOUT_TENSORFLOW.format(module=module)
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=100)
     assert done.returncode == 1
-    assert (
-        done.stderr
-        == f"{arguments[0]}: TensorFlow cannot be found: install Slipway with its dependencies (make demo).\n"
-    )
+    text = "TensorFlow cannot be found: install Slipway with its dependencies (make demo)."
+    assert done.stderr == f"{arguments[0]}: {text}\n"
 
 
 def test_a_missing_tensorflow_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
