@@ -25,6 +25,7 @@ def credentials(settings: Settings) -> tuple[str | None, str | None]:
     except FileNotFoundError:
         raise InvalidSettings(
             f"There is no local stack in {settings.home.absolute()}: start it with `make up`, "
+            "or set SLIPWAY_HOME to the home of one that runs (`slipway status` names it), "
             "or set SLIPWAY_S3_ENDPOINT to another store (`aws` for AWS's own)."
         ) from None
     except (ValueError, LookupError, OSError) as error:

@@ -3,6 +3,7 @@
 import os
 import shlex
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -27,10 +28,14 @@ def up() -> None:
 @example("slipway down")
 def down() -> None:
     """Stop the local stack; all data stays."""
+    from infra.stack.status import elsewhere
     from infra.stack.stop import down as stop
 
     ended = stop(settings(), print)
-    print(f"The stack is down: {ended} processes ended." if ended else "The stack was not running.")
+    if ended:
+        print(f"The stack is down: {ended} processes ended.")
+    else:
+        print(f"The stack was not running. {_elsewhere(elsewhere(settings().home))}".strip())
 
 
 @example("slipway status --json")
@@ -70,9 +75,17 @@ def status(as_json: Json = False) -> None:
             print(f"\n{program.name} is {program.state}{note}. The end of its log:\n{program.log}")
     if found.outdated:
         print("\nThe settings have changed since the stack was started: `slipway up` applies them.")
-    for home in found.elsewhere:
-        print(f"\nA stack of yours runs in {home}: `SLIPWAY_HOME={shlex.quote(home)} slipway status` shows it.")
+    if found.elsewhere:
+        print(f"\n{_elsewhere(found.elsewhere)}")
     raise typer.Exit(0 if found.up else 1)
+
+
+def _elsewhere(homes: Iterable[str]) -> str:
+    """Where this user's stacks run, and how a command reaches one of them."""
+    return "\n".join(
+        f"A stack of yours runs in {home}: `SLIPWAY_HOME={shlex.quote(home)} slipway …` works with it."
+        for home in homes
+    )
 
 
 @example("slipway logs worker --lines 100 --follow")

@@ -66,13 +66,14 @@ def stack_status(settings: Settings) -> StackStatus:
         labels=labels,
         memory=sum(p.memory or 0 for p in found) + (processes.memory(supervisor_pid, False) if supervisor_pid else 0),
         outdated=bool(supervisor_pid) and supervisor.configured() != supervisor.rendered(wanted),
-        elsewhere=() if supervisor_pid else _elsewhere(settings.home.absolute()),
+        elsewhere=() if supervisor_pid else elsewhere(settings.home),
     )
 
 
-def _elsewhere(home: Path) -> tuple[str, ...]:
+def elsewhere(home: Path) -> tuple[str, ...]:
+    """The homes of this user's stacks that run, but for the one in `home`."""
     me = getpass.getuser()
-    return tuple(str(other) for other, user in processes.stacks().items() if user == me and other != home)
+    return tuple(str(other) for other, user in processes.stacks().items() if user == me and other != home.absolute())
 
 
 def program_status(program: Program, state: ProcessState | None, supervisor: Supervisor) -> ProgramStatus:

@@ -1,5 +1,6 @@
 """Processes of a stack, found by their mark."""
 
+import getpass
 import os
 import subprocess
 import sys
@@ -54,6 +55,13 @@ def test_members_are_known_by_their_mark_alone(tmp_path: Path, running: Marked) 
         found = [process.pid for process in processes.members(tmp_path)]
         assert found == [running.process.pid]
         assert other.process.pid not in found
+
+
+def test_stacks_are_known_by_their_supervisors_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "input()", "supervisor.supervisord", "-c", str(tmp_path / "supervisord.conf")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as other:
+        assert processes.stacks()[tmp_path] == getpass.getuser()
+        other.kill()
 
 
 def test_what_descends_from_the_supervisor_is_no_orphan(tmp_path: Path, running: Marked) -> None:
