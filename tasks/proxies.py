@@ -1,7 +1,7 @@
 """Proxies that the environment names are for the outside: what is said to this machine goes straight there."""
 
 import importlib.util
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 
 _HERE = ("localhost", "127.0.0.1", "::1")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
@@ -20,11 +20,11 @@ def stay_local(environment: MutableMapping[str, str], *hosts: str) -> None:
     environment.update(dict.fromkeys(_EXCEPTIONS, merged))
     if _GRPC_EXCEPTIONS in environment:
         environment[_GRPC_EXCEPTIONS] = _merged([environment[_GRPC_EXCEPTIONS]], local)
-    for name in unusable(environment):
+    for name in _unusable(environment):
         del environment[name]
 
 
-def unusable(environment: MutableMapping[str, str]) -> list[str]:
+def _unusable(environment: Mapping[str, str]) -> list[str]:
     """The variables that name a SOCKS proxy, where no client here could speak to one."""
     if importlib.util.find_spec("socksio") is not None:
         return []
