@@ -1,71 +1,157 @@
 """What can be said of a graph's running time before it runs."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-# Operations whose work depends on what their inputs say, not only on how large these are; or that wait.
-UNBOUNDED_OPS = frozenset(
+from tasks.wire.dtypes import DataType
+
+# Operations whose work, and the shapes of whose outputs, follow from the shapes of their inputs alone, whatever values
+# these hold. Here with what is easily forgotten: `Where` is not among them (the size of its output is in the values),
+# nor are branches and loops, decoders, random numbers, and what iterates until it is exact enough.
+_BY_SHAPE = frozenset(
     {
-        "BarrierTakeMany", "Batch", "BatchFunction", "BroadcastTo", "DecodeAndCropJpeg", "DecodeBmp",
-        "DecodeCompressed", "DecodeGif", "DecodeImage", "DecodeJpeg", "DecodePng", "EagerPyFunc", "Enter", "Fill",
-        "For", "IteratorGetNext", "LinSpace", "MapDefun", "PyFunc", "PyFuncStateless", "QueueDequeueManyV2",
-        "QueueDequeueV2", "Range", "RefEnter", "ReadFile", "SparseToDense", "StatelessWhile", "TensorListReserve",
-        "Tile", "While", "XlaLaunch",
+        "Abs", "Acos", "Acosh", "Add", "AddN", "AddV2", "Asin", "Asinh", "Atan", "Atan2", "Atanh", "AvgPool",
+        "AvgPool3D", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "BiasAdd", "BiasAddV1", "Bitcast",
+        "BroadcastArgs", "Cast", "Ceil", "CheckNumerics", "ClipByValue", "Const", "Conv2D", "Conv3D", "Cos", "Cosh",
+        "DepthToSpace", "DepthwiseConv2dNative", "Div", "DivNoNan", "Einsum", "Elu", "EnsureShape", "Equal", "Erf",
+        "Erfc", "Exp", "Expm1", "Floor", "FloorDiv", "FloorMod", "FusedBatchNorm", "FusedBatchNormV2",
+        "FusedBatchNormV3", "Gather", "GatherNd", "Greater", "GreaterEqual", "Identity", "IdentityN", "Inv",
+        "IsFinite", "IsInf", "IsNan", "L2Loss", "LRN", "LeakyRelu", "Less", "LessEqual", "Log", "Log1p", "LogSoftmax",
+        "LogicalAnd", "LogicalNot", "LogicalOr", "MatMul", "MatrixDiag", "MatrixDiagPart", "MaxPool", "MaxPool3D",
+        "Maximum", "Minimum", "Mod", "Mul", "MulNoNan", "Neg", "NoOp", "NotEqual", "OnesLike", "Pack", "Placeholder",
+        "PreventGradient", "Rank", "ReadVariableOp", "RealDiv", "Reciprocal", "Relu", "Relu6", "ResourceGather",
+        "ResourceGatherNd", "Rint", "Round", "Rsqrt", "Select", "SelectV2", "Selu", "Shape", "ShapeN", "Sigmoid",
+        "Sign", "Sin", "Sinh", "Size", "Snapshot", "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Sqrt",
+        "Square", "SquaredDifference", "Squeeze", "StopGradient", "Sub", "Tan", "Tanh", "TruncateDiv", "TruncateMod",
+        "Unpack", "VarHandleOp", "Xdivy", "Xlog1py", "Xlogy", "ZerosLike",
     }
 )  # fmt: skip
+# The same, once the values of these inputs (by number; -1 is the last) are no client's.
+_BY_SHAPE_AND_VALUES: Mapping[str, tuple[int, ...]] = {
+    "All": (1,),
+    "Any": (1,),
+    "ArgMax": (1,),
+    "ArgMin": (1,),
+    "BatchToSpaceND": (1, 2),
+    "BroadcastTo": (1,),
+    "Concat": (0,),
+    "ConcatV2": (-1,),
+    "Conv2DBackpropInput": (0,),
+    "Conv3DBackpropInputV2": (0,),
+    "Cumprod": (1,),
+    "Cumsum": (1,),
+    "ExpandDims": (1,),
+    "Fill": (0,),
+    "GatherV2": (2,),
+    "MatrixBandPart": (1, 2),
+    "Max": (1,),
+    "Mean": (1,),
+    "Min": (1,),
+    "MirrorPad": (1,),
+    "OneHot": (1,),
+    "Pad": (1,),
+    "PadV2": (1,),
+    "Prod": (1,),
+    "Range": (0, 1, 2),
+    "Reshape": (1,),
+    "ResizeBilinear": (1,),
+    "ResizeNearestNeighbor": (1,),
+    "ReverseV2": (1,),
+    "Slice": (1, 2),
+    "SpaceToBatchND": (1, 2),
+    "Split": (0,),
+    "SplitV": (1, 2),
+    "StridedSlice": (1, 2, 3),
+    "Sum": (1,),
+    "Tile": (1,),
+    "TopKV2": (1,),
+    "Transpose": (1,),
+}
+BOUNDED_OPS: Mapping[str, tuple[int, ...]] = {**dict.fromkeys(_BY_SHAPE, ()), **_BY_SHAPE_AND_VALUES}
+
+_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+_VALUES_OF_SHAPES = frozenset({"Const", "Rank", "Shape", "ShapeN", "Size"})
 
 
-def unbounded(graph: Any, tensors: Iterable[str]) -> frozenset[str]:
-    """Which of these tensors' running time is not bounded by the size of what is fed.
+def bounded(graph: Any, fed: Iterable[str], tensors: Iterable[str]) -> frozenset[str]:
+    """Which of these tensors take as long for the same shapes of what is fed, whatever its values.
 
-    graph is a GraphDef; tensors are named as in a signature ("StatefulPartitionedCall:0").
+    graph is a GraphDef; tensors, and those that clients may feed, are named as in a signature
+    ("StatefulPartitionedCall:0"). An operation that is not known to be so is taken for one that is not.
     """
     nodes = {node.name: node for node in graph.node}
-    functions = _unbounded_functions(graph.library.function)
-    return frozenset(name for name in set(tensors) if _reaches(nodes, functions, _node_name(name)))
+    functions = _Functions(graph.library.function)
+    clients = {_node_name(name) for name in fed}
+    return frozenset(name for name in set(tensors) if _is_bounded(nodes, clients, functions, [_node_name(name)]))
 
 
-def _unbounded_functions(library: Iterable[Any]) -> set[str]:
-    """The functions that hold such an operation, or call one that does."""
-    calls: dict[str, set[str]] = {}
-    found: set[str] = set()
-    for function in library:
-        name = function.signature.name
-        calls[name] = {called for node in function.node_def for called in _called(node)}
-        if any(node.op in UNBOUNDED_OPS for node in function.node_def):
-            found.add(name)
-    grown = True
-    while grown:
-        more = {name for name, called in calls.items() if name not in found and not called.isdisjoint(found)}
-        grown = bool(more)
-        found |= more
-    return found
+class _Functions:
+    """The graph's functions; each is judged once."""
+
+    def __init__(self, library: Iterable[Any]) -> None:
+        self._library = {function.signature.name: function for function in library}
+        self._judged: dict[str, bool] = {}
+
+    def are_bounded(self, name: str) -> bool:
+        if name not in self._library:
+            return False
+        if name not in self._judged:
+            self._judged[name] = False  # for one that calls itself
+            nodes = {node.name: node for node in self._library[name].node_def}
+            # What a function is given stands for any value: none of its nodes is called as its arguments are.
+            self._judged[name] = _is_bounded(nodes, (), self, list(nodes))
+        return self._judged[name]
 
 
-def _reaches(nodes: dict[str, Any], functions: set[str], start: str) -> bool:
-    seen, waiting = {start}, [start]
+def _is_bounded(nodes: Mapping[str, Any], fed: Collection[str], functions: _Functions, starts: list[str]) -> bool:
+    """Whether all that these nodes need is bounded."""
+    seen, waiting = set(starts), list(starts)
     while waiting:
         node = nodes.get(waiting.pop())
-        if node is None:
+        if node is None:  # a function's argument
             continue
-        if node.op in UNBOUNDED_OPS or node.op in functions or any(name in functions for name in _called(node)):
-            return True
+        if not _may_run(node, nodes, fed, functions):
+            return False
         for name in map(_node_name, node.input):
             if name not in seen:
                 seen.add(name)
                 waiting.append(name)
-    return False
+    return True
 
 
-def _called(node: Any) -> list[str]:
-    """The functions that a node's attributes name."""
-    names = []
-    for value in node.attr.values():
-        if value.HasField("func"):
-            names.append(value.func.name)
-        elif value.HasField("list"):
-            names.extend(function.name for function in value.list.func)
-    return names
+def _may_run(node: Any, nodes: Mapping[str, Any], fed: Collection[str], functions: _Functions) -> bool:
+    """Whether one node's work follows from shapes; text is as long as a client likes, whatever its tensor's shape."""
+    if any(DataType.STRING in (value.type, *value.list.type) for value in node.attr.values()):
+        return False
+    if node.op in _CALLS:
+        return functions.are_bounded(node.attr["f"].func.name)
+    if node.op not in BOUNDED_OPS:
+        return False
+    if node.op == "VarHandleOp":  # one that may take another shape tells nothing of the next run
+        shape = node.attr["shape"].shape
+        return not shape.unknown_rank and all(dim.size >= 0 for dim in shape.dim)
+    inputs = [name for name in node.input if not name.startswith("^")]
+    return all(_is_fixed(inputs[number], nodes, fed) for number in BOUNDED_OPS[node.op])
+
+
+def _is_fixed(tensor: str, nodes: Mapping[str, Any], fed: Collection[str]) -> bool:
+    """Whether a tensor's values are the model's own, or come of shapes."""
+    seen, waiting = set[str](), [_node_name(tensor)]
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        node = nodes.get(name)
+        if node is None or name in fed or node.op not in BOUNDED_OPS:
+            return False
+        if node.op in _VALUES_OF_SHAPES:
+            continue
+        inputs = [_node_name(input_) for input_ in node.input if not input_.startswith("^")]
+        if not inputs:  # a placeholder, or a variable, which the next request may change
+            return False
+        waiting.extend(inputs)
+    return True
 
 
 def _node_name(tensor: str) -> str:

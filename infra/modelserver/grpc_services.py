@@ -10,6 +10,7 @@ import grpc
 
 from infra.modelserver import inference
 from infra.modelserver.errors import Code, ServingError, invalid_argument
+from infra.modelserver.limits import CallLimits
 from infra.modelserver.manager import Manager
 from infra.modelserver.metrics import Metrics
 from infra.modelserver.predict import predict, version_choice
@@ -60,8 +61,8 @@ def _answer(context: Any, work: Callable[[], Any]) -> Any:
 class PredictionService(PredictionServiceServicer):  # type: ignore[misc]
     """Predict, Classify, Regress, MultiInference and GetModelMetadata."""
 
-    def __init__(self, manager: Manager, metrics: Metrics, options: GrpcOptions) -> None:
-        self._manager, self._metrics, self._options = manager, metrics, options
+    def __init__(self, manager: Manager, metrics: Metrics, limits: CallLimits, options: GrpcOptions) -> None:
+        self._manager, self._metrics, self._limits, self._options = manager, metrics, limits, options
 
     def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Run a signature on tensors."""
@@ -99,7 +100,8 @@ class PredictionService(PredictionServiceServicer):  # type: ignore[misc]
         timeout = context.time_remaining() if self._options.enforce_timeout else None
         status = Code.INTERNAL
         try:
-            reply = work(timeout)
+            with self._limits.turn(model, timeout):
+                reply = work(context.time_remaining() if self._options.enforce_timeout else None)
             status = Code.OK
             return reply
         except ServingError as error:

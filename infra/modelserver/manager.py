@@ -127,6 +127,10 @@ class Manager:
             raise not_found(f"Servable not found for request: Specific({name}, {version})")
         return versions[version]
 
+    def serves(self, name: str) -> bool:
+        """Whether any version of a model is loaded."""
+        return bool(self._ready.get(name))
+
     def statuses(self, name: str, version: int | None) -> list[VersionStatus]:
         """Status of all versions of a model (highest first), or of one.
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from infra.modelserver import inference, rest_encode, rest_paths
+from infra.modelserver.blocking import check_may_block
+from infra.modelserver.dispatch import SMALL_BYTES
 from infra.modelserver.errors import Code, ServingError, failed_precondition, invalid_argument
 from infra.modelserver.manager import Manager
 from infra.modelserver.options import RestOptions
@@ -155,8 +157,9 @@ class _RestApp:
             zipped = b"gzip" in _header(scope, b"content-encoding")
             size = MAX_UNZIPPED_BYTES if zipped else len(body)
             content = await self._options.dispatcher.call_quick(
-                (asked.verb, asked.name), size, self._work, asked, body, zipped
-            )
+                (asked.verb, asked.name), size, self._work, asked, body, zipped, started,
+                model=asked.name, timeout=self._left(started),
+            )  # fmt: skip
             return Reply(200, headers, content)
         except rest_paths.BadVersion as problem:
             return Reply(problem.code.http_status, headers)
@@ -177,13 +180,17 @@ class _RestApp:
 
     # What may take long runs in a worker thread (see Dispatcher): reading the body, the model, writing the reply.
 
-    def _work(self, asked: Route, body: bytes, zipped: bool) -> bytes:
+    def _left(self, started: float) -> float | None:
+        """What is left of a request's time, in seconds; None for no limit."""
+        return None if self._timeout is None else max(0.001, started + self._timeout - time.perf_counter())
+
+    def _work(self, asked: Route, body: bytes, zipped: bool, started: float) -> bytes:
         if zipped and body:
             body = unzip(body)
         if asked.verb == rest_paths.PREDICT:
-            return self._predict(asked, body)
+            return self._predict(asked, body, started)
         if asked.verb in (rest_paths.CLASSIFY, rest_paths.REGRESS):
-            return self._infer(asked, body)
+            return self._infer(asked, body, started)
         if not asked.name:
             raise invalid_argument("Missing model name in request.")
         if asked.verb == rest_paths.STATUS:
@@ -191,14 +198,16 @@ class _RestApp:
         with self._manager.acquire(asked.name, asked.version, asked.label) as servable:
             return rest_encode.metadata(servable)
 
-    def _predict(self, asked: Route, body: bytes) -> bytes:
+    def _predict(self, asked: Route, body: bytes, started: float) -> bytes:
         with ExitStack() as stack:
             signatures = _Signatures(self._manager, asked, stack)
             inputs = number_inputs(body, signatures) or predict_inputs(body, signatures)
-            outputs = signatures.servable.run(inputs.signature, inputs.arrays, None, self._timeout)
+            outputs = signatures.servable.run(inputs.signature, inputs.arrays, None, self._left(started))
+            if sum(array.nbytes for array in outputs.values()) > SMALL_BYTES:  # takes long to write
+                check_may_block()
             return rest_encode.predictions(inputs.signature, outputs, row_format=inputs.row_format)
 
-    def _infer(self, asked: Route, body: bytes) -> bytes:
+    def _infer(self, asked: Route, body: bytes, started: float) -> bytes:
         classify = asked.verb == rest_paths.CLASSIFY
         request = ClassificationRequest() if classify else RegressionRequest()
         spec = request.model_spec
@@ -209,8 +218,8 @@ class _RestApp:
             spec.version_label = valid_text(asked.label)
         fill_request(body, request)
         if classify:
-            return rest_encode.classifications(inference.classify(self._manager, request, self._timeout).result)
-        return rest_encode.regressions(inference.regress(self._manager, request, self._timeout).result)
+            return rest_encode.classifications(inference.classify(self._manager, request, self._left(started)).result)
+        return rest_encode.regressions(inference.regress(self._manager, request, self._left(started)).result)
 
 
 async def read_body(scope: Scope, receive: Receive, idle_seconds: float = IDLE_SECONDS) -> bytes | Reply | None:

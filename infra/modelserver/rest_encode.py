@@ -5,7 +5,7 @@ Everything here is bytes: strings in a reply are whatever bytes the model gave.
 """
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from tasks.wire.protos import ClassificationResult, GetModelStatusResponse, Mode
 _ONE_LINE: Final = b", "
 _AS_IS: Final = frozenset((*INT_RANGES, DataType.BOOL))  # printed as they are
 _LARGE: Final = 1 << 14  # elements
+_PIECE: Final = 1 << 16  # elements that are written without letting another thread have its turn
 _DIGITS: Final[dict[int, tuple[int, bool]]] = {DataType.FLOAT: (9, True), DataType.DOUBLE: (17, False)}
 
 
@@ -95,15 +96,15 @@ def _rows(signature: Signature, outputs: Mapping[str, Array]) -> bytes:
             tokens = _tokens(alias, array, signature, depth + array.ndim - 1)
             columns.append(_nested(tokens, array.shape, depth, one_line=True))
         elif len(outputs) == 1:
-            columns.append([_one_line(array)[1:-1]])
+            columns.append(list(_pieces(array)))
         elif array.ndim == 1:
-            columns.append(_one_line(array)[1:-1].split(_ONE_LINE))
+            columns.append([word for piece in _pieces(array) for word in piece.split(_ONE_LINE)])
         else:
             columns.append([_one_line(row) for row in array])
     if not batch:
         return b'{\n    "predictions": []\n}'
     if len(outputs) == 1:
-        return b'{\n    "predictions": [' + _ONE_LINE.join(columns[0]) + b"\n    ]\n}"
+        return _joined(b'{\n    "predictions": [', columns[0], b"\n    ]\n}")
     keys = [_key(alias) for alias in outputs]
     rows = []
     for values in zip(*columns, strict=True):
@@ -127,6 +128,10 @@ def _batch_size(outputs: Mapping[str, Array]) -> int:
 
 def _columns(signature: Signature, outputs: Mapping[str, Array]) -> bytes:
     depth = 1 if len(outputs) == 1 else 2
+    if len(outputs) == 1:
+        alias, array = next(iter(outputs.items()))
+        if _is_large(alias, array, signature):
+            return _joined(b'{\n    "outputs": [', _pieces(array), b"]\n}")
     texts = {}
     for alias, array in outputs.items():
         if _is_large(alias, array, signature):
@@ -206,6 +211,29 @@ def _is_large(alias: str, array: Array, signature: Signature) -> bool:
 
 
 def _one_line(array: Array) -> bytes:
+    return _joined(b"[", _pieces(array), b"]")
+
+
+def _joined(start: bytes, pieces: Iterable[bytes], end: bytes) -> bytes:
+    """The pieces on one line between start and end: copied once, as they may be hundreds of megabytes."""
+    every = list(pieces)
+    every[0] = start + every[0]
+    every[-1] += end
+    return _ONE_LINE.join(every)
+
+
+def _pieces(array: Array) -> Iterator[bytes]:
+    """The text between an array's outer brackets, piece by piece."""
+    width = prod(array.shape[1:])
+    if width > _PIECE:
+        yield from map(_one_line, array)
+        return
+    rows = _PIECE // max(1, width)
+    for at in range(0, len(array), rows):
+        yield _in_one_go(array[at : at + rows])[1:-1]
+
+
+def _in_one_go(array: Array) -> bytes:
     text = orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)
     if b"n" in text:  # null: a number that JSON does not have
         words = [decimal(value, single=True).encode() for value in array[~np.isfinite(array)].tolist()]

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_size_t, c_void_p
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,7 @@ _BLOCKING: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "TF_CloseSession": (None, (c_void_p, c_void_p)),
     "TF_DeleteGraph": (None, (c_void_p,)),
     "TF_DeleteSession": (None, (c_void_p, c_void_p)),
+    "TF_DeleteTensor": (None, (c_void_p,)),
     "TF_LoadSessionFromSavedModel": (
         c_void_p,
         (c_void_p, c_void_p, c_char_p, POINTER(c_char_p), c_int, c_void_p, POINTER(_Buffer), c_void_p),
@@ -79,6 +80,7 @@ _BLOCKING: dict[str, tuple[Any, tuple[Any, ...]]] = {
 }
 
 _SIZE_OF_TSTRING = 24
+_SHAPES = 1024  # that a call remembers
 _FOREVER = 1e6  # seconds
 _LARGE = 1 << 18  # bytes from which copying gives the interpreter lock away
 _quick: Any = None
@@ -96,6 +98,8 @@ def load() -> None:
         if _quick is not None:
             return
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong is reported by status, not by log
+        # Each session computes in threads of its own: one model's long operation would hold those of all others.
+        os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
         path = str(tensorflow_directory() / "libtensorflow_cc.so.2")
         with _without_stderr():  # it greets whoever loads it, whatever its log level
             blocking, quick = ctypes.CDLL(path), ctypes.PyDLL(path)
@@ -191,11 +195,11 @@ def tensor_from_proto(serialized: bytes) -> int:
     try:
         status.check()
     except ServingError:
-        delete(tensor)
+        _quick.TF_DeleteTensor(tensor)
         raise
     if not _quick.TF_TensorElementCount(tensor):  # has no buffer, and the C API reads through it all the same
         data_type, shape = read_type(tensor), read_shape(tensor)
-        delete(tensor)
+        _quick.TF_DeleteTensor(tensor)
         return new_tensor(data_type, shape, None, 0)
     return tensor
 
@@ -211,10 +215,22 @@ def read_type(tensor: int) -> int:
     return data_type
 
 
-def read_content(tensor: int) -> bytes:
-    """The raw bytes of a tensor of numbers."""
+def byte_size(tensor: int) -> int:
+    """How many bytes a tensor's values take."""
+    size: int = _quick.TF_TensorByteSize(tensor)
+    return size
+
+
+def read_content(tensor: int, head: bytes = b"") -> bytes | memoryview:
+    """The raw bytes of a tensor of numbers, behind those of `head`."""
     size = _quick.TF_TensorByteSize(tensor)
-    return ctypes.string_at(_quick.TF_TensorData(tensor), size) if size else b""
+    if size < _LARGE:
+        return head + ctypes.string_at(_quick.TF_TensorData(tensor), size) if size else head
+    content = np.empty(len(head) + size, np.uint8)
+    content[: len(head)] = np.frombuffer(head, np.uint8)
+    _copy_large(content.__array_interface__["data"][0] + len(head), _quick.TF_TensorData(tensor), size)
+    content.flags.writeable = False
+    return content.data
 
 
 def read_strings(tensor: int) -> list[bytes]:
@@ -273,16 +289,19 @@ def _require_numbers(data_type: int) -> None:
 
 def delete(tensor: int) -> None:
     """Give a tensor back."""
-    _quick.TF_DeleteTensor(tensor)
+    (_quick if _quick.TF_TensorByteSize(tensor) < _LARGE else _blocking).TF_DeleteTensor(tensor)
+
+
+Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 
 
 class Call:
-    """Feeds and fetches of one kind of run, resolved once, and how long such runs take.
+    """Feeds and fetches of one kind of run, resolved once, and how long such runs take by the shapes of what is fed.
 
-    is_bounded says that the size of what is fed bounds a run's time.
+    is_bounded says that these shapes, and not the values, decide how long a run takes (`graphs.bounded`).
     """
 
-    __slots__ = ("feeds", "fetches", "inputs", "is_bounded", "outputs", "results", "seconds", "values")
+    __slots__ = ("_seconds", "feeds", "fetches", "inputs", "is_bounded", "outputs", "results", "values")
 
     def __init__(
         self, inputs: Sequence[tuple[int, int]], outputs: Sequence[tuple[int, int]], *, is_bounded: bool = False
@@ -292,7 +311,17 @@ class Call:
         self.feeds = (_Output * len(inputs))(*[_Output(*endpoint) for endpoint in inputs])
         self.fetches = (_Output * len(outputs))(*[_Output(*endpoint) for endpoint in outputs])
         self.values, self.results = c_void_p * len(inputs), c_void_p * len(outputs)
-        self.seconds = math.inf  # as expected; a lost update between threads does no harm
+        self._seconds: dict[Shapes, float] = {}  # as expected; a lost update between threads does no harm
+
+    def is_quick(self, shapes: Shapes) -> bool:
+        """Whether a run on inputs of these shapes will be over in no time: as it was before."""
+        return self.is_bounded and self._seconds.get(shapes, math.inf) < QUICK_SECONDS
+
+    def record(self, shapes: Shapes, seconds: float) -> None:
+        """A run on inputs of these shapes took so long."""
+        if len(self._seconds) >= _SHAPES and shapes not in self._seconds:
+            self._seconds.clear()
+        self._seconds[shapes] = expected(self._seconds.get(shapes, math.inf), seconds)
 
 
 @lru_cache(maxsize=256)
@@ -355,8 +384,9 @@ class Session:
         # A gRPC call without a deadline has a very late one.
         timeout_ms = max(1, int(timeout * 1000)) if timeout is not None and timeout < _FOREVER else None
         # Handing a run of microseconds to TensorFlow's pool costs more than the run. In the caller no time-out ends it.
-        in_caller = call.is_bounded and call.seconds < QUICK_SECONDS
-        if not call.is_bounded:
+        shapes = tuple([read_shape(tensor) for tensor in tensors]) if call.is_bounded else ()
+        in_caller = call.is_quick(shapes)
+        if not in_caller:
             check_may_block()
         options = byref(_run_options(timeout_ms, in_caller=in_caller))
         start = time.perf_counter()
@@ -365,8 +395,8 @@ class Session:
             call.fetches, results, call.outputs, None, 0, None, status.pointer,
         )  # fmt: skip
         seconds = time.perf_counter() - start
-        call.seconds = expected(call.seconds, seconds)
         status.check()
+        call.record(shapes, seconds)  # one that failed may have ended early
         self._on_run(seconds)
         return list(results)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from infra.modelserver import runtime
 from infra.modelserver.errors import Code, ServingError, invalid_argument
-from infra.modelserver.graphs import unbounded
+from infra.modelserver.graphs import bounded
 from infra.modelserver.metrics import Metrics
 from tasks.wire.dtypes import DataType, data_type_of
 from tasks.wire.protos import MetaGraphDef, SignatureDefMap
@@ -22,6 +22,7 @@ PREDICT_METHOD = "tensorflow/serving/predict"
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 REGRESS_METHOD = "tensorflow/serving/regress"
 DEFAULT_SIGNATURE = "serving_default"
+MAX_ANSWER_BYTES = 2**31 - 1  # of gRPC
 _METHODS = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
 
 
@@ -100,8 +101,12 @@ class Servable:
         self.runner: Runner = self._session
         meta_graph = MetaGraphDef.FromString(self._session.meta_graph)
         self._session.meta_graph = b""
-        outputs = [info.name for proto in meta_graph.signature_def.values() for info in proto.outputs.values()]
-        self._unbounded = unbounded(meta_graph.graph_def, outputs)
+        protos = meta_graph.signature_def.values()
+        self._bounded = bounded(
+            meta_graph.graph_def,
+            [info.name for proto in protos for info in proto.inputs.values()],
+            [info.name for proto in protos for info in proto.outputs.values()],
+        )
         self.signature_map_proto = SignatureDefMap()
         for key, proto in meta_graph.signature_def.items():
             self.signature_map_proto.signature_def[key].CopyFrom(proto)
@@ -124,7 +129,7 @@ class Servable:
         return runtime.Call(
             [endpoint(name, f"FeedInputs: unable to find feed output {name}") for name in feeds],
             [endpoint(name, f"FetchOutputs node {name}: not found") for name in fetches],
-            is_bounded=self._unbounded.isdisjoint(fetches),
+            is_bounded=self._bounded.issuperset(fetches),
         )
 
     def merge_runs(self, wrap: Callable[[Runner], Runner]) -> None:
@@ -143,6 +148,13 @@ class Servable:
         start = time.perf_counter()
         results = self.runner.run(self._call(feeds, fetches), tensors, timeout)
         self.metrics.record_run(self.name, api, time.perf_counter() - start)
+        size = sum(map(runtime.byte_size, results))
+        if size > MAX_ANSWER_BYTES:
+            for tensor in results:
+                runtime.delete(tensor)
+            raise ServingError(
+                Code.RESOURCE_EXHAUSTED, f"The outputs take {size} bytes; an answer takes {MAX_ANSWER_BYTES} at most"
+            )
         return results
 
     def feed_names(self, signature: Signature) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from infra.modelserver.dispatch import Dispatcher
 from infra.modelserver.errors import ServingError, StartupError
 from infra.modelserver.flags import Flags
 from infra.modelserver.grpc_services import GrpcOptions, ModelService, PredictionService
+from infra.modelserver.limits import CallLimits
 from infra.modelserver.manager import Manager, ManagerOptions
 from infra.modelserver.metrics import Metrics
 from infra.modelserver.options import RestOptions
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 
 _INT32_MAX = 2**31 - 1
 _GRACE_SECONDS = 10.0
+_BUSY_MODELS = 8  # that may hold all their calls at once and still leave threads to others
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ def _session_config(flags: Flags) -> bytes:
         config.intra_op_parallelism_threads = intra
     if inter > 0:
         config.inter_op_parallelism_threads = inter
+    # Runs that take long stay in threads of their own model's session, and so cannot hold those of others.
+    config.use_per_session_threads = True
     serialized: bytes = config.SerializeToString()
     return serialized
 
@@ -127,7 +131,7 @@ class ModelServer:
         self._scheduler = BatchScheduler(settings.batching, self.metrics) if settings.batching else None
         self._grpc: Any = None
         self._rest: uvicorn.Server | None = None
-        self._dispatcher = Dispatcher(flags.rest_api_num_threads)
+        self._dispatcher = Dispatcher(flags.rest_api_num_threads, self.manager.serves)
 
     def run(self) -> None:
         """Load all models, open the ports, serve until SIGTERM or SIGINT. Raises StartupError."""
@@ -192,12 +196,15 @@ class ModelServer:
             ("grpc.so_reuseport", 0),
             *_channel_arguments(flags.grpc_channel_arguments),
         ]
-        pool = ThreadPoolExecutor(max_workers=flags.grpc_max_threads, thread_name_prefix="grpc")
-        server = grpc.server(pool, options=options)
+        limits = CallLimits(flags.grpc_max_threads)
+        most = _BUSY_MODELS * limits.most
+        pool = ThreadPoolExecutor(max_workers=most, thread_name_prefix="grpc")  # it starts those that it needs
+        server = grpc.server(pool, options=options, maximum_concurrent_rpcs=most)
         grpc_options = GrpcOptions(
             flags.enable_serialization_as_tensor_content, flags.enforce_session_run_timeout, flags.log_requests
         )
-        add_PredictionServiceServicer_to_server(PredictionService(self.manager, self.metrics, grpc_options), server)
+        service = PredictionService(self.manager, self.metrics, limits, grpc_options)
+        add_PredictionServiceServicer_to_server(service, server)
         add_ModelServiceServicer_to_server(ModelService(self.manager, self.reloader), server)
         if flags.enable_grpc_healthcheck_service:
             servicer = health.HealthServicer()

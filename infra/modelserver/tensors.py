@@ -14,6 +14,7 @@ _PACKED_TAGS = {
     name: TensorProto.DESCRIPTOR.fields_by_name[name].number << 3 | 2
     for name in ("float_val", "double_val", "scomplex_val", "dcomplex_val", "bool_val")
 }
+_PIECE = 1 << 16  # elements that are converted without letting another thread have its turn
 
 
 def from_proto(proto: TensorProto) -> int:
@@ -45,26 +46,31 @@ def to_proto(tensor: int, proto: TensorProto, *, as_content: bool) -> None:
         return
     if not kind.is_number:
         raise ServingError(Code.UNIMPLEMENTED, f"An output of DataType {proto.dtype} cannot be sent in a TensorProto.")
+    if kind.field in _PACKED_TAGS and not as_content:
+        size = runtime.byte_size(tensor)
+        if size:
+            proto.MergeFromString(runtime.read_content(tensor, _packed_head(_PACKED_TAGS[kind.field], size)))
+        return
     content = runtime.read_content(tensor)
     if as_content:
-        proto.tensor_content = content
+        proto.tensor_content = bytes(content)
     elif kind.field == "float8_val":
-        proto.float8_val = content
-    elif kind.field in _PACKED_TAGS:
-        if content:
-            proto.MergeFromString(_packed(_PACKED_TAGS[kind.field], content))
+        proto.float8_val = bytes(content)
     else:
-        elements = np.uint16 if kind.field == "half_val" else kind.numpy
-        getattr(proto, kind.field).extend(np.frombuffer(content, elements).tolist())
+        field = getattr(proto, kind.field)
+        values = np.frombuffer(content, np.uint16 if kind.field == "half_val" else kind.numpy)
+        for at in range(0, len(values), _PIECE):
+            field.extend(values[at : at + _PIECE].tolist())
 
 
-def _packed(tag: int, content: bytes) -> bytes:
-    head, size = bytearray((tag,)), len(content)
+def _packed_head(tag: int, size: int) -> bytes:
+    """What stands before a packed field of so many bytes."""
+    head = bytearray((tag,))
     while size > 0x7F:
         head.append(size & 0x7F | 0x80)
         size >>= 7
     head.append(size)
-    return bytes(head) + content
+    return bytes(head)
 
 
 def strings(values: list[bytes]) -> int:

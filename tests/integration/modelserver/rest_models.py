@@ -22,7 +22,7 @@ def _echo(spec: tf.TensorSpec) -> tf.types.experimental.ConcreteFunction:
 
 
 def save_kinds(folder: Path) -> None:
-    """Identities, and `spin`: a loop of as many rounds as it is told."""
+    """Identities; `spin` loops as often as it is told; `product` multiplies random matrices as large as it is told."""
     signatures = {f"echo_{name}": _echo(tf.TensorSpec([None], name, name="x")) for name in DTYPES}
     signatures["any_rank"] = _echo(tf.TensorSpec(None, tf.float32, name="x"))
     signatures["scalar"] = _echo(tf.TensorSpec([], tf.float32, name="x"))
@@ -36,6 +36,14 @@ def save_kinds(folder: Path) -> None:
     def total(x: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"y": tf.reduce_sum(x)}
 
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32, name="size")])
+    def product(size: tf.Tensor) -> dict[str, tf.Tensor]:
+        drawn = tf.random.uniform([size, size])
+        for _ in range(4):
+            drawn = drawn @ drawn / tf.cast(size, tf.float32)
+        return {"y": tf.reduce_sum(drawn)}
+
+    signatures["product"] = product.get_concrete_function()
     signatures["total"] = total.get_concrete_function()
     signatures["spin"] = spin.get_concrete_function()
     tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)

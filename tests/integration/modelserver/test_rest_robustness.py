@@ -12,6 +12,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -300,19 +301,27 @@ def answers(server: RestServer) -> bool:
     return bool(server.predict("kinds", {"inputs": [1.5]}, "echo_float32") == {"outputs": [1.5]})
 
 
+@pytest.fixture(scope="module")
+def patient_server(rest_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestServer]:
+    """A server that gives a request two minutes: reading its body counts."""
+    server = RestServer(rest_models, tmp_path_factory.mktemp("patient"), "--rest_api_timeout_in_ms=120000")
+    yield server
+    server.kill()
+
+
 @pytest.mark.parametrize(("end", "reply"), [(b"]}", b"200 "), (b"]", b"400 ")])
-def test_a_body_of_200_megabytes_is_answered(rest_server: RestServer, end: bytes, reply: bytes) -> None:
+def test_a_body_of_200_megabytes_is_answered(patient_server: RestServer, end: bytes, reply: bytes) -> None:
     body = b'{"signature_name": "total", "inputs": [' + b"1.5, " * (40 * 2**20) + b"2" + end
     assert len(body) > 200 * 2**20
-    with rest_server.connect(120) as connection:
+    with patient_server.connect(120) as connection:
         head = f"POST /v1/models/kinds:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
         sender = threading.Thread(target=lambda: connection.sendall(head.encode() + body))
         sender.start()
-        assert answers(rest_server)
+        assert answers(patient_server)
         sender.join()
-        assert answers(rest_server)
+        assert answers(patient_server)
         assert connection.recv(1 << 16).startswith(b"HTTP/1.1 " + reply)
-    assert answers(rest_server)
+    assert answers(patient_server)
 
 
 def test_a_body_beyond_every_limit_is_refused_before_it_is_sent(rest_server: RestServer) -> None:

@@ -3,14 +3,20 @@
 import gzip
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 import requests
 
+from infra.modelserver.flags import Flags
+from tasks.wire.protos import PredictionServiceStub, PredictRequest
+from tests.integration.modelserver.process import tensor
 from tests.integration.modelserver.rest_server import RestServer
 
+SECONDS = 3.0  # that a request may take there
 ECHO = "/v1/models/kinds:predict"
 
 
@@ -118,6 +124,48 @@ def test_a_request_that_takes_too_long_is_ended_while_others_are_answered(rest_s
         answered += 1
     slow.join()
     assert (replies[0].status_code, replies[0].json()) == (504, {"error": "Timed out waiting for notification"})
+    assert answered > 5
+
+
+def test_a_model_that_is_quick_for_small_numbers_holds_no_other_with_a_large_one(rest_server: RestServer) -> None:
+    for _ in range(30):
+        rest_server.predict("kinds", {"inputs": 2}, "product")
+    large = threading.Thread(
+        target=lambda: replies.append(rest_server.post(ECHO, {"signature_name": "product", "inputs": 6000}))
+    )
+    replies: list[requests.Response] = []
+    large.start()
+    answered = 0
+    while large.is_alive():
+        rest_server.predict("digits", {"inputs": np.zeros([1, 28, 28, 1]).tolist()})
+        answered += 1
+    large.join()
+    assert (replies[0].status_code, replies[0].json()) == (504, {"error": "Timed out waiting for notification"})
+    assert answered > 5
+
+
+def test_a_model_asked_by_more_than_it_has_threads_keeps_only_its_own_clients_waiting(rest_server: RestServer) -> None:
+    crowd = 3 * Flags().grpc_max_threads
+    request = PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "kinds", "spin"
+    request.inputs["rounds"].CopyFrom(tensor([10**12], np.int64))
+    with grpc.insecure_channel(f"127.0.0.1:{rest_server.grpc_port}") as channel, ThreadPoolExecutor(crowd) as clients:
+        predict = PredictionServiceStub(channel).Predict
+        calls = [predict.future(request, timeout=SECONDS) for _ in range(crowd)]
+        asked = [
+            clients.submit(rest_server.post, ECHO, {"signature_name": "spin", "inputs": [10**12]})
+            for _ in range(crowd)
+        ]  # fmt: skip
+        other = PredictRequest()
+        other.model_spec.name = "digits"
+        other.inputs["inputs"].CopyFrom(tensor(np.zeros([1, 28, 28, 1])))
+        answered = 0
+        while not all(one.done() for one in (*calls, *asked)):
+            predict(other, timeout=SECONDS)
+            rest_server.predict("digits", {"inputs": np.zeros([1 + answered % 9, 28, 28, 1]).tolist()})
+            answered += not any(one.done() for one in (*calls, *asked))
+        assert {call.code() for call in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+        assert {reply.result().status_code for reply in asked} == {504}
     assert answered > 5
 
 

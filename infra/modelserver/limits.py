@@ -1,0 +1,57 @@
+"""How many gRPC calls one model may hold, so that its clients can keep only each other waiting."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from infra.modelserver.errors import Code, ServingError
+
+_WAITING = 16  # calls that may wait for each that runs
+_FOREVER = 1e6  # seconds; a gRPC call without a deadline has a very late one
+
+
+class _Calls:
+    def __init__(self, running: int) -> None:
+        self.turns = threading.Semaphore(running)
+        self.count = 0
+
+
+class CallLimits:
+    """So many calls of one model run at once, 16 times as many wait for them, and those beyond are refused.
+
+    Thread-safe. A call that waits holds its thread: `most` is how many threads one model's calls can hold.
+    """
+
+    def __init__(self, running: int) -> None:
+        self._running, self.most = running, running * (1 + _WAITING)
+        self._lock = threading.Lock()
+        self._models: dict[str, _Calls] = {}  # those with calls
+
+    def count(self, model: str) -> int:
+        """How many calls of a model run or wait."""
+        with self._lock:
+            return self._models[model].count if model in self._models else 0
+
+    @contextmanager
+    def turn(self, model: str, timeout: float | None) -> Iterator[None]:
+        """Wait for a turn, at most `timeout` seconds, and have it within the context.
+
+        Raises ServingError: RESOURCE_EXHAUSTED where too many wait already, DEADLINE_EXCEEDED where it came too late.
+        """
+        with self._lock:
+            calls = self._models.setdefault(model, _Calls(self._running))
+            if calls.count >= self.most:
+                raise ServingError(Code.RESOURCE_EXHAUSTED, f"{calls.count} calls of {model} run or wait already")
+            calls.count += 1
+        try:
+            if not calls.turns.acquire(timeout=None if timeout is None or timeout > _FOREVER else timeout):
+                raise ServingError(Code.DEADLINE_EXCEEDED, f"Timed out waiting for earlier calls of {model}")
+            try:
+                yield
+            finally:
+                calls.turns.release()
+        finally:
+            with self._lock:
+                calls.count -= 1
+                if not calls.count:
+                    del self._models[model]
