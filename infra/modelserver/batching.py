@@ -68,7 +68,7 @@ class _Queue:
 
 
 class BatchScheduler:
-    """The threads that run batches, for all models together."""
+    """The threads that run the batches of one model, whatever its versions."""
 
     def __init__(self, parameters: BatchingParameters, metrics: Metrics) -> None:
         self.parameters, self.metrics = parameters, metrics

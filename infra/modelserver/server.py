@@ -128,7 +128,8 @@ class ModelServer:
             settings.session_config,
             flags.enable_signature_method_name_check,
         )
-        self._scheduler = BatchScheduler(settings.batching, self.metrics) if settings.batching else None
+        self._schedulers: dict[str, BatchScheduler] = {}  # of each model
+        self._schedulers_lock = threading.Lock()
         self._grpc: Any = None
         self._rest: uvicorn.Server | None = None
         self._dispatcher = Dispatcher(flags.rest_api_num_threads, self.manager.serves)
@@ -164,8 +165,12 @@ class ModelServer:
             failed = False
         finally:
             self.metrics.record_load(path, time.perf_counter() - start, failed=failed)
-        scheduler, flags = self._scheduler, self._settings.flags
-        if scheduler is not None:
+        flags, parameters = self._settings.flags, self._settings.batching
+        if parameters is not None:
+            with self._schedulers_lock:
+                if name not in self._schedulers:
+                    self._schedulers[name] = BatchScheduler(parameters, self.metrics)
+                scheduler = self._schedulers[name]
             servable.merge_runs(lambda session: Batcher(session, name, scheduler))
         if flags.enable_model_warmup:
             try:

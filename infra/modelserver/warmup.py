@@ -14,6 +14,7 @@ from tasks.wire.tfrecord import RecordError, read_records
 
 REQUESTS_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 MAX_RECORDS = 1000
+SECONDS = 60.0  # for one request, as nothing else may load meanwhile
 
 
 def replay(servable: Servable, iterations: int = 1) -> int:
@@ -65,13 +66,13 @@ def _parse(record: bytes, path: Path) -> PredictionLog:
 def _run(servable: Servable, log: PredictionLog) -> None:
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":
-        predict_with(servable, log.predict_log.request)
+        predict_with(servable, log.predict_log.request, SECONDS)
     elif kind == "classify_log":
-        classify_with(servable, log.classify_log.request)
+        classify_with(servable, log.classify_log.request, SECONDS)
     elif kind == "regress_log":
-        regress_with(servable, log.regress_log.request)
+        regress_with(servable, log.regress_log.request, SECONDS)
     elif kind == "multi_inference_log":
-        multi_inference_with(servable, log.multi_inference_log.request)
+        multi_inference_with(servable, log.multi_inference_log.request, SECONDS)
     elif kind == "session_run_log":
         number = PredictionLog.DESCRIPTOR.fields_by_name[kind].number
         raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")
