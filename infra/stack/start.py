@@ -12,6 +12,7 @@ from infra.stack.deployments import deploy
 from infra.stack.lock import exclusive
 from infra.stack.login import ensure_login, login_sentence, write_profiles
 from infra.stack.logs import last_lines
+from infra.stack.missed import skip_missed_runs
 from infra.stack.ports import PASSING, require_distinct, require_free
 from infra.stack.programs import Program, programs
 from infra.stack.stop import end_runs
@@ -154,7 +155,7 @@ def _start(supervisor: Supervisor, wanted: tuple[Program, ...], settings: Settin
             progress.started.add(program.name)
         for program in wanted:
             if program.name in progress.started - progress.ready and supervisor.is_ready(program, states[program.name]):
-                _complete(program, settings)
+                _complete(program, settings, say)
                 progress.ready.add(program.name)
                 say(f"{program.name} is ready: {program.address}")
         _require_alive(supervisor, progress)
@@ -168,8 +169,10 @@ def startable(wanted: Iterable[Program], started: set[str], ready: set[str]) -> 
     return [p for p in wanted if p.name not in started and ready.issuperset(p.after)]
 
 
-def _complete(program: Program, settings: Settings) -> None:
+def _complete(program: Program, settings: Settings, say: Say) -> None:
     """What a program that is ready still lacks before others can use it."""
+    if program.name == "prefect" and (skipped := skip_missed_runs(settings)):
+        say(f"Skipped {skipped} scheduled runs that were missed; the latest of each schedule is run")
     if program.name == "store":
         from tasks.store import Store  # slow to import
 

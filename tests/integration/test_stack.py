@@ -1,11 +1,14 @@
 """The local stack, driven by the command line: it comes up, comes back, and goes without a trace."""
 
+import contextlib
 import os
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import psutil
@@ -131,8 +134,29 @@ def test_down_leaves_nothing_running_even_of_a_program_that_hangs_and_up_finds_a
     stack.down()
     assert stack.slipway("down").stdout.startswith("The stack was not running.")
     assert stack.slipway("status").returncode == 1
+    missed = let_runs_of_reconcile_be_missed(stack)
+    assert len(missed) > 5
     stack.up()
     assert_kept(stack)
+    url, body = f"{stack.settings.prefect_api}/flow_runs/filter", {"flow_runs": {"id": {"any_": missed}}}
+    states = [run["state_name"] for run in stack.http.post(url, json=body, timeout=30).json()]
+    assert states.count("Skipped") == len(missed) - 1
+
+
+def let_runs_of_reconcile_be_missed(stack: LocalStack) -> list[str]:
+    """Put the runs of it that Prefect has planned a year back, as if the stack had been down so long; their ids."""
+    database = stack.settings.home / "prefect" / "prefect.db"
+    planned = (
+        "auto_scheduled AND state_type = 'SCHEDULED' "
+        "AND deployment_id = (SELECT id FROM deployment WHERE name = 'reconcile')"
+    )
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        runs = [str(uuid.UUID(run)) for (run,) in connection.execute(f"SELECT id FROM flow_run WHERE {planned}")]
+        connection.execute(
+            "UPDATE flow_run SET expected_start_time = datetime(expected_start_time, '-1 year'), "
+            f"next_scheduled_start_time = datetime(next_scheduled_start_time, '-1 year') WHERE {planned}"
+        )
+    return runs
 
 
 def test_of_two_ups_at_once_one_works_and_the_other_waits(stack: LocalStack) -> None:
