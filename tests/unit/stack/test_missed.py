@@ -32,7 +32,7 @@ class FakePrefect(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: FakePrefect
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         answer: Any = {}
         if self.path == "/api/flow_runs/filter":
