@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from infra.modelserver.errors import Code, ServingError
 
 _WAITING = 16  # calls that may wait for each that runs
+_KNOWN = 1024  # models
 _FOREVER = 1e6  # seconds; a gRPC call without a deadline has a very late one
 
 
@@ -25,12 +26,7 @@ class CallLimits:
     def __init__(self, running: int) -> None:
         self._running, self.most = running, running * (1 + _WAITING)
         self._lock = threading.Lock()
-        self._models: dict[str, _Calls] = {}  # those with calls
-
-    def count(self, model: str) -> int:
-        """How many calls of a model run or wait."""
-        with self._lock:
-            return self._models[model].count if model in self._models else 0
+        self._models: dict[str, _Calls] = {}
 
     @contextmanager
     def turn(self, model: str, timeout: float | None) -> Iterator[None]:
@@ -39,7 +35,7 @@ class CallLimits:
         Raises ServingError: RESOURCE_EXHAUSTED where too many wait already, DEADLINE_EXCEEDED where it came too late.
         """
         with self._lock:
-            calls = self._models.setdefault(model, _Calls(self._running))
+            calls = self._of(model)
             if calls.count >= self.most:
                 raise ServingError(Code.RESOURCE_EXHAUSTED, f"{calls.count} calls of {model} run or wait already")
             calls.count += 1
@@ -53,5 +49,11 @@ class CallLimits:
         finally:
             with self._lock:
                 calls.count -= 1
-                if not calls.count:
-                    del self._models[model]
+
+    def _of(self, model: str) -> _Calls:
+        calls = self._models.get(model)
+        if calls is None:
+            if len(self._models) >= _KNOWN:  # clients make up names
+                self._models = {name: known for name, known in self._models.items() if known.count}
+            calls = self._models[model] = _Calls(self._running)
+        return calls

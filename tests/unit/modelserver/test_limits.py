@@ -52,7 +52,7 @@ def test_a_model_that_holds_all_its_calls_is_refused_more_and_others_are_not() -
 
     with ThreadPoolExecutor(limits.most) as threads:
         held = [threads.submit(hold) for _ in range(limits.most)]
-        while limits.count("one") < limits.most:
+        while "one" not in limits._models or limits._models["one"].count < limits.most:
             pass
         with pytest.raises(ServingError, match="17 calls of one run or wait already") as refused, limits.turn("one", 9):
             pass
@@ -61,7 +61,7 @@ def test_a_model_that_holds_all_its_calls_is_refused_more_and_others_are_not() -
         for one in held:
             one.result()
     assert refused.value.code is Code.RESOURCE_EXHAUSTED
-    assert limits.count("one") == 0
+    assert limits._models["one"].count == 0
 
 
 def test_a_call_that_fails_gives_its_place_back() -> None:
@@ -69,4 +69,14 @@ def test_a_call_that_fails_gives_its_place_back() -> None:
     for _ in range(40):
         with pytest.raises(ZeroDivisionError), limits.turn("one", 1):
             raise ZeroDivisionError
-    assert limits.count("one") == 0
+    assert limits._models["one"].count == 0
+
+
+def test_names_that_clients_make_up_are_forgotten_and_calls_are_not() -> None:
+    limits = CallLimits(1)
+    with limits.turn("held", 1):
+        for number in range(3000):
+            with limits.turn(f"absent-{number}", 1):
+                pass
+        assert len(limits._models) < 2000
+        assert limits._models["held"].count == 1
