@@ -12,12 +12,14 @@ from typing import Literal
 import psutil
 import typer
 
+from infra.browsers import is_loopback
 from infra.cli.help import example
 from infra.cli.output import Json, megabytes, print_json
 from infra.stack import probes, processes
 from infra.stack.login import authorization
 from infra.stack.ports import require_distinct, require_free
 from infra.stack.programs import PYTHON, programs
+from infra.stack.reach import reach, require_log_in
 from infra.stack.supervision import Supervisor
 from tasks import signing
 from tasks.errors import InvalidSettings, SlipwayError, StackError
@@ -81,6 +83,7 @@ def examine() -> Iterator[Finding]:
         return
     yield disk(mine)
     yield memory(psutil.virtual_memory().available, up)
+    yield reached(mine)
     yield ports(mine)
     yield credentials(mine)
     yield from signatures(mine)
@@ -168,6 +171,27 @@ def memory(available: int, up: bool) -> Finding:
             "memory", "warning", text, f"The stack uses up to {megabytes(STACK_MEMORY)}: end other programs."
         )
     return Finding("memory", "ok", text)
+
+
+def reached(mine: Settings) -> Finding:
+    """Who reaches the stack's ports."""
+    wanted = programs(mine)
+    try:
+        require_log_in(mine.host, wanted)
+    except InvalidSettings as error:
+        return Finding("reach", "wrong", str(error))
+    text = reach(mine.host, wanted)
+    if not is_loopback(mine.host):
+        return Finding("reach", "warning", text, "See docs/security.md, and fence what is not for everybody.")
+    if not mine.servers_without_agents and model_server_command(mine) != EMBEDDED:
+        open_to_all = f"{mine.grpc_port} and {mine.rest_port}"
+        return Finding(
+            "reach",
+            "warning",
+            f"{text}, but TensorFlow Serving listens on every address of it",
+            f"Fence ports {open_to_all}: whoever reaches them can load and unload models.",
+        )
+    return Finding("reach", "ok", text)
 
 
 def ports(mine: Settings) -> Finding:

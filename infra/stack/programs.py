@@ -43,6 +43,7 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     sees: tuple[str, ...] = ()  # what it may see of the user's environment beside ordinary variables; `AWS_*`: several
     ports: tuple[PortUse, ...] = ()
+    asks_for: str = ""  # what whoever reaches its ports has to show; nothing where empty
     steady_seconds: int = 10  # it ended too soon if it did before this: the supervisor then waits longer each time
     stop_seconds: int = 10  # from the request to stop until it is killed
     after: tuple[str, ...] = ()  # programs that must be ready before it is started
@@ -127,6 +128,7 @@ def store(settings: Settings) -> Program:
         # What ~/.seaweedfs holds is another's.
         environment={"GOMEMLIMIT": "512MiB", "HOME": str(home)},
         ports=tuple(PortUse(use.port + offset, use.setting) for use in ports.values() for offset in (0, GRPC_OFFSET)),
+        asks_for="its access key",
         stop_seconds=20,
     )
 
@@ -152,6 +154,7 @@ def prefect_server(settings: Settings) -> Program:
         },
         sees=("PREFECT_SERVER_*", "PREFECT_UI_*", "PREFECT_LOGGING_*"),
         ports=(PortUse(settings.prefect_port, "SLIPWAY_PREFECT_PORT"),),
+        asks_for="the log-in",
         steady_seconds=30,
     )
 
@@ -184,6 +187,7 @@ def mlflow_server(settings: Settings) -> Program:
         environment=environment,
         sees=("MLFLOW_SERVER_*", *(() if has_credentials(settings) else ("AWS_*",))),
         ports=(PortUse(settings.mlflow_port, "SLIPWAY_MLFLOW_PORT"),),
+        asks_for="the log-in",
         steady_seconds=30,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from infra.browsers import is_loopback
 from infra.stack import processes
 from infra.stack.credentials import ensure_credentials, has_credentials, write_profile
 from infra.stack.deployments import deploy
@@ -15,6 +16,7 @@ from infra.stack.logs import last_lines
 from infra.stack.missed import skip_missed_runs
 from infra.stack.ports import PASSING, require_distinct, require_free
 from infra.stack.programs import Program, programs
+from infra.stack.reach import reach, require_log_in
 from infra.stack.stop import end_runs
 from infra.stack.store_security import secure_store
 from infra.stack.supervision import ProcessState, Supervisor
@@ -44,6 +46,7 @@ def up(settings: Settings, say: Say) -> None:
     supervisor = Supervisor(settings.home)
     uses = [use for program in wanted for use in program.ports]
     require_distinct(uses)
+    require_log_in(settings.host, wanted)
     with exclusive(settings.home, 2 * settings.start_deadline, say):
         if not supervisor.answers():
             _clear_remains(settings.home, say)
@@ -53,7 +56,8 @@ def up(settings: Settings, say: Say) -> None:
         _converge(supervisor, wanted, settings, say)
         _start(supervisor, wanted, settings, say)
         deploy(settings, say)
-    for line in (login_sentence(settings), advice):
+    opened = "" if is_loopback(settings.host) else f"SLIPWAY_HOST: {reach(settings.host, wanted)}."
+    for line in (login_sentence(settings), advice, opened):
         if line:
             say(line)
 
