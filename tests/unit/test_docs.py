@@ -1,18 +1,29 @@
-"""What can be set, run or deployed is documented."""
+"""What can be set, run or deployed is documented, and each command that the documents give is one that can be run.
+
+What needs a stack is run with one, as it stands: tests/integration/test_delivery.py.
+"""
 
 import re
+import shlex
+import subprocess
 import tomllib
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
+from google.protobuf import text_format
 
-from infra.cli.main import COMMANDS
+from infra.cli.main import COMMANDS, application
+from infra.modelserver import flags
+from tasks.protos import ModelServerConfig
 from tasks.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
@@ -56,3 +67,71 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Each command of each block of the documents that is for a shell, with the page that it stands on."""
+    for page in PAGES:
+        for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE):
+            if language in ("", "sh", "bash", "console"):
+                for line in block.replace("\\\n", " ").splitlines():
+                    yield from ((page.name, part.strip()) for part in line.split(" && ") if part.strip())
+
+
+def parses(words: list[str]) -> None:
+    """The command line takes these arguments."""
+    group = typer.main.get_command(application(words))
+    assert isinstance(group, typer.core.TyperGroup)
+    with group.make_context("slipway", words) as context:
+        name, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])
+        assert command is not None
+        command.make_context(name, rest, parent=context)
+
+
+def makes(words: list[str]) -> None:
+    """The Makefile has this target."""
+    subprocess.run(["make", "--dry-run", *words], cwd=ROOT, check=True, capture_output=True)
+
+
+def sets(words: list[str]) -> None:
+    """Every variable is a setting, and takes this value."""
+    given = dict(word.split("=", 1) for word in words)
+    Settings(**{name.removeprefix("SLIPWAY_").lower(): value for name, value in given.items()})  # type: ignore[arg-type]
+
+
+def serves(words: list[str]) -> None:
+    """A model server takes these flags, and knows what each means."""
+    found, warnings = flags.parse([word for word in words if word != "&"])
+    flags.check(found)
+    assert not warnings
+
+
+def is_installed(words: list[str]) -> None:
+    """It is a program of ours that needs no argument."""
+    assert not words
+    assert "slipway-agent" in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+
+
+def writes_config(words: list[str]) -> None:
+    """What is written is a config for model servers."""
+    text_format.Parse(words[0].replace("\\n", "\n"), ModelServerConfig())
+
+
+CHECKS: dict[str, Callable[[list[str]], object]] = {
+    "slipway": parses,
+    "make": makes,
+    "export": sets,
+    "tensorflow_model_server": serves,
+    "slipway-agent": is_installed,
+    "printf": writes_config,
+    "prefect": lambda words: words[:3] == ["event", "emit", "slipway.dataset.updated"] or pytest.fail("run by no test"),
+    "git": lambda words: words[0] == "clone",
+    "cd": lambda words: words == ["slipway"],
+}
+
+
+@pytest.mark.parametrize(("page", "line"), sorted(set(commands())))
+def test_every_command_in_the_documents_is_one_that_can_be_run(page: str, line: str) -> None:
+    program, *words = shlex.split(line, comments=True)
+    assert program in CHECKS, f"{page}: no test knows {program}"
+    CHECKS[program](words)

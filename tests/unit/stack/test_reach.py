@@ -12,7 +12,7 @@ from tasks.errors import InvalidSettings
 from tasks.settings import Settings
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost"])
 def test_loopback_opens_nothing_to_other_machines(tmp_path: Path, host: str) -> None:
     wanted = programs(Settings(home=tmp_path, host=host, model_server="embedded"))
     require_log_in(host, wanted)
@@ -20,7 +20,7 @@ def test_loopback_opens_nothing_to_other_machines(tmp_path: Path, host: str) -> 
     assert doctor.reached(Settings(home=tmp_path, host=host, model_server="embedded")).state == "ok"
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "box.example"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.7", "box.example"])
 def test_what_has_no_log_in_is_refused_before_anything_is_made(tmp_path: Path, host: str) -> None:
     mine = Settings(home=tmp_path / "home", host=host, model_server="embedded")
     with pytest.raises(InvalidSettings, match=r"model-server \(ports 8500, 8501\) and agent \(port 8502\)"):
