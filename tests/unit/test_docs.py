@@ -18,8 +18,8 @@ from google.protobuf import text_format
 
 from infra.cli.main import COMMANDS, application
 from infra.modelserver import flags
-from tasks.protos import ModelServerConfig
 from tasks.settings import Settings
+from tasks.wire.protos import ModelServerConfig
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
