@@ -105,6 +105,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--end-with", type=int)
     parser.add_argument("command", nargs="+")
     given = parser.parse_args(arguments)
+    missing = [str(path) for path in (*given.read, *given.write) if not path.exists()]
+    if missing:  # made later, it would be closed to the program
+        sys.exit(f"tasks.isolation: {', '.join(missing)} must exist before a program is started that may use it")
     variables = environment(os.environ)
     if given.write:
         variables["TMPDIR"] = str(given.write[0])

@@ -247,7 +247,7 @@ def models_view(mine: Settings) -> ModelsView:
     """
     secrets = [mine.private_key, mine.credentials_file, Path("~/.aws/credentials").expanduser()]
     paths = [str(path.absolute()) for path in secrets if path.exists()]
-    command = isolated((PYTHON, "-P", "-c", _TRY, *paths), read=mine.replica_files)
+    command = isolated((PYTHON, "-P", "-c", _TRY, *paths), read=filter(Path.exists, mine.replica_files))
     done = subprocess.run(command, capture_output=True, text=True, timeout=_TRY_SECONDS, check=False)
     if done.returncode != 0:
         raise StackError(f"a program cannot be started as the model server is: {done.stderr.strip()[-300:]}")

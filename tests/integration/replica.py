@@ -45,6 +45,7 @@ class LocalReplica:
         """Start what does not run: the model server, then the agent."""
         if not self.config_file.exists():
             write_config(self.config_file, ModelServerConfig())
+        self.settings.replica_models.mkdir(exist_ok=True)
         server = model_server(self.settings)
         # The last of two flags counts.
         server = replace(server, command=(*server.command, f"--model_config_file={self.config_file}"))

@@ -124,6 +124,13 @@ def test_a_program_that_is_started_finds_only_that_environment(monkeypatch: pyte
     assert "hush" not in done.stdout
 
 
+def test_a_folder_that_is_not_there_yet_is_named(tmp_path: Path) -> None:
+    command = isolated((PYTHON, "-c", ""), read=[tmp_path / "models"])
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"{tmp_path}/models must exist" in done.stderr
+
+
 def test_without_landlock_programs_run_all_the_same(tmp_path: Path) -> None:
     (key,) = files(tmp_path, "key")
     launch = "import sys, tasks.isolation as i; i.landlock_version = lambda: 0; i.main(sys.argv[1:])"
