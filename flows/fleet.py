@@ -3,26 +3,26 @@
 from prefect import flow
 
 from flows.defaults import FLEET
-from tasks.history import ConfigChange
-from tasks.overview import history_report, plan_report, replicas_report
-from tasks.preview import Preview
+from flows.steps import fleet_history, preview_rollout, replica_states
+from tasks.delivery.preview import Preview
+from tasks.fleet.history import ConfigChange
+from tasks.fleet.replicas import ReplicaState
 from tasks.records import Strategy
-from tasks.replicas import ReplicaState
 
 
 @flow(name="plan", flow_run_name="plan {model} {version} to {fleet}")
 def plan(model: str, version: int, fleet: str = FLEET, strategy: Strategy = "candidate") -> Preview:
     """What a rollout of `version` to `fleet` would load, unload and relabel, as an artifact of this run."""
-    return plan_report(fleet, model, version, strategy)
+    return preview_rollout(fleet, model, version, strategy)
 
 
 @flow(name="replicas", flow_run_name="replicas of {fleet}")
 def replicas(fleet: str = FLEET) -> list[ReplicaState]:
     """What the replicas of `fleet` last said of themselves, as an artifact of this run."""
-    return replicas_report(fleet)
+    return replica_states(fleet)
 
 
 @flow(name="history", flow_run_name="history of {fleet}")
 def history(fleet: str = FLEET, last: int = 20) -> list[ConfigChange]:
     """The newest configs of `fleet`, by whom and why, as an artifact of this run."""
-    return history_report(fleet, last)
+    return fleet_history(fleet, last)

@@ -5,7 +5,8 @@ import dataclasses
 from prefect import flow
 from prefect.runtime import flow_run
 
-from tasks.prune import Pruning, choose, delete, finish, tell
+from flows.steps import choose_versions, delete_version, finish_pruning, tell_retired
+from tasks.delivery.prune import Pruning
 
 
 @flow(name="prune", flow_run_name="prune {model}")
@@ -16,11 +17,11 @@ def prune(model: str, keep: int = 10, yes: bool = False) -> Pruning:
         keep: how many of the newest versions stay, rejected ones not counted.
         yes: delete them; otherwise they are only listed, in an artifact of this run.
     """
-    pruning = choose(model, keep)
+    pruning = choose_versions(model, keep)
     if not yes:
         return pruning
-    deleted = [fate.version for fate in pruning.going if delete(model, fate.version, flow_run.id)]
-    finish(model)
+    deleted = [fate.version for fate in pruning.going if delete_version(model, fate.version, flow_run.id)]
+    finish_pruning(model)
     for version in deleted:
-        tell(model, version)
+        tell_retired(model, version)
     return dataclasses.replace(pruning, deleted=tuple(deleted))

@@ -3,8 +3,7 @@
 from prefect import flow
 
 from flows.defaults import FLEET
-from tasks.prune import discard
-from tasks.rollout import converge_servers, find_dead, recover
+from flows.steps import converge_without_agents, discard_abandoned, find_dead_rollouts, recover_rollout
 
 
 @flow(name="reconcile", flow_run_name="reconcile {fleet}")
@@ -14,4 +13,8 @@ def reconcile(fleet: str = FLEET) -> list[str]:
     Servers without agents are brought back to the fleet's newest config: one that was started anew, or was away.
     Numbers that were claimed long ago, by publishers that died, are closed and what they sent is deleted.
     """
-    return [*(recover(fleet, record) for record in find_dead(fleet)), *converge_servers(fleet), *discard()]
+    return [
+        *(recover_rollout(fleet, record) for record in find_dead_rollouts(fleet)),
+        *converge_without_agents(fleet),
+        *discard_abandoned(),
+    ]

@@ -8,13 +8,18 @@ from prefect.runtime import flow_run
 from flows.defaults import FLEET
 from flows.limits import limits
 from flows.rollout import rollout
+from flows.steps import (
+    compare_with_live,
+    discard_build,
+    prepare_saved_model,
+    publish,
+    require_live,
+    tell_mlflow,
+    try_alone,
+)
 from flows.train import train
-from tasks.build import Build, discard, prepare, publish, try_alone
-from tasks.gate import compare
-from tasks.records import Manifest, Record, Strategy
-from tasks.registry import tell_mlflow
-from tasks.rollout import find_live
-from tasks.validate import ValidationReport
+from tasks.records import Build, Manifest, Record, Strategy
+from tasks.validation.validate import ValidationReport
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ def release(
         GateFailed: it is worse, or breaks clients of the version that serves. Nothing was published.
         RolloutFailed: it was published, and taken back; says why, and what serves now.
     """
-    find_live(fleet, new_fleet)
+    require_live(fleet, new_fleet)
     build = train(model, factory, signatures, data, epochs, seed, split_seed)
     return deliver(build, fleet, strategy, force, new_fleet)
 
@@ -82,12 +87,12 @@ def release_saved_model(
         inputs: a `.json` of predict requests, or an `.npz`, whose answers are its golden examples.
         force, new_fleet: as for `release`.
     """
-    find_live(fleet, new_fleet)
-    build = prepare(model, saved_model, inputs, flow_run.id, limits())
+    require_live(fleet, new_fleet)
+    build = prepare_saved_model(model, saved_model, inputs, flow_run.id, limits())
     try:
         try_alone(build)
     except BaseException:
-        discard(build)
+        discard_build(build)
         raise
     return deliver(build, fleet, strategy, force, new_fleet)
 
@@ -95,10 +100,10 @@ def release_saved_model(
 def deliver(build: Build, fleet: str, strategy: Strategy, force: str | None, new_fleet: bool = False) -> Release:
     """Publish the build if it is not worse than what serves, and roll it out."""
     try:
-        comparison = compare(fleet, build, force)
+        comparison = compare_with_live(fleet, build, force)
         comparison.require_passed()
         manifest = publish(build, flow_run.id, comparison)
     finally:
-        discard(build)
+        discard_build(build)
     tell_mlflow(manifest.model, manifest.version)
     return Release(manifest, rollout(manifest.model, manifest.version, fleet, strategy, new_fleet=new_fleet))

@@ -4,8 +4,8 @@ from prefect import flow
 
 from flows.defaults import FLEET
 from flows.rollout import rollout
-from tasks.rollback import find_way_back
-from tasks.validate import ValidationReport
+from flows.steps import find_way_back
+from tasks.validation.validate import ValidationReport
 
 
 @flow(name="rollback", flow_run_name="{model} back")

@@ -5,11 +5,21 @@ from prefect.runtime import flow_run
 
 from flows.defaults import FLEET
 from flows.reconcile import reconcile
+from flows.steps import (
+    abort,
+    accept,
+    await_config,
+    begin_rollout,
+    end_rollout,
+    make_plan,
+    require_live,
+    serve,
+    soak,
+    tell_mlflow,
+    validate,
+)
 from tasks.records import Strategy
-from tasks.registry import tell_mlflow
-from tasks.rollout import accept, await_fleet, begin, end, find_live, plan, serve, take_back
-from tasks.validate import ValidationReport, validate
-from tasks.watch import watch
+from tasks.validation.validate import ValidationReport
 
 
 @flow(name="rollout", flow_run_name="{model} {version} to {fleet}")
@@ -37,23 +47,23 @@ def rollout(
         RolloutFailed: the version was taken back; says why, and what serves now.
         RolloutConflict: another rollout of the model is under way.
     """
-    find_live(fleet, new_fleet)
+    require_live(fleet, new_fleet)
     reconcile(fleet)
-    record = begin(fleet, model, version, strategy, flow_run.id, force)
+    record = begin_rollout(fleet, model, version, strategy, flow_run.id, force)
     try:
-        trial, live = plan(fleet, record).stages
-        replicas = await_fleet(fleet, serve(fleet, record, trial), model)
+        trial, live = make_plan(fleet, record).stages
+        replicas = await_config(fleet, serve(fleet, record, trial), model)
         validate(fleet, model, version, trial.endpoint, replicas, record.against).require_passed()
         if record.watched:
-            watch(fleet, record, trial.endpoint, replicas)
+            soak(fleet, record, trial.endpoint, replicas)
         accept(fleet, record)
-        replicas = await_fleet(fleet, serve(fleet, record, live), model)
+        replicas = await_config(fleet, serve(fleet, record, live), model)
         report = validate(fleet, model, version, live.endpoint, replicas)
         report.require_passed()
     except BaseException as error:
-        failure = take_back(fleet, record, error)
+        failure = abort(fleet, record, error)
         tell_mlflow(model, version)
         raise failure from error
-    end(fleet, record)
+    end_rollout(fleet, record)
     tell_mlflow(model, version)
     return report

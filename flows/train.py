@@ -4,9 +4,8 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.limits import limits
-from tasks.build import Build, discard, fit, try_alone
-from tasks.parameters import choose
-from tasks.snapshot import snapshot
+from flows.steps import choose_parameters, discard_build, take_snapshot, train_and_export, try_alone
+from tasks.records import Build
 
 
 @flow(name="train", flow_run_name="train {model}")
@@ -31,7 +30,7 @@ def train(
         seed: of the weights and the order of training; the same seed, data and code give the same weights.
         split_seed: of the split into train, validation and held-out examples.
     """
-    chosen = choose(
+    chosen = choose_parameters(
         model,
         limits(),
         factory=factory,
@@ -41,11 +40,11 @@ def train(
         seed=seed,
         split_seed=split_seed,
     )
-    taken = snapshot(chosen.data, chosen.split_seed)
-    build = fit(model, chosen, taken, flow_run.id)
+    taken = take_snapshot(chosen.data, chosen.split_seed)
+    build = train_and_export(model, chosen, taken, flow_run.id).build
     try:
         try_alone(build)
     except BaseException:
-        discard(build)
+        discard_build(build)
         raise
     return build

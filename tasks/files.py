@@ -1,7 +1,10 @@
 """Writing files so that whoever reads sees the whole of it or none."""
 
+import contextlib
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -19,3 +22,36 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def is_plain_path(path: str) -> bool:
+    """Whether `path` names a file below the folder that it is relative to, on every system and in every store."""
+    parts = path.split("/")
+    return (
+        all(part not in ("", ".", "..") and len(part.encode("utf-8", "replace")) <= 255 for part in parts)
+        and path.isprintable()
+        and "\\" not in path
+    )
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[bool]:
+    """Hold the kernel's lock on `folder`, which ends with this process however that ends.
+
+    False where the file system knows no locks.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = True
+        except BlockingIOError:
+            raise
+        except OSError:
+            locked = False
+        yield locked
+    finally:
+        os.close(descriptor)

@@ -1,7 +1,7 @@
 """Two models for digits of 28 x 28 pixels: a Sequential, and a custom model with several signatures.
 
-They are what a user's own module looks like, so TensorFlow is imported at the top: nothing but `tasks.factory` imports
-this module, and only when a model is about to be made.
+They are what a user's own module looks like, so TensorFlow is imported at the top: nothing but
+`tasks.training.factory` imports this module, and only when a model is about to be made.
 """
 
 from typing import Any

@@ -12,6 +12,8 @@ from tasks.errors import Corrupt, GateFailed
 from tasks.processes import ProcessRef
 
 Strategy = Literal["candidate", "labels"]
+
+
 VerdictState = Literal["accepted", "rejected", "retired"]
 
 
@@ -205,3 +207,14 @@ class RolloutRecord(Record):
     against: int | None = None  # the version that served, where this one must prove itself against it
     forced: str | None = None  # a person's reason for rolling it out whatever the comparison with that one says
     watched: float = 0.0  # how long it is asked on and on under its label before clients meet it, seconds
+
+
+@dataclass(frozen=True)
+class Build(Record):
+    """A SavedModel that is ready to be published."""
+
+    model: str
+    directory: str
+    signatures: Mapping[str, SignatureSpec]
+    golden: str | None  # path of the golden examples, relative to the directory; None where there are none
+    training: Training

@@ -26,15 +26,15 @@ def main() -> int:
 def _run(stop: threading.Event) -> None:
     from infra.agent import health
     from infra.agent.agent import Agent
-    from tasks.converge import Replica
+    from tasks.fleet.converge import Replica
     from tasks.proxies import stay_local
-    from tasks.serving import ModelServer
+    from tasks.serving.client import ServingClient
     from tasks.settings import settings
-    from tasks.store import Store
+    from tasks.store.s3 import Store
 
     mine = settings()
     stay_local(os.environ, mine.host)
-    server = ModelServer(f"{mine.host}:{mine.grpc_port}", f"http://{mine.host}:{mine.rest_port}", mine.call_deadline)
+    server = ServingClient(f"{mine.host}:{mine.grpc_port}", f"http://{mine.host}:{mine.rest_port}", mine.call_deadline)
     replica = Replica(Store.connect(mine), server, mine.replica_models, mine.replica_config)
     agent = Agent(mine, replica)
     listener = health.serve(agent, mine.host, mine.agent_port)

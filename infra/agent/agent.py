@@ -5,13 +5,13 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from tasks import layout
-from tasks.converge import Replica, States, prune
 from tasks.errors import LoadFailed, ServingUnreachable, SlipwayError, StoreUnreachable
-from tasks.fetch import clear_leftovers
-from tasks.fleet import Fleet, FleetConfig
+from tasks.fleet.config import Fleet, FleetConfig
+from tasks.fleet.converge import Replica, States, prune
 from tasks.records import ReplicaReport
 from tasks.settings import Settings
+from tasks.store import keys
+from tasks.versions.fetch import clear_leftovers
 from tasks.wire.protos import ModelServerConfig
 
 log = logging.getLogger(__name__)
@@ -122,9 +122,7 @@ class Agent:
 
     def _try_report(self) -> None:
         try:
-            self.fleet.store.put(
-                layout.replica_key(self.settings.fleet, self.settings.replica), self._report().to_json()
-            )
+            self.fleet.store.put(keys.replica_key(self.settings.fleet, self.settings.replica), self._report().to_json())
             self._reported = time.monotonic()
         except SlipwayError as error:
             log.warning("the report did not get through: %s", error)

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from infra.cli.help import example
-from tasks.factory import require_visible
 from tasks.settings import Settings, settings
+from tasks.training.factory import require_visible
 
 _MODEL = "MLP"
 _DIGITS = 3
@@ -22,7 +22,7 @@ def demo(
     ] = None,
 ) -> None:
     """Start the stack if it is not up, release a digit classifier, and ask the live server for three test digits."""
-    from infra.cli.delivery import running_flows
+    from infra.cli.flow_runs import running_flows
     from infra.stack.login import login_sentence
     from infra.stack.start import up
 
@@ -32,7 +32,7 @@ def demo(
     up(mine, print)
     with running_flows():
         from flows.release import release
-        from tasks.parameters import DEMO_FACTORY
+        from tasks.training.parameters import DEMO_FACTORY
 
         released = release(_MODEL, factory=factory or DEMO_FACTORY, fleet=mine.fleet)
     print(f"\n{released.summary()}\n")
@@ -54,7 +54,7 @@ def _ask_for_digits(mine: Settings) -> None:
     """Ask as any client would: one POST with `instances`."""
     import requests
 
-    from tasks.data import load_dataset
+    from tasks.data.sources import load_dataset
 
     held_out = load_dataset("mnist-5k", split_seed=0)
     digits, truth = held_out.x_test[:_DIGITS], held_out.y_test[:_DIGITS]

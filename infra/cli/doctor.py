@@ -14,18 +14,19 @@ import typer
 
 from infra.browsers import is_loopback
 from infra.cli.help import example
-from infra.cli.output import Json, megabytes, print_json
-from infra.stack import probes, processes
+from infra.cli.options import Json
+from infra.cli.output import megabytes, print_json
+from infra.stack import members, probes
 from infra.stack.login import authorization
 from infra.stack.ports import require_distinct, require_free
 from infra.stack.programs import PYTHON, programs
 from infra.stack.reach import reach, require_log_in
 from infra.stack.supervision import Supervisor
-from tasks import signing
 from tasks.errors import InvalidSettings, SlipwayError, StackError
 from tasks.isolation import isolated, landlock_version
-from tasks.model_server import EMBEDDED, model_server_command
+from tasks.serving.program import EMBEDDED, model_server_command
 from tasks.settings import Settings, settings, unknown_variables
+from tasks.versions import signing
 
 STACK_MEMORY = 2_000_000_000  # bytes that the stack may use at rest
 _DISK_LEAST, _DISK_EASY = 1_000_000_000, 5_000_000_000  # bytes
@@ -199,7 +200,7 @@ def ports(mine: Settings) -> Finding:
     uses = [use for program in programs(mine) for use in program.ports]
     try:
         require_distinct(uses)
-        require_free(mine.host, uses, processes.listening(processes.members(mine.home)))
+        require_free(mine.host, uses, members.listening(members.members(mine.home)))
     except SlipwayError as error:
         return Finding("ports", "wrong", str(error))
     return Finding("ports", "ok", f"{len(uses)} ports are free or the stack's own")
@@ -305,7 +306,7 @@ def servers_without_agents(mine: Settings) -> Iterator[Finding]:
 
 def store(mine: Settings, up: bool) -> Finding:
     """Whether the store answers, takes the credentials, has the bucket and honours create-if-absent."""
-    from tasks.store import Store
+    from tasks.store.s3 import Store
 
     address = f"{mine.store_url or 'AWS S3'}, bucket {mine.bucket}"
     if mine.s3_endpoint is None and not up:

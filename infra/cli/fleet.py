@@ -5,19 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infra.cli.delivery import Fleet, NewFleet, StrategyOption, running_flows
+from infra.cli.flow_runs import running_flows
 from infra.cli.help import example
-from infra.cli.models import Model
-from infra.cli.output import Json, print_json, print_table
-from tasks import layout
+from infra.cli.options import Fleet, Json, Model, StrategyOption
+from infra.cli.output import print_json, print_table
+from tasks import names
 from tasks.settings import settings
 
 if TYPE_CHECKING:
-    from tasks.preview import Preview
-    from tasks.prune import Pruning
-
-Version = Annotated[int, typer.Argument(help="Number of a published version, as in `slipway versions`.")]
-FleetName = Annotated[str | None, typer.Argument(metavar="[FLEET]", help="SLIPWAY_FLEET if not given.")]
+    from tasks.delivery.preview import Preview
+    from tasks.delivery.prune import Pruning
+from infra.cli.options import FleetName, Version
 
 
 @example("slipway plan MLP 7 --strategy labels")
@@ -25,10 +23,10 @@ def plan(
     model: Model, version: Version, fleet: Fleet = None, strategy: StrategyOption = "candidate", as_json: Json = False
 ) -> None:
     """Show what a rollout would load, unload and relabel on each replica, and its steps; nothing is changed."""
-    from tasks.fleet import Fleet as ConnectedFleet
-    from tasks.preview import preview_rollout
+    from tasks.delivery.preview import preview_rollout
+    from tasks.fleet.config import Fleet as ConnectedFleet
 
-    found = preview_rollout(ConnectedFleet.connect(settings(), fleet), layout.model_name(model), version, strategy)
+    found = preview_rollout(ConnectedFleet.connect(settings(), fleet), names.model_name(model), version, strategy)
     if as_json:
         print_json(found)
     else:
@@ -36,7 +34,7 @@ def plan(
 
 
 def _print_plan(found: "Preview") -> None:
-    from tasks.plan import ABOUT_MEMORY, ABOUT_ROUTES, routes_table
+    from tasks.delivery.plan import ABOUT_MEMORY, ABOUT_ROUTES, routes_table
 
     serves = f"version {found.live} serves" if found.live is not None else "no version serves"
     mine = found.plan
@@ -73,39 +71,14 @@ def _print_plan(found: "Preview") -> None:
         print(f"\nNote: {warning}")
 
 
-@example("slipway rollout MLP 7 --strategy labels")
-def rollout(
-    model: Model,
-    version: Version,
-    fleet: Fleet = None,
-    strategy: StrategyOption = "candidate",
-    force: Annotated[
-        str | None,
-        typer.Option("--force", metavar="REASON", help="Even if it breaks clients or is much slower; keeps why."),
-    ] = None,
-    new_fleet: NewFleet = False,
-    as_json: Json = False,
-) -> None:
-    """Have a fleet serve a published version, validated on every replica, or what it served before."""
-    layout.model_name(model)
-    with running_flows():
-        from flows.rollout import rollout as flow
-
-        report = flow(model, version, fleet or settings().fleet, strategy, force, new_fleet)
-    if as_json:
-        print_json(report)
-    else:
-        print(f"\n{model} version {report.version} is accepted and serves. {report.summary()}.")
-
-
 @example("slipway replicas default")
 def replicas(fleet: FleetName = None, as_json: Json = False) -> None:
     """List a fleet's replicas: what each serves and whether it keeps up; exit code 1 unless all live ones are ready."""
-    from tasks.fleet import Fleet as ConnectedFleet
-    from tasks.replicas import states, without_live
+    from tasks.fleet.config import Fleet as ConnectedFleet
+    from tasks.fleet.replicas import replica_states, without_live
 
     mine = ConnectedFleet.connect(settings(), fleet)
-    found = states(mine)
+    found = replica_states(mine)
     alive = [s for s in found if s.state != "silent"]
     if as_json:
         print_json([{"state": s.state, "silent": s.silent, "labels": s.labels, "report": s.report} for s in found])
@@ -138,8 +111,8 @@ def history(
     as_json: Json = False,
 ) -> None:
     """List a fleet's configs, newest first: when, by which run and why each was written, and what it changed."""
-    from tasks.fleet import Fleet as ConnectedFleet
-    from tasks.history import fleet_history
+    from tasks.fleet.config import Fleet as ConnectedFleet
+    from tasks.fleet.history import fleet_history
 
     found = fleet_history(ConnectedFleet.connect(settings(), fleet), last)
     if as_json:
@@ -185,15 +158,15 @@ def prune(
     as_json: Json = False,
 ) -> None:
     """List the versions that nothing needs any more, and with --yes delete them; their numbers are never used again."""
-    layout.model_name(model)
+    names.model_name(model)
     if yes:
         with running_flows():
             from flows.prune import prune as flow
 
             found = flow(model, keep, yes=True)
     else:
-        from tasks.prune import choose_versions
-        from tasks.store import Store
+        from tasks.delivery.prune import choose_versions
+        from tasks.store.s3 import Store
 
         found = choose_versions(Store.connect(settings()), model, keep)
     if as_json:

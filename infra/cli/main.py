@@ -25,7 +25,7 @@ COMMANDS = {
     "release": "infra.cli.delivery:release",
     "publish": "infra.cli.delivery:publish",
     "plan": "infra.cli.fleet:plan",
-    "rollout": "infra.cli.fleet:rollout",
+    "rollout": "infra.cli.delivery:rollout",
     "rollback": "infra.cli.delivery:rollback",
     "reconcile": "infra.cli.fleet:reconcile",
     "replicas": "infra.cli.fleet:replicas",

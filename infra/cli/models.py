@@ -8,24 +8,22 @@ from typing import Annotated, Any
 import typer
 
 from infra.cli.help import example
-from infra.cli.output import Json, print_json, print_table
+from infra.cli.options import Json, Model
+from infra.cli.output import print_json, print_table
 from tasks.errors import InvalidInput
 from tasks.settings import settings
-
-Model = Annotated[str, typer.Argument(help="Name of the model, as in /v1/models/NAME.")]
 
 
 @example("slipway versions MLP")
 def versions(model: Model, as_json: Json = False) -> None:
     """List the published versions of a model: what rollouts decided about them, and which is served."""
-    from tasks import layout
-    from tasks.fleet import Fleet
-    from tasks.layout import candidate_name
-    from tasks.plan import labels_of, live_version, servings
-    from tasks.versions import published, version
+    from tasks import names
+    from tasks.fleet.config import Fleet, labels_of, live_version, servings
+    from tasks.names import candidate_name
+    from tasks.versions.catalog import published, version
 
     fleet = Fleet.connect(settings())
-    layout.model_name(model)
+    names.model_name(model)
     config = fleet.newest()
     live, mine, trial = live_version(config, model), servings(config).get(model), config.versions(candidate_name(model))
     loaded, labels = (mine.versions, mine.labels) if mine is not None else ((), {})
@@ -80,14 +78,14 @@ def predict(
     label: Annotated[str | None, typer.Option("--label", help="Ask the version that bears this label.")] = None,
 ) -> None:
     """Ask the served model for a prediction over REST, and print the answer as JSON."""
-    from tasks import layout
-    from tasks.serving import ModelServer, Target
+    from tasks import names
+    from tasks.serving.client import ServingClient, Target
 
     mine = settings()
     body = {"signature_name": signature, **_request(file)}
-    target = Target(layout.model_name(model), label=label)
+    target = Target(names.model_name(model), label=label)
     address, url = mine.nearest_server.grpc_address, mine.nearest_server.rest_url
-    with ModelServer(address, url, mine.call_deadline) as server:
+    with ServingClient(address, url, mine.call_deadline) as server:
         print_json(server.rest("POST", f"{target.path}:predict", body))
 
 

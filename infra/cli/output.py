@@ -5,11 +5,7 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+from typing import Any
 
 
 def print_json(value: Any) -> None:

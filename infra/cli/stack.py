@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from infra.cli.help import example
-from infra.cli.output import Json, duration, megabytes, print_json, print_table
+from infra.cli.options import Json
+from infra.cli.output import duration, megabytes, print_json, print_table
 from tasks.errors import InvalidInput, StackError
 from tasks.settings import settings
 
@@ -42,7 +43,7 @@ def down() -> None:
 def status(as_json: Json = False) -> None:
     """Show the stack's programs and what its replica serves; exit code 1 unless all is ready."""
     from infra.stack.status import stack_status
-    from tasks.plan import labels_of
+    from tasks.fleet.config import labels_of
 
     found = stack_status(settings())
     if as_json:

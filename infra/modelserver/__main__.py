@@ -46,10 +46,10 @@ def _run(arguments: list[str]) -> int:
 def _versions() -> str:
     from importlib.metadata import version
 
-    from infra.modelserver import runtime
+    from infra.modelserver.runtime import c_api
 
-    runtime.load()
-    return f"Slipway model server {version('slipway')}\nTensorFlow Library: {runtime.version()}"
+    c_api.load()
+    return f"Slipway model server {version('slipway')}\nTensorFlow Library: {c_api.version()}"
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ from typing import Any
 
 import grpc
 
-from infra.modelserver import inference
 from infra.modelserver.errors import Code, ServingError, invalid_argument
+from infra.modelserver.inference import examples
+from infra.modelserver.inference.predict import predict, version_choice
+from infra.modelserver.lifecycle.manager import Manager
+from infra.modelserver.lifecycle.reload import Reloader
 from infra.modelserver.limits import CallLimits
-from infra.modelserver.manager import Manager
 from infra.modelserver.metrics import Metrics
-from infra.modelserver.predict import predict, version_choice
-from infra.modelserver.reload import Reloader
 from tasks.wire.protos import (
     GetModelMetadataResponse,
     GetModelStatusResponse,
@@ -75,20 +75,20 @@ class PredictionService(PredictionServiceServicer):  # type: ignore[misc]
     def Classify(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Run a classification signature on tf.Examples."""
         return self._measured(
-            "Classify", request.model_spec.name, context, lambda t: inference.classify(self._manager, request, t)
+            "Classify", request.model_spec.name, context, lambda t: examples.classify(self._manager, request, t)
         )
 
     def Regress(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Run a regression signature on tf.Examples."""
         return self._measured(
-            "Regress", request.model_spec.name, context, lambda t: inference.regress(self._manager, request, t)
+            "Regress", request.model_spec.name, context, lambda t: examples.regress(self._manager, request, t)
         )
 
     def MultiInference(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Run several signatures on the same tf.Examples."""
         name = request.tasks[0].model_spec.name if request.tasks else ""
         return self._measured(
-            "MultiInference", name, context, lambda t: inference.multi_inference(self._manager, request, t)
+            "MultiInference", name, context, lambda t: examples.multi_inference(self._manager, request, t)
         )
 
     def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802

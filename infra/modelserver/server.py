@@ -17,23 +17,24 @@ import uvicorn
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
 
-from infra.modelserver import runtime, settings_files, warmup
-from infra.modelserver.batching import Batcher, BatchScheduler
-from infra.modelserver.dispatch import Dispatcher
+from infra.modelserver import settings_files
 from infra.modelserver.errors import ServingError, StartupError
 from infra.modelserver.flags import Flags
 from infra.modelserver.grpc_services import GrpcOptions, ModelService, PredictionService
+from infra.modelserver.inference import warmup
+from infra.modelserver.lifecycle.manager import Manager, ManagerOptions
+from infra.modelserver.lifecycle.reload import Reloader
+from infra.modelserver.lifecycle.source import FileSystemSource
+from infra.modelserver.lifecycle.states import StateMonitor
 from infra.modelserver.limits import CallLimits
-from infra.modelserver.manager import Manager, ManagerOptions
 from infra.modelserver.metrics import Metrics
-from infra.modelserver.options import RestOptions
-from infra.modelserver.reload import Reloader
-from infra.modelserver.rest_app import make_app
-from infra.modelserver.rest_browsers import is_loopback
-from infra.modelserver.rest_protocol import RestProtocol
-from infra.modelserver.servable import LoadOptions, Servable
-from infra.modelserver.source import FileSystemSource
-from infra.modelserver.states import StateMonitor
+from infra.modelserver.rest.app import RestOptions, make_app
+from infra.modelserver.rest.browsers import is_loopback
+from infra.modelserver.rest.dispatch import Dispatcher
+from infra.modelserver.rest.protocol import RestProtocol
+from infra.modelserver.runtime import c_api
+from infra.modelserver.runtime.batching import Batcher, BatchScheduler
+from infra.modelserver.runtime.servable import LoadOptions, Servable
 from tasks.wire.protos import ConfigProto, add_ModelServiceServicer_to_server, add_PredictionServiceServicer_to_server
 
 log = logging.getLogger(__name__)
@@ -142,8 +143,8 @@ class ModelServer:
         rest_socket = bind(flags.bind_address, flags.rest_api_port, "rest_api_port") if flags.rest_api_port else None
         if flags.port:
             bind(flags.bind_address, flags.port, "port").close()
-        runtime.load()
-        log.info("TensorFlow %s; loading models", runtime.version())
+        c_api.load()
+        log.info("TensorFlow %s; loading models", c_api.version())
         try:
             self.reloader.apply(self._settings.models, cancelled=self._stopping.is_set)
         except ServingError as error:

@@ -13,7 +13,7 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from infra.stack.credentials import create_private, replace_private
+from infra.stack.secrets import create_private, replace_private
 from tasks.settings import Settings
 
 PROFILE = "slipway"

@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Collection, Iterable
 
-from infra.stack.processes import is_listened_on, listener
+from infra.stack.members import is_listened_on, listener
 from infra.stack.programs import PortUse
 from tasks.errors import InvalidSettings, PortTaken
 

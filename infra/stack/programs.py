@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from infra.stack import probes
-from infra.stack.credentials import has_credentials, profile_file
 from infra.stack.login import PROFILE, authorization
+from infra.stack.secrets import has_credentials, profile_file
 from tasks.errors import InvalidSettings
 from tasks.isolation import isolated
-from tasks.model_server import model_server_command
+from tasks.serving.program import model_server_command
 from tasks.settings import Settings
 
 WORK_POOL = "slipway"

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.browsers import is_loopback
-from infra.stack import processes
-from infra.stack.credentials import ensure_credentials, has_credentials, write_profile
+from infra.stack import members
 from infra.stack.deployments import deploy
 from infra.stack.lock import exclusive
 from infra.stack.login import ensure_login, login_sentence, write_profiles
@@ -17,13 +16,13 @@ from infra.stack.missed import skip_missed_runs
 from infra.stack.ports import PASSING, require_distinct, require_free
 from infra.stack.programs import Program, programs
 from infra.stack.reach import reach, require_log_in
+from infra.stack.secrets import ensure_credentials, ensure_key_pair, has_credentials, write_profile
 from infra.stack.stop import end_runs
 from infra.stack.store_security import secure_store
 from infra.stack.supervision import ProcessState, Supervisor
 from tasks.errors import DeadlineExceeded, StackError
 from tasks.proxies import stay_local
 from tasks.settings import Settings
-from tasks.signing import ensure_key_pair
 
 _OF_OTHER_SERVERS = ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_PROFILES_PATH")
 EMPTY_CONFIG = "model_config_list {\n}\n"
@@ -50,7 +49,7 @@ def up(settings: Settings, say: Say) -> None:
     with exclusive(settings.home, 2 * settings.start_deadline, say):
         if not supervisor.answers():
             _clear_remains(settings.home, say)
-        own = processes.listening(processes.members(settings.home))
+        own = members.listening(members.members(settings.home))
         require_free(settings.host, uses, own, PASSING, say)
         advice = _prepare(settings)
         _converge(supervisor, wanted, settings, say)
@@ -65,10 +64,10 @@ def up(settings: Settings, say: Say) -> None:
 def _clear_remains(home: Path, say: Say) -> None:
     """End what a supervisor that was killed has left behind."""
     end_runs(home, say)
-    remains = processes.members(home)
+    remains = members.members(home)
     if remains:
         say(f"The supervisor is gone: ending {len(remains)} processes that it left")
-        stubborn = processes.end(remains, _ORPHAN_SECONDS)
+        stubborn = members.end(remains, _ORPHAN_SECONDS)
         if stubborn:
             raise StackError(f"Processes {[p.pid for p in stubborn]} of an earlier stack cannot be ended: end them.")
 
@@ -178,7 +177,7 @@ def _complete(program: Program, settings: Settings, say: Say) -> None:
     if program.name == "prefect" and (skipped := skip_missed_runs(settings)):
         say(f"Skipped {skipped} scheduled runs that were missed; the latest of each schedule is run")
     if program.name == "store":
-        from tasks.store import Store  # slow to import
+        from tasks.store.s3 import Store  # slow to import
 
         Store.connect(settings).ensure_bucket()
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.stack import probes, processes
+from infra.stack import members, probes
 from infra.stack.logs import last_lines
 from infra.stack.programs import Program, programs
 from infra.stack.supervision import ProcessState, Supervisor
@@ -64,7 +64,7 @@ def stack_status(settings: Settings) -> StackStatus:
         programs=found,
         models=served(settings, labels) if serving else {},
         labels=labels,
-        memory=sum(p.memory or 0 for p in found) + (processes.memory(supervisor_pid, False) if supervisor_pid else 0),
+        memory=sum(p.memory or 0 for p in found) + (members.memory(supervisor_pid, False) if supervisor_pid else 0),
         outdated=bool(supervisor_pid) and supervisor.configured() != supervisor.rendered(wanted),
         elsewhere=() if supervisor_pid else elsewhere(settings.home),
     )
@@ -73,7 +73,7 @@ def stack_status(settings: Settings) -> StackStatus:
 def elsewhere(home: Path) -> tuple[str, ...]:
     """The homes of this user's stacks that run, but for the one in `home`."""
     me = getpass.getuser()
-    return tuple(str(other) for other, user in processes.stacks().items() if user == me and other != home.absolute())
+    return tuple(str(other) for other, user in members.stacks().items() if user == me and other != home.absolute())
 
 
 def program_status(program: Program, state: ProcessState | None, supervisor: Supervisor) -> ProgramStatus:
@@ -85,7 +85,7 @@ def program_status(program: Program, state: ProcessState | None, supervisor: Sup
         name=program.name,
         state=word,
         pid=state.pid or None,
-        memory=processes.memory(state.pid) if state.pid else None,
+        memory=members.memory(state.pid) if state.pid else None,
         uptime=state.uptime if state.pid else None,
         address=program.address,
         note=state.note,

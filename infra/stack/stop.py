@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from infra.stack import processes
+from infra.stack import members
 from infra.stack.lock import exclusive
 from infra.stack.supervision import Supervisor
 from tasks.errors import StackError
@@ -29,11 +29,11 @@ def down(settings: Settings, say: Say) -> int:
         return 0
     supervisor = Supervisor(settings.home)
     with exclusive(settings.home, 2 * settings.start_deadline, say):
-        found = processes.members(settings.home)
+        found = members.members(settings.home)
         end_runs(settings.home, say)
         with contextlib.suppress(StackError):  # a supervisor that is gone, or goes at this moment
             _stop_all(supervisor, say)
-        stubborn = processes.end(processes.members(settings.home), _LEFTOVER_SECONDS)
+        stubborn = members.end(members.members(settings.home), _LEFTOVER_SECONDS)
         if stubborn:
             raise StackError(f"Processes {[p.pid for p in stubborn]} cannot be ended: end them as their owner.")
     return len(found)
@@ -44,9 +44,9 @@ def end_runs(home: Path, say: Say) -> None:
 
     A run that is asked to end takes back what it began. The worker, when it is stopped, would kill it outright.
     """
-    while runs := processes.runs(home):
+    while runs := members.runs(home):
         say(f"Ending {len(runs)} flow {'run' if len(runs) == 1 else 'runs'} under way")
-        if processes.end(runs, RUN_SECONDS):
+        if members.end(runs, RUN_SECONDS):
             return
 
 

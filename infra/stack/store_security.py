@@ -9,7 +9,7 @@ import ipaddress
 from datetime import datetime
 from pathlib import Path
 
-from infra.stack.credentials import create_private, replace_private
+from infra.stack.secrets import create_private, replace_private
 from tasks.settings import Settings
 
 _NAME = "slipway-store"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from infra.stack.processes import left_listening
+from infra.stack.members import left_listening
 from infra.stack.programs import PYTHON, Program
 from tasks.errors import InvalidSettings, StackError
 from tasks.settings import SUPERVISED

@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from infra.stack import processes
+from infra.stack import members
 from infra.stack.environment import visible
 
 _SECONDS = 5.0  # to end by themselves
@@ -19,10 +19,10 @@ def main() -> None:
     """End members of the stack in HOME that listen on the ports, then replace this process by the command."""
     home, ports, names, *command = sys.argv[1:]
     wanted = {int(port) for port in ports.split(",")}
-    left = [process for process in processes.members(Path(home)) if wanted & processes.listening([process])]
+    left = [process for process in members.members(Path(home)) if wanted & members.listening([process])]
     if left:
         print(f"ending {[process.pid for process in left]}, which listen on {ports}", flush=True)  # noqa: T201
-        processes.end(left, _SECONDS)
+        members.end(left, _SECONDS)
     os.execve(command[0], command, visible(os.environ, names.split(",")))  # noqa: S606
 
 

@@ -145,19 +145,19 @@ def floor(models: Path, count: int, seconds: float) -> Measured:
 
 
 def _floor_here(models: Path, count: int, seconds: float) -> Measured:
-    from infra.modelserver import runtime
+    from infra.modelserver.runtime import c_api
     from tasks.wire.dtypes import DataType
     from tasks.wire.protos import MetaGraphDef
 
-    session = runtime.Session(str(models / "digits" / "1"), ("serve",), b"")
+    session = c_api.Session(str(models / "digits" / "1"), ("serve",), b"")
     signature = MetaGraphDef.FromString(session.meta_graph).signature_def["serving_default"]
     (feed,), (fetch,) = signature.inputs.values(), signature.outputs.values()
-    run = runtime.Call([session.endpoint(feed.name)], [session.endpoint(fetch.name)])
-    tensor = runtime.tensor_from_array(pictures(count), DataType.FLOAT)
+    run = c_api.Call([session.endpoint(feed.name)], [session.endpoint(fetch.name)])
+    tensor = c_api.tensor_from_array(pictures(count), DataType.FLOAT)
 
     def call() -> None:
         for result in session.run(run, [tensor], None):
-            runtime.delete(result)
+            c_api.delete(result)
 
     return measure([call], seconds)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from infra.stack.programs import settings_environment
-from tasks.fleet import Fleet
+from tasks.fleet.config import Fleet
 from tasks.settings import Settings, settings
-from tasks.store import Store
-from tests.integration.local import LocalStack, LocalStore
-from tests.integration.models import make_models
-from tests.integration.replica import LocalReplica
-from tests.integration.trio import Trio
+from tasks.store.s3 import Store
+from tests.helpers.local import LocalStack, LocalStore
+from tests.helpers.models import make_models
+from tests.helpers.replica import LocalReplica
+from tests.helpers.three_replicas import ThreeReplicas
 
 
 @pytest.fixture(scope="session")
@@ -103,10 +103,10 @@ def flows(prefect: None, fleet: Fleet, store_settings: Settings, monkeypatch: py
 @pytest.fixture(scope="module")
 def trio(
     prefect: None, weed: LocalStore, small_models: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Trio]:
+) -> Iterator[ThreeReplicas]:
     """A fleet of three that serves version 1 of `affine`, for all tests of a module, and flows that reach it."""
     changes = {"bucket": f"test-{uuid.uuid4().hex[:12]}", "fleet": "test", "load_deadline": 60.0}
     mine = weed.settings.model_copy(update=changes)
     Store.connect(mine).ensure_bucket()
-    with Trio(tmp_path_factory.mktemp("trio"), mine, small_models).serving() as found:
+    with ThreeReplicas(tmp_path_factory.mktemp("trio"), mine, small_models).serving() as found:
         yield found

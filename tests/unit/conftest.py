@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.unit.stores import _memories, fake_s3, memory, store  # noqa: F401 - fixtures
+from tests.helpers.stores import _memories, fake_s3, memory, store  # noqa: F401 - fixtures
 
 if TYPE_CHECKING:
-    from tasks.data import Dataset
-    from tasks.export import ExportedModel
-    from tasks.train import TrainedModel
+    from tasks.data.dataset import Dataset
+    from tasks.training.export import ExportedModel
+    from tasks.training.train import TrainedModel
 
 EPOCHS = 15
 SEED = 1
@@ -22,7 +22,7 @@ SEED = 1
 @pytest.fixture(scope="session")
 def digits() -> "Dataset":
     """5,000 real digits."""
-    from tasks.data import load_dataset
+    from tasks.data.sources import load_dataset
 
     return load_dataset("mnist-5k", split_seed=0)
 
@@ -30,7 +30,7 @@ def digits() -> "Dataset":
 @pytest.fixture(scope="session")
 def few_digits(digits: "Dataset") -> "Dataset":
     """200 real digits: too few to learn from, enough to train on."""
-    from tasks.data import split
+    from tasks.data.dataset import split
 
     return split("few", digits.x_train[:200], digits.y_train[:200], split_seed=0)
 
@@ -38,7 +38,7 @@ def few_digits(digits: "Dataset") -> "Dataset":
 @pytest.fixture(scope="session")
 def trained(digits: "Dataset") -> "TrainedModel":
     """The custom model, trained as a release trains it."""
-    from tasks.train import train
+    from tasks.training.train import train
 
     return train("tasks.models:mlp", digits, seed=SEED, epochs=EPOCHS)
 
@@ -46,7 +46,7 @@ def trained(digits: "Dataset") -> "TrainedModel":
 @pytest.fixture(scope="session")
 def exported(trained: "TrainedModel", tmp_path_factory: pytest.TempPathFactory) -> "ExportedModel":
     """The custom model, exported. Tests that harm it take a copy."""
-    from tasks.export import export_saved_model
+    from tasks.training.export import export_saved_model
 
     return export_saved_model(trained, tmp_path_factory.mktemp("exported") / "1")
 

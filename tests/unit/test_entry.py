@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from slipway_entry import PACKAGES, ROOT
-from tasks.model_server import EMBEDDED
+from tasks.serving.program import EMBEDDED
 
 PYTHON = [sys.executable, "-P"]
 
@@ -47,7 +47,8 @@ def test_every_command_is_slipways(project: Path) -> None:
 def test_so_are_the_programs_that_it_starts(project: Path) -> None:
     assert "--rest_api_port" in run(project, *EMBEDDED, "--help")
     assert (
-        run(project, *PYTHON, "-m", "slipway_entry", "infra.stack.takeover", ".", "9", "/bin/echo", "here") == "here\n"
+        run(project, *PYTHON, "-m", "slipway_entry", "infra.stack.takeover", ".", "9", "PATH", "/bin/echo", "here")
+        == "here\n"
     )
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from tasks.data import Dataset
-    from tasks.train import TrainedModel
+    from tasks.data.dataset import Dataset
+    from tasks.training.train import TrainedModel
 
 
 def test_the_trained_model_is_good_enough(trained: "TrainedModel") -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import requests
 from google.protobuf import text_format
 
-from infra.modelserver import runtime, tensors
+from infra.modelserver.runtime import c_api, tensors
 from tasks.wire.dtypes import data_type_of
 from tasks.wire.protos import (
     GetModelStatusRequest,
@@ -27,8 +27,8 @@ from tasks.wire.protos import (
     ReloadConfigRequest,
     TensorProto,
 )
-from tests.integration import local
-from tests.integration.local import until
+from tests.helpers import local
+from tests.helpers.local import until
 
 _ANY_SIZE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 DEADLINE = 30.0
@@ -58,20 +58,20 @@ def config(*entries: str) -> Any:
 def tensor(values: Any, dtype: Any = np.float32) -> Any:
     """A TensorProto with tensor_content, or string_val for bytes."""
     array = np.array(values, dtype=dtype)
-    runtime.load()
-    made = runtime.tensor_from_array(array, data_type_of(array.dtype))
+    c_api.load()
+    made = c_api.tensor_from_array(array, data_type_of(array.dtype))
     proto = TensorProto()
     tensors.to_proto(made, proto, as_content=True)
-    runtime.delete(made)
+    c_api.delete(made)
     return proto
 
 
 def array(proto: Any) -> Any:
     """What a TensorProto holds."""
-    runtime.load()
+    c_api.load()
     made = tensors.from_proto(proto)
-    values = runtime.array_from_tensor(made)
-    runtime.delete(made)
+    values = c_api.array_from_tensor(made)
+    c_api.delete(made)
     return values
 
 

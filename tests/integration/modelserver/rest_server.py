@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import requests
 
-from tests.integration.local import free_ports, until
+from tests.helpers.local import free_ports, until
 
 HERE = Path(__file__).parent
 

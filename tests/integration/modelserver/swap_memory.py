@@ -13,10 +13,10 @@ import numpy as np
 import psutil
 
 from infra.modelserver.errors import ServingError
-from infra.modelserver.manager import Manager, ManagerOptions
+from infra.modelserver.lifecycle.manager import Manager, ManagerOptions
+from infra.modelserver.lifecycle.states import State, StateMonitor
 from infra.modelserver.metrics import Metrics
-from infra.modelserver.servable import LoadOptions, Servable
-from infra.modelserver.states import State, StateMonitor
+from infra.modelserver.runtime.servable import LoadOptions, Servable
 
 DEADLINE = 60.0
 

@@ -28,7 +28,7 @@ from tasks.wire.protos import (
     PredictRequest,
     RegressionRequest,
 )
-from tests.integration.local import until
+from tests.helpers.local import until
 from tests.integration.modelserver.rest_server import RestServer
 
 EXAMPLES = int(os.environ.get("SLIPWAY_TEST_EXAMPLES", "250"))

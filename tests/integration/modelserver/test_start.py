@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.local import until
+from tests.helpers.local import until
 from tests.integration.modelserver.process import ModelServerProcess, entry, free_ports, run_to_end, specific
 
 

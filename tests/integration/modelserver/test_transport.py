@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tasks.wire.protos import GetModelStatusRequest, ModelServiceStub, ModelVersionStatus
-from tests.integration.local import until
+from tests.helpers.local import until
 from tests.integration.modelserver.process import ModelServerProcess, entry, refusal
 
 

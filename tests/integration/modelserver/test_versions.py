@@ -7,7 +7,7 @@ from pathlib import Path
 import grpc
 import requests
 
-from tests.integration.local import until
+from tests.helpers.local import until
 from tests.integration.modelserver.process import ModelServerProcess, entry, refusal, specific, tensor
 
 

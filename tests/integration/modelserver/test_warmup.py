@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra.modelserver.warmup import MAX_RECORDS, REQUESTS_FILE
+from infra.modelserver.inference.warmup import MAX_RECORDS, REQUESTS_FILE
 from tasks.wire.protos import PredictionLog
 from tasks.wire.tfrecord import to_bytes
 from tests.integration.modelserver.process import ModelServerProcess, entry, run_to_end, tensor

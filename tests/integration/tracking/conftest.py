@@ -10,14 +10,14 @@ from collections.abc import Iterator
 import pytest
 from mlflow import MlflowClient
 
-from infra.stack.credentials import write_profile
 from infra.stack.login import ensure_login
 from infra.stack.programs import mlflow_server
-from tasks.registry import Registry
+from infra.stack.secrets import write_profile
 from tasks.settings import Settings
-from tasks.store import Store
-from tasks.tracking import Tracker
-from tests.integration.local import LocalStore, free_ports, until
+from tasks.store.s3 import Store
+from tasks.tracking.registry import Registry
+from tasks.tracking.runs import Tracker
+from tests.helpers.local import LocalStore, free_ports, until
 
 
 class LocalMlflow:

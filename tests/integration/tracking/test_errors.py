@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from tasks.errors import TrackingError, TrackingUnreachable
-from tasks.evaluation import Evaluation
+from tasks.evaluation.metrics import Evaluation
 from tasks.records import Training
-from tasks.tracking import Tracker
-from tasks.tracking_server import TrackingServer
+from tasks.tracking.runs import Tracker
+from tasks.tracking.server import TrackingServer
 
 
 @contextmanager

@@ -11,14 +11,14 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tasks.data import load_dataset
+from tasks.data.sources import load_dataset
 from tasks.errors import TrackingError
-from tasks.evaluation import Evaluation
+from tasks.evaluation.metrics import Evaluation
 from tasks.records import DatasetRef, Training
-from tasks.tracking import CONFUSION, TAG_REASON, Tracker, TrainingCurves, tracked
-from tasks.tracking_server import TrackingServer
-from tasks.train import train
-from tests.integration.local import LocalStore, until
+from tasks.tracking.runs import CONFUSION, TAG_REASON, Tracker, TrainingCurves, tracked
+from tasks.tracking.server import TrackingServer
+from tasks.training.train import train
+from tests.helpers.local import LocalStore, until
 from tests.integration.tracking.conftest import LocalMlflow
 
 TRAINING = Training(

@@ -4,8 +4,8 @@ import sys
 import time
 
 from tasks.records import Training
-from tasks.tracking import Tracker, tracked
-from tasks.tracking_server import TrackingServer
+from tasks.tracking.runs import Tracker, tracked
+from tasks.tracking.server import TrackingServer
 
 if __name__ == "__main__":
     uri, model = sys.argv[1:]

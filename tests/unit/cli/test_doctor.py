@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from infra.cli import doctor
-from infra.stack.credentials import ensure_credentials
+from infra.stack.secrets import ensure_credentials
 from tasks.isolation import landlock_version
 from tasks.settings import Settings, unknown_variables
 

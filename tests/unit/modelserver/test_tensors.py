@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from infra.modelserver import runtime, tensors
 from infra.modelserver.errors import Code, ServingError
+from infra.modelserver.runtime import c_api, tensors
 from tasks.wire.dtypes import DataType
 from tasks.wire.protos import TensorProto
 from tasks.wire.tensors import Array, from_proto, to_proto
@@ -12,18 +12,18 @@ NUMBERS = [kind for kind in DataType if kind.is_number]
 
 @pytest.fixture(scope="module", autouse=True)
 def tensorflow() -> None:
-    runtime.load()
+    c_api.load()
 
 
 def through_the_runtime(proto: TensorProto, *, parsed: bool, as_content: bool) -> tuple[TensorProto, Array]:
     """`proto` as a tensor (by TensorFlow's own parser or the quick way), then as a proto and as an array."""
-    tensor = runtime.tensor_from_proto(proto.SerializeToString()) if parsed else tensors.from_proto(proto)
+    tensor = c_api.tensor_from_proto(proto.SerializeToString()) if parsed else tensors.from_proto(proto)
     answer = TensorProto()
     try:
         tensors.to_proto(tensor, answer, as_content=as_content)
-        return answer, runtime.array_from_tensor(tensor)
+        return answer, c_api.array_from_tensor(tensor)
     finally:
-        runtime.delete(tensor)
+        c_api.delete(tensor)
 
 
 @pytest.mark.parametrize("as_content", [False, True], ids=["fields", "content"])
@@ -50,8 +50,8 @@ def test_strings_pass_as_they_are(as_content: bool) -> None:
 
 
 def test_a_tensor_that_no_proto_holds_is_refused() -> None:
-    tensor = runtime.new_tensor(DataType.RESOURCE, [0], None, 0)
+    tensor = c_api.new_tensor(DataType.RESOURCE, [0], None, 0)
     with pytest.raises(ServingError, match="An output of DataType 20 cannot be sent") as caught:
         tensors.to_proto(tensor, TensorProto(), as_content=False)
     assert caught.value.code is Code.UNIMPLEMENTED
-    runtime.delete(tensor)
+    c_api.delete(tensor)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from infra.stack import processes
+from infra.stack import members as processes
 from infra.stack.ports import is_free, require_distinct, require_free
 from infra.stack.programs import PortUse, programs
 from tasks.errors import InvalidSettings, PortTaken
 from tasks.settings import Settings
-from tests.unit.stack.test_processes import Marked
+from tests.unit.stack.test_members import Marked
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from infra.stack.credentials import profile_file
 from infra.stack.environment import visible
 from infra.stack.programs import Program, prefect_retries, programs, settings_environment
+from infra.stack.secrets import profile_file
 from tasks.settings import Settings
 
 

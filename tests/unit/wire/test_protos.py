@@ -10,7 +10,9 @@ from tasks.wire import WireError, protos
 BEFORE = """
 import sys
 from tasks.wire import protos, dtypes, tensors, tfrecord
-from tasks import golden, savedmodel, factory, train, export, data
+from tasks.savedmodel import golden, read
+from tasks.training import factory, train, export
+from tasks.data import dataset, sources
 import infra.modelserver.server
 loaded = sorted(name for name in sys.modules if name.split(".")[0] in ("tensorflow", "keras"))
 assert "tensorflow" not in loaded and "keras" not in loaded, loaded

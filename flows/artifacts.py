@@ -1,0 +1,40 @@
+"""Reports where people look for them: beside the run in the Prefect UI."""
+
+import logging
+from dataclasses import dataclass
+
+import httpx
+from prefect.artifacts import create_markdown_artifact
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from tasks.reports import markdown
+
+log = logging.getLogger(__name__)
+
+_RETRIES = 2  # that a report is worth, while a delivery waits: 6 seconds
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page to be kept with a run."""
+
+    page: str  # Markdown
+    description: str
+    key: tuple[str, ...]  # parts of its key; a later report under the same key is shown as its next version
+
+
+def show(report: Report) -> None:
+    """Keep a report with the Prefect run that this is part of; outside of one, nothing is kept.
+
+    Reports decide nothing, so a Prefect server that is away holds up no delivery.
+    """
+    if TaskRunContext.get() is None and FlowRunContext.get() is None:
+        return
+    try:
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: _RETRIES}):
+            create_markdown_artifact(
+                report.page, key=markdown.artifact_key(*report.key), description=report.description
+            )
+    except httpx.HTTPError as error:
+        log.warning("The Prefect server did not take the report %r (%s).", report.description, type(error).__name__)

@@ -1,0 +1,190 @@
+"""Every step that flows take: functions of `tasks` as Prefect tasks, and the reports that the UI shows of them.
+
+A step has its function's name. It is never cached; only a transport error is retried. Names and records pass between
+steps, never a client: each step connects anew.
+"""
+
+import functools
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+
+from flows import artifacts
+from flows.artifacts import Report
+from tasks.data import snapshot
+from tasks.delivery import preview, prune, recover, rollback, rollout
+from tasks.delivery.preview import Preview
+from tasks.delivery.prune import Pruning
+from tasks.errors import TRANSPORT_ERRORS, SlipwayError
+from tasks.fleet import history, replicas
+from tasks.fleet.config import Fleet
+from tasks.fleet.history import ConfigChange
+from tasks.fleet.replicas import ReplicaState
+from tasks.records import Build, Comparison
+from tasks.reports import pages
+from tasks.savedmodel import prepare
+from tasks.settings import settings
+from tasks.store.s3 import Store
+from tasks.tracking import registry
+from tasks.training import parameters
+from tasks.training import run as training
+from tasks.training.run import TrainedBuild
+from tasks.validation import gate, sandbox
+from tasks.validation import soak as soaking
+from tasks.validation import validate as validation
+from tasks.validation.validate import ValidationReport
+from tasks.versions import publish as publishing
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def step(
+    function: Callable[P, R], run_name: str | None = None, report: Callable[Concatenate[R, P], Report] | None = None
+) -> Task[P, R]:
+    """`function` as a task of its own name, its runs called `run_name` with the task's arguments filled in.
+
+    Args:
+        report: makes what the Prefect UI shows, from the function's result and its arguments.
+    """
+    name = function.__name__.replace("_", " ")
+    return task(
+        name=name,
+        task_run_name=run_name or name,
+        cache_policy=NO_CACHE,
+        retries=3,
+        retry_delay_seconds=[1, 2, 4],
+        retry_condition_fn=_is_transport_error,
+    )(_reported(function, report) if report else function)
+
+
+def with_fleet(function: Callable[Concatenate[Fleet, P], R]) -> Callable[Concatenate[str, P], R]:
+    """`function` with a fleet's name as its first argument, in the place of the fleet."""
+
+    @functools.wraps(function)
+    def connected(fleet: str, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return function(Fleet.connect(settings(), fleet), *args, **kwargs)
+
+    return connected
+
+
+def with_store(function: Callable[Concatenate[Store, P], R]) -> Callable[P, R]:
+    """`function` with the settings' store as its first argument, which its callers leave out."""
+
+    @functools.wraps(function)
+    def connected(*args: P.args, **kwargs: P.kwargs) -> R:
+        return function(Store.connect(settings()), *args, **kwargs)
+
+    # Prefect binds and shows the parameters by this signature, so the store must not stand in it.
+    whole = inspect.signature(function)
+    mine = list(whole.parameters.values())[1:]
+    connected.__signature__ = whole.replace(parameters=mine)  # type: ignore[attr-defined]
+    return connected
+
+
+def _reported(function: Callable[P, R], report: Callable[Concatenate[R, P], Report]) -> Callable[P, R]:
+    @functools.wraps(function)
+    def reported(*args: P.args, **kwargs: P.kwargs) -> R:
+        found = function(*args, **kwargs)
+        artifacts.show(report(found, *args, **kwargs))
+        return found
+
+    return reported
+
+
+async def _is_transport_error(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
+    """Whether trying again may help."""
+    result = await state.aresult(raise_on_failure=False)
+    return isinstance(result, TRANSPORT_ERRORS)
+
+
+class _InOneSentence(logging.Filter):
+    """Our own errors say what was wrong and what to do; a stack trace below them would only hide it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], SlipwayError):
+            record.exc_info = None
+        return True
+
+
+for _runs in ("prefect.task_runs", "prefect.flow_runs"):
+    logging.getLogger(_runs).addFilter(_InOneSentence())
+
+
+def _training(found: TrainedBuild, *_: object, **__: object) -> Report:
+    model = found.build.model
+    page = pages.training(model, found.run, found.build.training, found.evaluation, found.mlflow_url)
+    return Report(page, f"Training of {model}", ("training", model))
+
+
+def _comparison(found: Comparison, _fleet: str, build: Build, *_: object, **__: object) -> Report:
+    return Report(pages.comparison(build.model, found), f"Gate of {build.model}", ("gate", build.model))
+
+
+def _validation(found: ValidationReport, *_: object, **__: object) -> Report:
+    description = f"{found.model} version {found.version} as {found.endpoint}"
+    return Report(pages.validation(found), description, ("validation", str(found.endpoint)))
+
+
+def _preview(found: Preview, *_: object, **__: object) -> Report:
+    plan = found.plan
+    description = f"Plan of {plan.model} {plan.version} to {found.fleet}"
+    return Report(pages.plan(found), description, ("plan", found.fleet, plan.model))
+
+
+def _replicas(found: list[ReplicaState], fleet: str) -> Report:
+    newest = Fleet.connect(settings(), fleet).newest().number
+    return Report(pages.replicas(fleet, newest, found), f"Replicas of {fleet}", ("replicas", fleet))
+
+
+def _history(found: list[ConfigChange], fleet: str, *_: object, **__: object) -> Report:
+    return Report(pages.history(fleet, found), f"History of {fleet}", ("history", fleet))
+
+
+def _pruning(found: Pruning, *_: object, **__: object) -> Report:
+    return Report(pages.pruning(found), f"Versions of {found.model}: which may go", ("prune", found.model))
+
+
+# Making a version.
+choose_parameters = step(with_store(parameters.choose_parameters), "choose parameters of {model}")
+take_snapshot = step(with_store(snapshot.take_snapshot))
+train_and_export = step(training.train_and_export, "train and export {model}", _training)
+prepare_saved_model = step(prepare.prepare_saved_model)
+try_alone = step(sandbox.try_alone, "try {build.model} alone")
+compare_with_live = step(with_fleet(gate.compare_with_live), "compare {build.model} with what serves", _comparison)
+publish = step(with_store(publishing.publish), "publish {build.model}")
+discard_build = step(prepare.discard_build)
+tell_mlflow = step(with_store(registry.tell_mlflow), "tell MLflow of {model} {version}")
+
+# Rolling it out.
+require_live = step(with_fleet(replicas.require_live))
+begin_rollout = step(with_fleet(rollout.begin_rollout))
+make_plan = step(with_fleet(rollout.make_plan))
+serve = step(with_fleet(rollout.serve), "serve {record.model} {record.version} as {stage.endpoint}")
+await_config = step(with_fleet(replicas.await_config))
+validate = step(with_fleet(validation.validate), "validate {endpoint}", _validation)
+soak = step(with_fleet(soaking.soak), "soak {endpoint} for {record.soak:g} s")
+accept = step(with_fleet(rollout.accept), "accept {record.model} {record.version}")
+end_rollout = step(with_fleet(rollout.end_rollout))
+abort = step(with_fleet(recover.abort), "abort {record.model} {record.version}")
+
+# Going back, and clearing what was left.
+find_way_back = step(with_fleet(rollback.find_way_back))
+find_dead_rollouts = step(with_fleet(recover.find_dead_rollouts))
+recover_rollout = step(with_fleet(recover.recover_rollout))
+converge_without_agents = step(with_fleet(replicas.converge_without_agents))
+discard_abandoned = step(with_store(prune.discard_abandoned))
+choose_versions = step(with_store(prune.choose_versions), report=_pruning)
+delete_version = step(with_store(prune.delete_version), "delete {model} {version}")
+finish_pruning = step(with_store(prune.finish_pruning))
+tell_retired = step(with_store(prune.tell_retired), "tell MLflow that {model} {version} is retired")
+
+# Looking at a fleet.
+preview_rollout = step(with_fleet(preview.preview_rollout), "preview {model} {version}", _preview)
+replica_states = step(with_fleet(replicas.replica_states), report=_replicas)
+fleet_history = step(with_fleet(history.fleet_history), report=_history)

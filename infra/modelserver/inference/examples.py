@@ -1,0 +1,281 @@
+"""Classify, Regress and MultiInference, shared by gRPC, REST and warm-up: the protos in, the protos out.
+
+The checks and their texts are TensorFlow Serving's (classifier.cc, regressor.cc, multi_inference.cc, util.cc).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from infra.modelserver.errors import Code, ServingError, invalid_argument
+from infra.modelserver.inference.predict import version_choice
+from infra.modelserver.lifecycle.manager import Manager
+from infra.modelserver.runtime import c_api, tensors
+from infra.modelserver.runtime.servable import (
+    CLASSIFY_METHOD,
+    DEFAULT_SIGNATURE,
+    REGRESS_METHOD,
+    Array,
+    Servable,
+    Signature,
+)
+from tasks.wire.dtypes import DataType, data_type_of
+from tasks.wire.protos import (
+    ClassificationRequest,
+    ClassificationResponse,
+    ClassificationResult,
+    InferenceTask,
+    Input,
+    ModelSpec,
+    MultiInferenceRequest,
+    MultiInferenceResponse,
+    RegressionRequest,
+    RegressionResponse,
+    RegressionResult,
+)
+
+_INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
+
+
+def classify(manager: Manager, request: ClassificationRequest, timeout: float | None = None) -> ClassificationResponse:
+    """Answer a ClassificationRequest with a ClassificationResponse (blocking; raises ServingError)."""
+    if not request.HasField("model_spec"):
+        raise invalid_argument("Missing ModelSpec")
+    with manager.acquire(*version_choice(request.model_spec)) as servable:
+        return classify_with(servable, request, timeout)
+
+
+def regress(manager: Manager, request: RegressionRequest, timeout: float | None = None) -> RegressionResponse:
+    """Answer a RegressionRequest with a RegressionResponse (blocking; raises ServingError)."""
+    if not request.HasField("model_spec"):
+        raise invalid_argument("Missing ModelSpec")
+    with manager.acquire(*version_choice(request.model_spec)) as servable:
+        return regress_with(servable, request, timeout)
+
+
+def multi_inference(
+    manager: Manager, request: MultiInferenceRequest, timeout: float | None = None
+) -> MultiInferenceResponse:
+    """Answer a MultiInferenceRequest with a MultiInferenceResponse (blocking; raises ServingError)."""
+    spec = request.tasks[0].model_spec if request.tasks else InferenceTask().model_spec
+    with manager.acquire(*version_choice(spec)) as servable:
+        return multi_inference_with(servable, request, timeout)
+
+
+def classify_with(
+    servable: Servable, request: ClassificationRequest, timeout: float | None = None
+) -> ClassificationResponse:
+    """Answer a ClassificationRequest from one servable."""
+    signature = _signature(servable, request.model_spec)
+    fetches = _plan_classification(servable, signature)
+    response = ClassificationResponse()
+    _fill_spec(response.model_spec, request.model_spec, servable)
+    examples = serialized_examples(request.input)
+    outputs = _run("Classify", servable, {signature.inputs[_INPUTS].name}, examples, fetches, timeout)
+    _fill_classifications(signature, len(examples), outputs, response.result)
+    return response
+
+
+def regress_with(servable: Servable, request: RegressionRequest, timeout: float | None = None) -> RegressionResponse:
+    """Answer a RegressionRequest from one servable."""
+    signature = _signature(servable, request.model_spec)
+    fetches = _plan_regression(servable, signature)
+    response = RegressionResponse()
+    _fill_spec(response.model_spec, request.model_spec, servable)
+    examples = serialized_examples(request.input)
+    outputs = _run("Regress", servable, {signature.inputs[_INPUTS].name}, examples, fetches, timeout)
+    _fill_regressions(signature, len(examples), outputs, response.result)
+    return response
+
+
+def multi_inference_with(
+    servable: Servable, request: MultiInferenceRequest, timeout: float | None = None
+) -> MultiInferenceResponse:
+    """Answer a MultiInferenceRequest from one servable, in one run."""
+    feeds: set[str] = set()
+    fetches: set[str] = set()
+    signatures: dict[str, Signature] = {}
+    for task in request.tasks:
+        signature = _task_signature(servable, task, request.tasks[0].model_spec.name, signatures)
+        signatures[signature.name] = signature
+        plan = {CLASSIFY_METHOD: _plan_classification, REGRESS_METHOD: _plan_regression}.get(task.method_name)
+        if plan is None:
+            raise ServingError(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
+        fetches.update(plan(servable, signature))
+        feeds.add(signature.inputs[_INPUTS].name)
+        if len(feeds) > 1 and servable.check_method_names:
+            raise invalid_argument("Input tensor must be the same for all Signatures.")
+    examples = serialized_examples(request.input)
+    outputs = _run("MultiInference", servable, feeds, examples, sorted(fetches), timeout)
+    response = MultiInferenceResponse()
+    for task, signature in zip(request.tasks, signatures.values(), strict=True):
+        result = response.results.add()
+        if task.method_name == CLASSIFY_METHOD:
+            _fill_classifications(signature, len(examples), outputs, result.classification_result)
+        else:
+            _fill_regressions(signature, len(examples), outputs, result.regression_result)
+        _fill_spec(result.model_spec, task.model_spec, servable)
+    return response
+
+
+def serialized_examples(proto: Input) -> list[bytes]:
+    """The tf.Examples of an Input, serialized, each with the context merged in."""
+    kind = proto.WhichOneof("kind")
+    if kind == "example_list":
+        examples = [example.SerializeToString() for example in proto.example_list.examples]
+    elif kind == "example_list_with_context":
+        # Concatenating serialized messages merges them.
+        context = proto.example_list_with_context.context.SerializeToString()
+        examples = [context + e.SerializeToString() for e in proto.example_list_with_context.examples]
+    else:
+        examples = []
+    if not examples:
+        raise invalid_argument("Input is empty.")
+    return examples
+
+
+def _signature(servable: Servable, spec: ModelSpec) -> Signature:
+    name = spec.signature_name or DEFAULT_SIGNATURE
+    signature = servable.signatures.get(name)
+    if signature is None:
+        raise invalid_argument(f"No signature was found with the name: {name}")
+    return signature
+
+
+def _task_signature(servable: Servable, task: InferenceTask, model: str, seen: dict[str, Signature]) -> Signature:
+    if not task.model_spec.name:
+        raise invalid_argument("Found ModelSpec with an empty model name.")
+    if task.model_spec.name != model:
+        raise invalid_argument("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+    name = task.model_spec.signature_name or DEFAULT_SIGNATURE
+    if name in seen:
+        raise invalid_argument(f"Duplicate evaluation of signature: {name}")
+    if name not in servable.signatures:
+        raise invalid_argument(f"Requested signature not found in model graph: {name}")
+    return servable.signatures[name]
+
+
+def _plan_classification(servable: Servable, signature: Signature) -> list[str]:
+    if servable.check_method_names and signature.method_name != CLASSIFY_METHOD:
+        raise invalid_argument(
+            f"Expected classification signature method_name to be {CLASSIFY_METHOD}. Was: {signature.method_name}"
+        )
+    if len(signature.inputs) != 1:
+        raise invalid_argument("Expected one input Tensor.")
+    if len(signature.outputs) not in (1, 2):
+        raise invalid_argument(f"Expected one or two output Tensors, found {len(signature.outputs)}")
+    if _INPUTS not in signature.inputs:
+        raise invalid_argument(
+            "No classification inputs found in SignatureDef: "
+            f"{servable.signature_map_proto.signature_def[signature.name]}"
+        )
+    names = [signature.outputs[alias].name for alias in (_CLASSES, _SCORES) if alias in signature.outputs]
+    if not names:
+        raise invalid_argument(
+            'Expected classification signature outputs to contain at least one of "classes" or "scores". '
+            f"Signature was: {servable.signature_map_proto.signature_def[signature.name]}"
+        )
+    return names
+
+
+def _plan_regression(servable: Servable, signature: Signature) -> list[str]:
+    if servable.check_method_names and signature.method_name != REGRESS_METHOD:
+        raise invalid_argument(
+            f"Expected regression signature method_name to be {REGRESS_METHOD}. Was: {signature.method_name}"
+        )
+    if len(signature.inputs) != 1:
+        raise invalid_argument("Expected one input Tensor.")
+    if len(signature.outputs) != 1:
+        raise invalid_argument("Expected one output Tensor.")
+    for alias, what, every in ((_INPUTS, "inputs", signature.inputs), (_OUTPUTS, "outputs", signature.outputs)):
+        if alias not in every:
+            raise invalid_argument(
+                f"No regression {what} found in SignatureDef: "
+                f"{servable.signature_map_proto.signature_def[signature.name]}"
+            )
+    return [signature.outputs[_OUTPUTS].name]
+
+
+def _run(
+    api: str, servable: Servable, feeds: set[str], examples: list[bytes], fetches: Sequence[str], timeout: float | None
+) -> dict[str, Array]:
+    """Feed the serialized examples and fetch these tensors, by their names in the graph."""
+    tensor = tensors.strings(examples)
+    try:
+        results = servable.run_tensors(api, tuple(sorted(feeds)), [tensor] * len(feeds), tuple(fetches), timeout)
+        servable.metrics.record_examples(servable.name, len(examples))
+        try:
+            return {name: _array(result) for name, result in zip(fetches, results, strict=True)}
+        finally:
+            for result in results:
+                c_api.delete(result)
+    finally:
+        c_api.delete(tensor)
+
+
+def _array(tensor: int) -> Array:
+    return c_api.array_from_tensor(tensor)
+
+
+def _fill_spec(spec: ModelSpec, asked: ModelSpec, servable: Servable) -> None:
+    spec.name = asked.name
+    spec.signature_name = asked.signature_name or DEFAULT_SIGNATURE
+    spec.version.value = servable.version
+
+
+def _check_matrix(array: Array, examples: int, data_type: DataType, what: str) -> None:
+    if array.ndim != 2:
+        raise invalid_argument(f"Expected Tensor shape: [batch_size num_classes] but got {_shape_text(array)}")
+    if array.dtype != data_type.numpy:
+        raise invalid_argument(f"Expected {what} Tensor of DT_{data_type.name}. Got: {_type_name(array)}")
+    if array.shape[0] != examples:
+        raise invalid_argument(f"Expected {what} output batch size of {examples}. Got: {array.shape[0]}")
+
+
+def _fill_classifications(
+    signature: Signature, examples: int, outputs: dict[str, Array], result: ClassificationResult
+) -> None:
+    classes = outputs[signature.outputs[_CLASSES].name] if _CLASSES in signature.outputs else None
+    scores = outputs[signature.outputs[_SCORES].name] if _SCORES in signature.outputs else None
+    if classes is not None:
+        _check_matrix(classes, examples, DataType.STRING, "classes")
+    if scores is not None:
+        _check_matrix(scores, examples, DataType.FLOAT, "scores")
+    if classes is not None and scores is not None and classes.shape[1] != scores.shape[1]:
+        raise invalid_argument(
+            f"Tensors class and score should match in dim_size(1). Got {classes.shape[1]} vs. {scores.shape[1]}"
+        )
+    known = classes if classes is not None else scores
+    width = known.shape[1] if known is not None else 0
+    labels = classes.tolist() if classes is not None else None
+    values = scores.tolist() if scores is not None else None
+    for row in range(examples):
+        classifications = result.classifications.add()
+        for column in range(width):
+            item = classifications.classes.add()
+            if labels is not None:
+                item.label = labels[row][column]
+            if values is not None:
+                item.score = values[row][column]
+
+
+def _fill_regressions(signature: Signature, examples: int, outputs: dict[str, Array], result: RegressionResult) -> None:
+    array = outputs[signature.outputs[_OUTPUTS].name]
+    if not (array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)):
+        raise invalid_argument(
+            f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got {_shape_text(array)}"
+        )
+    if array.shape[0] != examples:
+        raise invalid_argument(f"Input batch size did not match output batch size: {examples} vs. {array.shape[0]}")
+    if array.dtype != np.float32:
+        raise invalid_argument(f"Expected output Tensor of DT_FLOAT.  Got: {_type_name(array)}")
+    for value in array.ravel().tolist():
+        result.regressions.add().value = value
+
+
+def _shape_text(array: Array) -> str:
+    return "[" + ",".join(map(str, array.shape)) + "]"
+
+
+def _type_name(array: Array) -> str:
+    return f"DT_{data_type_of(array.dtype).name}"

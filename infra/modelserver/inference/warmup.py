@@ -1,0 +1,78 @@
+"""Replaying a version's warm-up requests before it is available (saved_model_warmup_util.cc)."""
+
+import time
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+
+from infra.modelserver.errors import Code, ServingError, invalid_argument
+from infra.modelserver.inference.examples import classify_with, multi_inference_with, regress_with
+from infra.modelserver.inference.predict import predict_with
+from infra.modelserver.runtime.servable import Servable
+from tasks.wire.protos import PredictionLog
+from tasks.wire.tfrecord import RecordError, read_records
+
+REQUESTS_FILE = Path("assets.extra", "tf_serving_warmup_requests")
+MAX_RECORDS = 1000
+SECONDS = 60.0  # for one request, as nothing else may load meanwhile
+
+
+def replay(servable: Servable, iterations: int = 1) -> int:
+    """Run every warm-up request `iterations` times, if there are any; how many there were.
+
+    Raises ServingError for the first one that fails, for a damaged file, and for more than 1,000 records: each fails
+    the load.
+    """
+    path = Path(servable.path) / REQUESTS_FILE
+    if not path.exists():
+        return 0
+    start, status = time.perf_counter(), Code.OK
+    try:
+        return _replay_file(servable, path, iterations)
+    except ServingError as error:
+        status = error.code
+        raise
+    finally:
+        servable.metrics.record_warmup(servable.path, time.perf_counter() - start, status.name)
+
+
+def _replay_file(servable: Servable, path: Path, iterations: int) -> int:
+    count = 0
+    try:
+        with path.open("rb") as file:
+            for record in read_records(file):
+                log = _parse(record, path)
+                for _ in range(iterations):
+                    _run(servable, log)
+                count += 1
+                if count > MAX_RECORDS:
+                    raise invalid_argument(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
+    except OSError as error:
+        raise ServingError(Code.INTERNAL, f"{path} can't be read: {error}") from error
+    except RecordError as error:
+        text = f"{error}. Please verify your warmup data is in TFRecord format."
+        raise ServingError(Code.DATA_LOSS, text) from error
+    return count
+
+
+def _parse(record: bytes, path: Path) -> PredictionLog:
+    try:
+        return PredictionLog.FromString(record)
+    except DecodeError as error:
+        text = record.decode("utf-8", "replace")
+        raise invalid_argument(f"Failed to parse warmup record: {text} from {path}") from error
+
+
+def _run(servable: Servable, log: PredictionLog) -> None:
+    kind = log.WhichOneof("log_type")
+    if kind == "predict_log":
+        predict_with(servable, log.predict_log.request, SECONDS)
+    elif kind == "classify_log":
+        classify_with(servable, log.classify_log.request, SECONDS)
+    elif kind == "regress_log":
+        regress_with(servable, log.regress_log.request, SECONDS)
+    elif kind == "multi_inference_log":
+        multi_inference_with(servable, log.multi_inference_log.request, SECONDS)
+    elif kind == "session_run_log":
+        number = PredictionLog.DESCRIPTOR.fields_by_name[kind].number
+        raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")

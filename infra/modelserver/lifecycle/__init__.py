@@ -1,0 +1,1 @@
+"""Which versions are wanted, found, loaded and let go. Start with `manager`."""

@@ -1,0 +1,1 @@
+"""SavedModels in memory, run through TensorFlow's C API. Start with `servable`."""

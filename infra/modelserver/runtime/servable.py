@@ -1,0 +1,249 @@
+"""One loaded model version: its signatures, and running them."""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.modelserver.errors import Code, ServingError, invalid_argument
+from infra.modelserver.metrics import Metrics
+from infra.modelserver.runtime import c_api
+from infra.modelserver.runtime.graphs import bounded
+from tasks.wire.dtypes import DataType, data_type_of
+from tasks.wire.protos import MetaGraphDef, SignatureDefMap
+
+Array = NDArray[Any]
+
+PREDICT_METHOD = "tensorflow/serving/predict"
+CLASSIFY_METHOD = "tensorflow/serving/classify"
+REGRESS_METHOD = "tensorflow/serving/regress"
+DEFAULT_SIGNATURE = "serving_default"
+MAX_ANSWER_BYTES = 2**31 - 1  # of gRPC
+_METHODS = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One input or output of a signature.
+
+    dtype is NumPy's (object for strings, whose elements are bytes); data_type is TensorFlow's DataType number;
+    shape holds -1 for an unknown dimension and is None for an unknown rank.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    data_type: int
+    shape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One entry of the SavedModel's signature map; aliases of inputs and outputs in alphabetical order.
+
+    defaults are serialized TensorProtos for inputs that a request may leave out.
+    """
+
+    name: str
+    method_name: str
+    inputs: Mapping[str, TensorInfo]
+    outputs: Mapping[str, TensorInfo]
+    defaults: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How SavedModels are loaded.
+
+    tags choose the meta graph; session_config is a serialized ConfigProto; check_method_names refuses signatures whose
+    method name does not fit the call.
+    """
+
+    tags: tuple[str, ...] = ("serve",)
+    session_config: bytes = b""
+    check_method_names: bool = True
+
+
+class Runner(Protocol):
+    """What runs a call: the session itself, or a batcher before it."""
+
+    def run(self, call: c_api.Call, tensors: Sequence[int], timeout: float | None) -> list[int]:
+        """Run with input tensors that stay the caller's; the outputs become the caller's."""
+
+
+def _tensor_info(proto: Any) -> TensorInfo:
+    shape = None if proto.tensor_shape.unknown_rank else tuple(dim.size for dim in proto.tensor_shape.dim)
+    return TensorInfo(proto.name, DataType(proto.dtype).numpy, proto.dtype, shape)
+
+
+def signature_from_proto(name: str, proto: Any) -> Signature:
+    """A Signature from a SignatureDef."""
+    return Signature(
+        name,
+        proto.method_name,
+        {alias: _tensor_info(info) for alias, info in sorted(proto.inputs.items())},
+        {alias: _tensor_info(info) for alias, info in sorted(proto.outputs.items())},
+        {alias: value.SerializeToString() for alias, value in sorted(proto.defaults.items())},
+    )
+
+
+class Servable:
+    """A model version in memory. Thread-safe but for close, which must come last."""
+
+    def __init__(self, name: str, version: int, path: str, options: LoadOptions, metrics: Metrics) -> None:
+        """Load the SavedModel at path. Raises ServingError with TensorFlow's code and text."""
+        self.name, self.version, self.path, self.metrics = name, version, path, metrics
+        self.check_method_names = options.check_method_names
+        self._session = c_api.Session(path, options.tags, options.session_config, metrics.record_graph_run)
+        self.runner: Runner = self._session
+        meta_graph = MetaGraphDef.FromString(self._session.meta_graph)
+        self._session.meta_graph = b""
+        protos = meta_graph.signature_def.values()
+        self._bounded = bounded(
+            meta_graph.graph_def,
+            [info.name for proto in protos for info in proto.inputs.values()],
+            [info.name for proto in protos for info in proto.outputs.values()],
+        )
+        self.signature_map_proto = SignatureDefMap()
+        for key, proto in meta_graph.signature_def.items():
+            self.signature_map_proto.signature_def[key].CopyFrom(proto)
+        self.signatures: Mapping[str, Signature] = {
+            key: signature_from_proto(key, proto) for key, proto in meta_graph.signature_def.items()
+        }
+        self._call = lru_cache(maxsize=1024)(self._resolve)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._session.close()
+
+    def _resolve(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> c_api.Call:
+        def endpoint(name: str, complaint: str) -> tuple[int, int]:
+            found = self._session.endpoint(name)
+            if found is None:
+                raise ServingError(Code.NOT_FOUND, complaint)
+            return found
+
+        return c_api.Call(
+            [endpoint(name, f"FeedInputs: unable to find feed output {name}") for name in feeds],
+            [endpoint(name, f"FetchOutputs node {name}: not found") for name in fetches],
+            is_bounded=self._bounded.issuperset(fetches),
+        )
+
+    def merge_runs(self, wrap: Callable[[Runner], Runner]) -> None:
+        """Put a runner before the session from now on."""
+        self.runner = wrap(self.runner)
+
+    def run_tensors(
+        self,
+        api: str,
+        feeds: tuple[str, ...],
+        tensors: Sequence[int],
+        fetches: tuple[str, ...],
+        timeout: float | None,
+    ) -> list[int]:
+        """Run graph tensors by name; the inputs stay the caller's, the outputs become so. api is for the metrics."""
+        start = time.perf_counter()
+        results = self.runner.run(self._call(feeds, fetches), tensors, timeout)
+        self.metrics.record_run(self.name, api, time.perf_counter() - start)
+        size = sum(map(c_api.byte_size, results))
+        if size > MAX_ANSWER_BYTES:
+            for tensor in results:
+                c_api.delete(tensor)
+            raise ServingError(
+                Code.RESOURCE_EXHAUSTED, f"The outputs take {size} bytes; an answer takes {MAX_ANSWER_BYTES} at most"
+            )
+        return results
+
+    def feed_names(self, signature: Signature) -> tuple[str, ...]:
+        """The graph tensors behind a signature's inputs, in its own order."""
+        return tuple([info.name for info in signature.inputs.values()])
+
+    def check_inputs(self, signature: Signature, sent: Collection[str]) -> None:
+        """Check the method name and the aliases of the inputs sent, as TensorFlow Serving does (predict_util.cc)."""
+        if self.check_method_names and signature.method_name not in _METHODS:
+            raise ServingError(
+                Code.INTERNAL,
+                f"Expected prediction signature method_name to be one of {{{', '.join(_METHODS)}}}. "
+                f"Was: {signature.method_name}",
+            )
+        wanted, defaults = signature.inputs, signature.defaults
+        if sent == wanted.keys():
+            return
+        if len(sent) > len(wanted) or (len(sent) < len(wanted) and not defaults):
+            raise invalid_argument(
+                f"input size does not match signature: {len(sent)}!={len(wanted)} len({_braced(sent)}) != "
+                f"len({_braced(wanted)}). Sent extra: {_braced(set(sent) - wanted.keys())}. "
+                f"Missing but required: {_braced(wanted.keys() - set(sent))}."
+            )
+        for alias, info in wanted.items():
+            if alias not in sent and alias not in defaults:
+                raise invalid_argument(
+                    f"Signature input alias: {alias}(feed name: {info.name}) not found in request and no default value "
+                    f"provided. Inputs expected to be in the request {_braced(sent)}, or default input alias set: "
+                    f"{','.join(sorted(defaults))}"
+                )
+        used = wanted.keys() & set(sent)
+        if len(used) != len(sent):
+            raise invalid_argument(
+                f"Inputs contains invalid name. Used request inputs: {','.join(sorted(used))}, "
+                f"request input: {','.join(sorted(sent))}"
+            )
+
+    def check_outputs(self, signature: Signature, wanted: Sequence[str]) -> Sequence[str]:
+        """The aliases of the outputs to answer with: those wanted, or all. Raises ServingError for an unknown one."""
+        if not wanted:
+            return tuple(signature.outputs)
+        seen: set[str] = set()
+        for alias in wanted:
+            if alias not in signature.outputs:
+                raise invalid_argument(
+                    f"output tensor alias not found in signature: {alias} Outputs expected to be in the set "
+                    f"{_braced(signature.outputs)}."
+                )
+            if alias in seen:
+                raise invalid_argument(f"duplicate output tensor alias: {alias}")
+            seen.add(alias)
+        return tuple(wanted)
+
+    def run(
+        self,
+        signature: Signature,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str] | None = None,
+        timeout: float | None = None,
+    ) -> dict[str, Array]:
+        """Run a signature, blocking, with TensorFlow Serving's own checks of aliases first (predict_util.cc).
+
+        inputs maps aliases to arrays (strings: object arrays of bytes); dtype and shape are the session's to judge.
+        outputs filters by alias; None or empty means all. timeout is in seconds, None for no limit.
+        Raises ServingError with TensorFlow's own code and text.
+        """
+        self.check_inputs(signature, inputs.keys())
+        aliases = self.check_outputs(signature, outputs or ())
+        feeds: list[int] = []
+        results: list[int] = []
+        try:
+            for alias, info in signature.inputs.items():
+                array = inputs.get(alias)
+                if array is None:
+                    feeds.append(c_api.tensor_from_proto(signature.defaults[alias]))
+                    continue
+                # Quantized types share NumPy's with plain ones.
+                same = array.dtype == info.dtype and DataType(info.data_type).is_number
+                data_type = info.data_type if same else data_type_of(array.dtype)
+                feeds.append(c_api.tensor_from_array(array, data_type))
+            fetches = tuple([signature.outputs[alias].name for alias in aliases])
+            results = self.run_tensors("Predict", self.feed_names(signature), feeds, fetches, timeout)
+            return {alias: c_api.array_from_tensor(tensor) for alias, tensor in zip(aliases, results, strict=True)}
+        finally:
+            for tensor in feeds:
+                c_api.delete(tensor)
+            for tensor in results:
+                c_api.delete(tensor)
+
+
+def _braced(names: Iterable[str]) -> str:
+    return "{" + ",".join(sorted(names)) + "}"

@@ -1,0 +1,67 @@
+"""Examples that training never sees: kept beside the versions that are asked them."""
+
+import io
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.data.dataset import Dataset, content_sha256
+from tasks.data.npz import read_arrays
+from tasks.errors import Corrupt, InvalidData
+from tasks.files import write_atomically
+from tasks.records import DatasetRef
+from tasks.store.s3 import Store
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The part of a dataset that training never saw: float32 `[N, 28, 28, 1]` and int64 `[N]`."""
+
+    x: Array
+    y: Array
+    dataset: str
+    sha256: str  # of the whole dataset
+    split_seed: int
+
+
+def save_held_out(dataset: Dataset, path: Path) -> None:
+    """Keep what validation and the gate need later, with a hash of its own; the same data gives the same bytes."""
+    about = f"{dataset.name}\n{dataset.sha256}\n{dataset.split_seed}"
+    x, y, text = dataset.x_test, dataset.y_test, np.frombuffer(about.encode(), np.uint8)
+    held = np.frombuffer(content_sha256({"x": x, "y": y, "about": text}).encode(), np.uint8)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, x=x, y=y, about=text, held_sha256=held)
+    write_atomically(path, buffer.getvalue())
+
+
+def load_held_out(path: Path) -> HeldOut:
+    """What `save_held_out` kept.
+
+    Raises:
+        Corrupt: it is cut off, changed, or something else.
+    """
+    try:
+        arrays = read_arrays(path, ("x", "y", "about", "held_sha256"))
+    except InvalidData as error:
+        raise Corrupt(f"{path} holds no held-out examples: {error}") from None
+    expected = arrays.pop("held_sha256").tobytes().decode(errors="replace")
+    if content_sha256(arrays) != expected:
+        raise Corrupt(f"{path} holds other examples than were kept in it: it was changed; fetch it again.")
+    name, sha256, split_seed = arrays["about"].tobytes().decode().split("\n")
+    return HeldOut(arrays["x"], arrays["y"], name, sha256, int(split_seed))
+
+
+def held_out_examples(store: Store, dataset: DatasetRef | None) -> HeldOut | None:
+    """The examples that training never saw, None for a version that was made elsewhere, without a dataset."""
+    if dataset is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="slipway-data-") as folder:
+        path = Path(folder) / "held-out.npz"
+        store.download(dataset.held_out, path)
+        return load_held_out(path)

@@ -1,0 +1,239 @@
+"""What a rollout will do, decided before anything is done: its stages, and what each loads, unloads and relabels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+from tasks.fleet.config import STABLE, FleetConfig, Serving, live_in, live_version, serving_entry, servings
+from tasks.names import candidate_name
+from tasks.records import Record, Strategy
+from tasks.serving.client import Target
+from tasks.wire.protos import ModelConfig
+
+ABOUT_ROUTES = "Over gRPC the same model, label and version answer in the same way."
+
+
+ABOUT_MEMORY = "Memory is an estimate: the files of all copies held at once, without what a server needs beside them."
+
+
+@dataclass(frozen=True)
+class Stage(Record):
+    """One change of a fleet's config: names that are served in another way, or no more (no versions)."""
+
+    name: str
+    servings: tuple[Serving, ...]
+    endpoint: Target  # where the version is asked after the change
+
+
+@dataclass(frozen=True)
+class Change(Record):
+    """What one stage does on each replica."""
+
+    stage: str
+    loads: tuple[str, ...]
+    unloads: tuple[str, ...]
+    relabels: tuple[str, ...]
+    copies: tuple[str, ...]  # `name version`, each a copy in memory, at the stage's peak
+
+
+@dataclass(frozen=True)
+class Route(Record):
+    """Which version answers at one place that clients can ask: now, and after each stage."""
+
+    endpoint: Target
+    answers: tuple[int | None, ...]  # None: an error
+
+
+@dataclass(frozen=True)
+class Plan(Record):
+    """A rollout, decided."""
+
+    model: str
+    version: int
+    strategy: Strategy
+    config: int  # number of the fleet config that it starts from
+    stages: tuple[Stage, ...]
+    changes: tuple[Change, ...]
+    routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A version in a model server's memory, under one name; a version under two names is there twice."""
+
+    name: str
+    version: int
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a copy is loaded from: a model in the store, and the size of the version's files in bytes."""
+
+    model: str
+    size: int
+
+
+@dataclass(frozen=True)
+class ReplicaPlan(Record):
+    """What a rollout does on one replica."""
+
+    replica: str
+    config: int  # number of the fleet config that it serves now
+    downloads: int  # bytes
+    changes: tuple[Change, ...]  # one for each stage
+    memory: tuple[int, ...]  # at each stage's peak, bytes: the files of all copies; an estimate
+    uncounted: tuple[str, ...]  # what is in memory too, and is not Slipway's
+
+
+def plan_rollout(current: FleetConfig, model: str, version: int, strategy: Strategy) -> Plan:
+    """The plan that brings a fleet from `current` to `version` of `model`.
+
+    A model server answers whoever names neither a version nor a label with the highest version that it has loaded
+    (TensorFlow Serving's server_core.cc). So nothing is ever loaded under the model's own name above the version that
+    clients shall meet: what is on trial is served under a name of its own, and what was gone back from is unloaded.
+
+    `candidate`: after its trial the version takes the model's name, with the label `stable` where clients ask for that.
+    `labels`: the label `stable` moves to it, and the version before stays loaded if it is a lower one. Going back to
+    that one needs no trial under another name, for it is asked by its number where it is.
+    """
+    now = servings(current)
+    stages = _stages(now, model, version, strategy)
+    states = _states(stages, now)
+    changes = tuple(map(_change, stages, states, states[1:]))
+    return Plan(model, version, strategy, current.number, stages, changes, _routes(states, model))
+
+
+def plan_replica(
+    plan: Plan, current: FleetConfig, replica: str, serves: FleetConfig, sources: Mapping[Copy, Source]
+) -> ReplicaPlan:
+    """What the plan does on a replica that serves `serves`: `current`, or an older config if it lags behind."""
+    now = servings(serves)
+    states = [now, *_states(plan.stages, servings(current))[1:]]
+    held = [dict.fromkeys(_copies(before) + _copies(after)) for before, after in pairwise(states)]
+    there = {(sources[copy].model, copy.version) for copy in _copies(now) if copy in sources}
+    wanted = {(sources[c].model, c.version): sources[c].size for copies in held for c in copies if c in sources}
+    without_versions = {s.name for state in states for s in state.values() if not s.versions}
+    strangers = {str(copy) for copies in held for copy in copies if copy not in sources}
+    removed = {s.name for stage in plan.stages for s in stage.servings if not s.versions}
+    return ReplicaPlan(
+        replica=replica,
+        config=serves.number,
+        downloads=sum(size for version, size in wanted.items() if version not in there),
+        changes=tuple(map(_change, plan.stages, states, states[1:])),
+        memory=tuple(sum(sources[c].size for c in copies if c in sources) for copies in held),
+        uncounted=tuple(sorted(strangers | (without_versions - removed))),
+    )
+
+
+def routes_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
+    """Who meets which version, now and after each stage: a header, and a row for each URL."""
+    header = ["asked at", "now", *(f"stage {stage.name}" for stage in plan.stages)]
+    rows = [
+        [f"/v1/models/{route.endpoint}", *("none" if v is None else str(v) for v in route.answers)]
+        for route in plan.routes
+    ]
+    return header, rows
+
+
+def stage_entries(stage: Stage, base_path: str) -> dict[str, ModelConfig | None]:
+    """The entries of a fleet's config that a stage puts in place."""
+    return {
+        s.name: serving_entry(s.name, base_path, s.versions, s.labels) if s.versions else None for s in stage.servings
+    }
+
+
+def entry_to_restore(config: FleetConfig, model: str) -> ModelConfig | None:
+    """What `config` says of `model`, without what is loaded above the live version.
+
+    Configs that Slipway 0.2.0 wrote may have such versions: on trial, or gone back from.
+    """
+    entry, live, loaded = config.entry(model), live_version(config, model), config.versions(model)
+    kept = [v for v in loaded if live is not None and v <= live]
+    if entry is None or kept in ([], loaded):
+        return entry
+    labels = {label: version for label, version in entry.version_labels.items() if version in kept}
+    return serving_entry(model, entry.base_path, kept, labels)
+
+
+def _stages(now: Mapping[str, Serving], model: str, version: int, strategy: Strategy) -> tuple[Stage, Stage]:
+    """A stage in which the version is on trial, and one in which it is live."""
+    before, candidate = now.get(model), candidate_name(model)
+    live, loaded = live_in(before), sorted(before.versions) if before is not None else []
+    labelled = strategy == "labels" or (before is not None and STABLE in before.labels)
+    not_above = [v for v in loaded if live is not None and v <= live]
+    lower = [v for v in not_above if v < version][-1:] if strategy == "labels" else []
+    after = Serving(model, (*lower, version), {STABLE: version} if labelled else {})
+
+    # What the model's name has loaded is asked there, unless clients could meet it by accident.
+    in_place = version in not_above
+    trial = [] if in_place else [Serving(candidate, (version,), {})]
+    # What is neither live nor kept makes room for the version on trial.
+    kept = [v for v in not_above if v == live or v in after.versions]
+    if before is not None and kept not in ([], loaded):
+        labels = {label: v for label, v in before.labels.items() if v in kept}
+        trial.insert(0, Serving(model, tuple(kept), labels))
+    return (
+        Stage("candidate", tuple(trial), Target(model, version=version) if in_place else Target(candidate)),
+        Stage("live", (after, Serving(candidate, (), {})), Target(model, label=STABLE if labelled else None)),
+    )
+
+
+def _routes(states: Sequence[Mapping[str, Serving]], model: str) -> tuple[Route, ...]:
+    """Every place where a version of `model` can be asked, before the first stage or after one."""
+    asked = {
+        endpoint: None
+        for name in (model, candidate_name(model))
+        for state in states
+        if name in state and state[name].versions
+        for endpoint in (
+            Target(name),
+            *(Target(name, label=label) for label in sorted(state[name].labels)),
+            *(Target(name, version=version) for version in state[name].versions),
+        )
+    }
+    order = sorted(asked, key=lambda e: (e.model, e.version or 0, e.label or ""))
+    return tuple(Route(endpoint, tuple(_answering(state, endpoint) for state in states)) for endpoint in order)
+
+
+def _answering(state: Mapping[str, Serving], endpoint: Target) -> int | None:
+    """The version that answers at `endpoint`, by TensorFlow Serving's rules; None where none does."""
+    serving = state.get(endpoint.model)
+    if serving is None:
+        return None
+    if endpoint.version is not None:
+        return endpoint.version if endpoint.version in serving.versions else None
+    if endpoint.label is not None:
+        return serving.labels.get(endpoint.label)
+    return max(serving.versions, default=None)
+
+
+def _states(stages: Sequence[Stage], current: Mapping[str, Serving]) -> list[Mapping[str, Serving]]:
+    """What is served before the first stage, and after each."""
+    return list(
+        accumulate(stages, lambda state, stage: {**state, **{s.name: s for s in stage.servings}}, initial=current)
+    )
+
+
+def _change(stage: Stage, before: Mapping[str, Serving], after: Mapping[str, Serving]) -> Change:
+    had, has = [str(c) for c in _copies(before)], [str(c) for c in _copies(after)]
+    relabels = []
+    for name, serving in after.items():
+        old = before[name].labels if name in before else {}
+        for label in sorted(old.keys() | serving.labels.keys()):
+            if old.get(label) != serving.labels.get(label):
+                relabels.append(f"{name} {label}: {old.get(label, 'none')} → {serving.labels.get(label, 'none')}")
+    return Change(
+        stage=stage.name,
+        loads=tuple(c for c in has if c not in had),
+        unloads=tuple(c for c in had if c not in has),
+        relabels=tuple(relabels),
+        # A model server loads the new version before it lets go of the old one.
+        copies=tuple(dict.fromkeys(had + has)),
+    )
+
+
+def _copies(found: Mapping[str, Serving]) -> list[Copy]:
+    return [Copy(s.name, v) for s in found.values() for v in s.versions]

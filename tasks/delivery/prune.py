@@ -1,0 +1,181 @@
+"""Deleting old versions: never one that something may still ask for, and never half of one."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tasks import names
+from tasks.errors import InvalidInput, SlipwayError
+from tasks.fleet import replicas
+from tasks.fleet.config import Fleet, FleetConfig
+from tasks.fleet.converge import model_in_store
+from tasks.records import Record, Verdict
+from tasks.settings import settings
+from tasks.store import keys
+from tasks.store.s3 import Store
+from tasks.tracking.registry import Registry
+from tasks.versions import catalog
+from tasks.versions.catalog import Version
+from tasks.wire.protos import ModelConfig
+
+log = logging.getLogger(__name__)
+
+
+Reasons = Mapping[int | None, Sequence[str]]  # why a version stays, by number; None: why all of them do
+
+
+@dataclass(frozen=True)
+class Fate(Record):
+    """What pruning does with one version."""
+
+    version: int
+    state: str
+    size: int  # bytes
+    kept: tuple[str, ...]  # why it stays; nothing where it goes
+
+
+@dataclass(frozen=True)
+class Pruning(Record):
+    """Which versions of a model stay, and which go."""
+
+    model: str
+    fates: tuple[Fate, ...]  # by number
+    deleted: tuple[int, ...] = ()  # those that are gone by now
+
+    @property
+    def going(self) -> tuple[Fate, ...]:
+        """The versions that go."""
+        return tuple(fate for fate in self.fates if not fate.kept)
+
+
+def choose_versions(store: Store, model: str, keep: int) -> Pruning:
+    """Which versions of `model` may go, with MLflow's champion among those that stay. Nothing is changed.
+
+    Raises:
+        InvalidInput: `keep` is less than 1.
+        TrackingUnreachable: MLflow did not tell which version is the champion.
+    """
+    champion = Registry.connect(settings()).champion(names.model_name(model))
+    return plan_pruning(store, model, keep, champion)
+
+
+def plan_pruning(store: Store, model: str, keep: int, champion: int | None) -> Pruning:
+    """Which versions of `model` may go: all but the newest `keep`, the champion, and those that are still needed.
+
+    Raises:
+        InvalidInput: `keep` is less than 1.
+    """
+    if keep < 1:
+        raise InvalidInput(f"--keep {keep} would leave nothing to go back to: keep at least 1.")
+    found = [catalog.version(store, model, number) for number in catalog.published(store, model)]
+    reasons = {number: list(why) for number, why in still_needed(store, model).items()}
+    if champion is not None:
+        reasons.setdefault(champion, []).append("champion in MLflow")
+    return decide_pruning(model, found, keep, reasons)
+
+
+def decide_pruning(model: str, found: Iterable[Version], keep: int, reasons: Reasons) -> Pruning:
+    """The fate of each version: a rejected one does not count among the newest `keep`, for nobody goes back to it."""
+    ordered = sorted(found, key=lambda v: v.manifest.version)
+    newest = [v.manifest.version for v in ordered if v.state != "rejected"][-keep:]
+    fates = []
+    for version in ordered:
+        number = version.manifest.version
+        kept = [*reasons.get(None, ()), *reasons.get(number, ())]
+        if number in newest:
+            kept.append(f"one of the newest {keep}")
+        size = sum(file.size for file in version.manifest.files)
+        fates.append(Fate(number, version.state, size, tuple(kept)))
+    return Pruning(model, tuple(fates))
+
+
+def still_needed(store: Store, model: str) -> Reasons:
+    """Which versions of `model` a fleet serves, or may have to serve again, each with why."""
+    found: dict[int | None, list[str]] = {}
+    for name in store.children(keys.fleets_prefix()):
+        for version, why in _needed_by(Fleet(store, name, settings().load_deadline), model):
+            found.setdefault(version, []).append(why)
+    return found
+
+
+def delete_version(store: Store, model: str, version: int, run: str) -> bool:
+    """Delete a version, unless something needs it now; whether it is gone.
+
+    It disappears in one step, before any of its files does; its number stays taken. A rollout of it that begins at
+    this very moment finds no version, and fails before clients meet it. Doing it twice is doing it once.
+    """
+    needed = still_needed(store, model)
+    if None in needed or version in needed:
+        log.warning("%s version %d stays: it is needed by now", model, version)
+        return False
+    if version in catalog.published(store, model):
+        catalog.withdraw(store, model, version)
+        catalog.decide(store, Verdict(model=model, version=version, state="retired", reason="pruned", run=run))
+    return True
+
+
+def tell_retired(store: Store, model: str, version: int) -> None:
+    """Have MLflow's registry say that a version was pruned; MLflow's absence is no error, for nothing depends on it."""
+    verdict = catalog.verdict(store, model, version)
+    try:
+        if verdict is not None:
+            Registry.connect(settings()).decided(verdict)
+    except SlipwayError as error:
+        log.warning("MLflow does not know that %s version %d was pruned: %s", model, version, error)
+
+
+def finish_pruning(store: Store, model: str) -> list[int]:
+    """Delete the files of numbers that were given up: by a pruning that died, or by a publisher long ago."""
+    return catalog.discard_abandoned(store, model, settings().claim_grace)
+
+
+def discard_abandoned(store: Store) -> list[str]:
+    """Finish prunings, and close the numbers of dead publishers, of every model; what was done, a sentence for each."""
+    found = [(model, finish_pruning(store, model)) for model in catalog.models(store)]
+    return [
+        f"{model}: {_numbers(closed)} came to nothing, and what was left of it is deleted."
+        for model, closed in found
+        if closed
+    ]
+
+
+def _numbers(closed: list[int]) -> str:
+    return f"number{'s' * (len(closed) > 1)} {', '.join(map(str, closed))}"
+
+
+def _needed_by(fleet: Fleet, model: str) -> list[tuple[int | None, str]]:
+    """The versions that one fleet needs. A rollout ends by writing a config first and its record's end last."""
+    current = fleet.newest()
+    while True:
+        needed = _named_by(fleet, current, model, f"served by fleet {fleet.name}")
+        for report in replicas.live(fleet):
+            what = f"served by replica {report.replica} of fleet {fleet.name}"
+            states = [s for name in _names(model) for s in report.models.get(name, ())]
+            needed += [(s.version, what) for s in states if s.state == "AVAILABLE"]
+        record = fleet.rollout_under_way(model)
+        if record is not None:
+            needed.append((record.version, f"being rolled out to fleet {fleet.name}"))
+            before = fleet.read(record.previous_config or 0)
+            needed += _named_by(fleet, before, model, f"what a rollout in fleet {fleet.name} goes back to")
+        newer = fleet.newer(current.number)
+        if newer is None:
+            return list(dict.fromkeys(needed))
+        current = newer  # a rollout went on meanwhile: look again
+
+
+def _named_by(fleet: Fleet, config: FleetConfig, model: str, why: str) -> list[tuple[int | None, str]]:
+    return [
+        (version, why)
+        for entry in config.models.model_config_list.config
+        if entry.name in _names(model) or model_in_store(entry, fleet.store) == model
+        for version in _versions(entry)
+    ]
+
+
+def _versions(entry: ModelConfig) -> list[int | None]:
+    """The versions that an entry names; None for whatever its server finds."""
+    return [*(entry.model_version_policy.specific.versions or [None]), *entry.version_labels.values()]
+
+
+def _names(model: str) -> tuple[str, str]:
+    return model, names.candidate_name(model)

@@ -1,0 +1,124 @@
+"""Going back from a rollout that failed, and finishing or undoing one whose run is dead."""
+
+import contextlib
+import dataclasses
+from datetime import timedelta
+
+import stamina
+
+from tasks.delivery.plan import entry_to_restore
+from tasks.delivery.rollout import (
+    deadline_of,
+    decide,
+    end_rollout,
+    is_ours,
+    make_plan,
+    require_ours,
+    rollout_under_way,
+    serve,
+)
+from tasks.errors import (
+    TRANSPORT_ERRORS,
+    LoadFailed,
+    RolloutFailed,
+    SlipwayError,
+    ValidationFailed,
+)
+from tasks.fleet import replicas
+from tasks.fleet.config import Fleet, FleetConfig, live_version
+from tasks.names import candidate_name
+from tasks.processes import is_gone, this_process
+from tasks.records import RolloutRecord, now
+from tasks.store import keys
+from tasks.versions import catalog
+
+
+def find_dead_rollouts(fleet: Fleet) -> list[RolloutRecord]:
+    """Rollouts whose run is gone or whose deadline has passed."""
+    names = [key.rpartition("/")[2].removesuffix(".json") for key in fleet.store.keys(keys.rollouts_prefix(fleet.name))]
+    records = [rollout_under_way(fleet, name) for name in names]
+    return [r for r in records if r is not None and (now() > r.deadline or is_gone(r.process))]
+
+
+def restore(fleet: Fleet, record: RolloutRecord) -> FleetConfig:
+    """Ask the fleet for what it served of this model before the rollout; other models' entries stay as they are now."""
+    before = fleet.read(record.previous_config or 0)
+    entries = {record.model: entry_to_restore(before, record.model), candidate_name(record.model): None}
+    note = f"run {record.run}: back from {record.model} {record.version}"
+    return fleet.change(entries, note, still_mine=lambda: require_ours(fleet, record), always=True)
+
+
+def abort(fleet: Fleet, record: RolloutRecord, cause: BaseException) -> RolloutFailed:
+    """Restore what the fleet served before, prove it on every replica, and say so in an error.
+
+    The version is rejected where it is at fault, and not where a deadline passed, a server was away or someone stopped
+    the run. Where the fleet did not get back, the rollout's record stays, and `reconcile` goes on from it.
+    """
+    trial = f"{record.model} version {record.version}"
+    reason = str(cause) or f"The run was stopped ({type(cause).__name__})."
+    # A server that is away is waited for: what failed may be its absence, and only the way back makes the fleet whole.
+    patiently = stamina.RetryingCaller(attempts=None, timeout=fleet.deadline, wait_max=5.0)
+    try:
+        config: FleetConfig = patiently(TRANSPORT_ERRORS, _go_back, fleet, record, cause, reason)
+    except SlipwayError as error:
+        with contextlib.suppress(SlipwayError):
+            _leave_to_others(fleet, record)
+        return RolloutFailed(
+            f"{trial} failed: {reason} Going back failed too: {error} Run `slipway reconcile` once that is mended."
+        )
+    return RolloutFailed(f"{trial} was taken back: {reason} {serving_sentence(config, record.model)}")
+
+
+def _leave_to_others(fleet: Fleet, record: RolloutRecord) -> None:
+    """Have the rollout taken for dead from now on, though this process lives."""
+    if is_ours(fleet, record):
+        record = dataclasses.replace(record, deadline=now() - timedelta(seconds=1))
+        fleet.store.put(keys.rollout_key(fleet.name, record.model), record.to_json())
+
+
+def _go_back(fleet: Fleet, record: RolloutRecord, cause: BaseException, reason: str) -> FleetConfig:
+    """Decide about the version, restore what was served before it, and end the rollout; safe to do twice."""
+    # The verdict comes first: should this process die now, the rollout is not taken for one to be finished.
+    if isinstance(cause, ValidationFailed | LoadFailed | RolloutFailed):
+        decide(fleet, record, "rejected", reason)
+    elif _was_accepted(fleet, record):
+        decide(fleet, record, "retired", reason)
+    config = restore(fleet, record)
+    replicas.await_config(fleet, config, record.model)
+    end_rollout(fleet, record)
+    return config
+
+
+def recover_rollout(fleet: Fleet, record: RolloutRecord) -> str:
+    """Finish or undo the rollout of a run that is dead; what was done, in one sentence.
+
+    An accepted version had proven itself on every replica, and clients may have met it: its rollout is finished.
+    Anything less is undone.
+    """
+    trial = f"{record.model} version {record.version}, which the dead run {record.run} was rolling out,"
+    # Whoever comes back from the dead must find that the place is not its own any more, before the fleet is changed.
+    record = dataclasses.replace(record, process=this_process(), deadline=deadline_of(fleet))
+    fleet.store.put(keys.rollout_key(fleet.name, record.model), record.to_json())
+    if record.previous_config is None:
+        end_rollout(fleet, record)
+        return f"{trial} had changed nothing."
+    if _was_accepted(fleet, record):
+        _, live = make_plan(fleet, record).stages
+        replicas.await_config(fleet, serve(fleet, record, live), record.model)
+        end_rollout(fleet, record)
+        return f"{trial} had been accepted: it serves."
+    config = restore(fleet, record)
+    replicas.await_config(fleet, config, record.model)
+    end_rollout(fleet, record)
+    return f"{trial} was taken back. {serving_sentence(config, record.model)}"
+
+
+def _was_accepted(fleet: Fleet, record: RolloutRecord) -> bool:
+    """Whether this very rollout accepted the version."""
+    verdict = catalog.verdict(fleet.store, record.model, record.version)
+    return verdict is not None and (verdict.state, verdict.run) == ("accepted", record.run)
+
+
+def serving_sentence(config: FleetConfig, model: str) -> str:
+    serving = live_version(config, model)
+    return f"Version {serving} serves as before." if serving else f"No version of {model} is served, as before."

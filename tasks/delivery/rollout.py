@@ -1,0 +1,142 @@
+"""Moving a fleet from one version of a model to another, and back: the steps, each safe to do twice."""
+
+import contextlib
+import dataclasses
+import logging
+from datetime import datetime, timedelta
+
+import stamina
+
+from tasks.delivery.plan import Plan, Stage, plan_rollout, stage_entries
+from tasks.errors import (
+    GateFailed,
+    RolloutConflict,
+    SlipwayError,
+    StoreUnreachable,
+)
+from tasks.fleet.config import Fleet, FleetConfig, live_version
+from tasks.processes import this_process
+from tasks.records import Manifest, RolloutRecord, Strategy, Verdict, VerdictState, now
+from tasks.store import keys
+from tasks.validation.compatibility import broken, held_against, require_reason
+from tasks.validation.soak import soak_time
+from tasks.versions import catalog
+
+log = logging.getLogger(__name__)
+
+
+def begin_rollout(
+    fleet: Fleet, model: str, version: int, strategy: Strategy, run: str, force: str | None = None
+) -> RolloutRecord:
+    """Take the model's place in the fleet for this run, so that whoever finds it dead can restore what was before.
+
+    Args:
+        force: a person's reason for rolling it out whatever the comparison with the version that serves says.
+
+    Raises:
+        NotFound: there is no such version.
+        GateFailed: clients of the version that serves could not go on asking; nothing was changed.
+        RolloutConflict: another rollout of this model is under way.
+        InvalidInput: `force` gives no reason.
+    """
+    require_reason(force)
+    manifest = catalog.manifest(fleet.store, model, version)
+    record = RolloutRecord(model, version, strategy, run, this_process(), deadline_of(fleet), forced=force)
+    key = keys.rollout_key(fleet.name, model)
+    # An earlier try of this very run may have come this far, and lost an answer then.
+    if not fleet.store.create(key, record.to_json()) and not is_ours(fleet, record):
+        other = rollout_under_way(fleet, model)
+        told = (
+            f"version {other.version} by run {other.run}, since {other.started:%H:%M:%S} UTC" if other else "just ended"
+        )
+        raise RolloutConflict(
+            f"Fleet {fleet.name!r}: another rollout of {model} is under way ({told}). Wait for it to end and try again."
+        )
+    try:
+        # Only now does nobody else change this model's entry, so what is read is what must be restored.
+        current = fleet.newest()
+        live = None if force is not None else held_against(fleet.store, manifest, live_version(current, model))
+        if live is not None:
+            _require_unbroken(manifest, live)
+        watched = soak_time(fleet.store, model, version, strategy)
+        record = dataclasses.replace(
+            record,
+            deadline=record.deadline + timedelta(seconds=watched),
+            previous_config=current.number,
+            against=live.version if live is not None else None,
+            watched=watched,
+        )
+        fleet.store.put(key, record.to_json())
+    except BaseException:
+        with contextlib.suppress(SlipwayError):
+            end_rollout(fleet, record)
+        raise
+    return record
+
+
+def deadline_of(fleet: Fleet) -> datetime:
+    """When a rollout that begins now must have ended: two changes to reach, twice validated, and the way back."""
+    return now() + timedelta(seconds=5 * fleet.deadline)
+
+
+def _require_unbroken(new: Manifest, live: Manifest) -> None:
+    found = broken(new.signatures, live.signatures)
+    if found:
+        raise GateFailed(
+            f"{new.model} version {new.version} breaks what clients of version {live.version}, which serves, ask: "
+            f"{'; '.join(found)}. Nothing was changed; `--force REASON` rolls it out all the same."
+        )
+
+
+def end_rollout(fleet: Fleet, record: RolloutRecord) -> None:
+    """Give the model's place in the fleet free again, if it is still this rollout's."""
+    for attempt in stamina.retry_context(on=StoreUnreachable, attempts=4, timeout=None):
+        with attempt:
+            if is_ours(fleet, record):
+                fleet.store.delete_once(keys.rollout_key(fleet.name, record.model))
+
+
+def rollout_under_way(fleet: Fleet, model: str) -> RolloutRecord | None:
+    """The rollout of `model` that has not ended, None where there is none."""
+    return fleet.rollout_under_way(model)
+
+
+def make_plan(fleet: Fleet, record: RolloutRecord) -> Plan:
+    """What the rollout will do, from what the fleet served when it began: a stage on trial, and one live."""
+    return plan_rollout(fleet.read(record.previous_config or 0), record.model, record.version, record.strategy)
+
+
+def serve(fleet: Fleet, record: RolloutRecord, stage: Stage) -> FleetConfig:
+    """Ask the fleet for one stage of the plan.
+
+    Raises:
+        RolloutConflict: someone took the rollout for dead, and took it back.
+    """
+    entries = stage_entries(stage, fleet.base_path(record.model))
+    note = f"run {record.run}: {stage.name} {record.model} {record.version}"
+    return fleet.change(entries, note, still_mine=lambda: require_ours(fleet, record))
+
+
+def accept(fleet: Fleet, record: RolloutRecord) -> None:
+    """Write that the version was accepted: from here on clients may meet it, and a rollout that dies is finished."""
+    forced = f"; forced: {record.forced}" if record.forced is not None else ""
+    decide(fleet, record, "accepted", f"its live answers are those of the trained model{forced}")
+
+
+def decide(fleet: Fleet, record: RolloutRecord, state: VerdictState, reason: str) -> None:
+    verdict = Verdict(model=record.model, version=record.version, state=state, reason=reason, run=record.run)
+    catalog.decide(fleet.store, verdict)
+    log.info("%s version %d %s: %s", record.model, record.version, state, reason)
+
+
+def is_ours(fleet: Fleet, record: RolloutRecord) -> bool:
+    found = rollout_under_way(fleet, record.model)
+    return found is not None and (found.run, found.process) == (record.run, record.process)
+
+
+def require_ours(fleet: Fleet, record: RolloutRecord) -> None:
+    if not is_ours(fleet, record):
+        raise RolloutConflict(
+            f"Fleet {fleet.name!r}: the rollout of {record.model} version {record.version} was taken for dead, and "
+            "taken back by another run. Begin it again."
+        )

@@ -1,0 +1,1 @@
+"""How good answers are: metrics, the questions that measure them, and plots. Start with `metrics`."""

@@ -1,0 +1,156 @@
+"""Fleets without agents: model servers that share a folder, brought to the fleet's config by the flow itself."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tasks import files
+from tasks.errors import DeadlineExceeded, InvalidSettings, ServingUnreachable, SlipwayError
+from tasks.fleet.config import Fleet, FleetConfig, WithoutAgents
+from tasks.fleet.converge import Replica, prune
+from tasks.records import ReplicaReport, now
+from tasks.serving.client import ServingClient
+from tasks.settings import ServerAddress
+from tasks.store import keys
+from tasks.versions import fetch
+
+log = logging.getLogger(__name__)
+
+CONFIGS = ".configs"  # where each server's own config lies, in the folder that all share; no model has such a name
+_POLL = 0.2  # seconds between two tries to have the folder to oneself
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One server of the fleet, and what was last reported of it."""
+
+    replica: Replica
+    last: ReplicaReport
+
+
+def converge(fleet: Fleet, direct: WithoutAgents) -> list[ReplicaReport]:
+    """Bring every server to the fleet's newest config, and report for each as its agent would.
+
+    Of several runs that do this at once one works and the others wait, each then for the config that is the newest by
+    that time: none brings a server back to an older one.
+
+    Raises:
+        DeadlineExceeded: another run did not come to its end within the fleet's deadline.
+        InvalidSettings: the folder cannot be used.
+        StoreError: the store cannot be asked.
+    """
+    with _exclusive(direct.models_dir, fleet.deadline), _members(fleet, direct) as members:
+        fetch.clear_leftovers(direct.models_dir)
+        newest = fleet.newest()
+        # The first brings the files, and the others find them.
+        found = [_converged_report(fleet, newest, members[0])]
+        with ThreadPoolExecutor() as pool:
+            found += pool.map(lambda member: _converged_report(fleet, newest, member), members[1:])
+        if all(report.config == newest.number for report in found):
+            prune(direct.models_dir, newest, fleet.store, [member.replica.server for member in members])
+    return found
+
+
+def reports(fleet: Fleet, direct: WithoutAgents) -> list[ReplicaReport]:
+    """What each server says now, and how far it has come. Nothing is changed."""
+    newest = fleet.newest()
+    with _members(fleet, direct) as members:
+        return [_observed_report(newest, member) for member in members]
+
+
+def _converged_report(fleet: Fleet, newest: FleetConfig, member: _Member) -> ReplicaReport:
+    """Bring one server to `newest`; what came of it, which is kept in the store too."""
+    replica, last = member.replica, member.last
+    try:
+        if last.config != newest.number or not replica.reached(newest):
+            replica.converge(newest, fleet.deadline)
+            log.info("%s has reached config %d", last.replica, newest.number)
+        report = _healthy_report(last, newest, replica)
+    except SlipwayError as error:
+        # A server that does not answer may do so soon; any other failure is this config's.
+        failed = None if isinstance(error, ServingUnreachable) else newest.number
+        report = replace(last, error=str(error), error_config=failed, error_model=error.model, time=now())
+    fleet.store.put(keys.replica_key(fleet.name, last.replica), report.to_json())
+    return report
+
+
+def _observed_report(newest: FleetConfig, member: _Member) -> ReplicaReport:
+    last = member.last
+    try:
+        if member.replica.reached(newest):
+            return _healthy_report(last, newest, member.replica)
+        models = member.replica.states(newest.models)
+    except SlipwayError as error:
+        return replace(last, models={}, error=str(error), time=now())
+    # One that was started anew has lost what it was brought to.
+    return replace(last, config=max(0, min(last.config, newest.number - 1)), models=models, time=now())
+
+
+def _healthy_report(last: ReplicaReport, config: FleetConfig, replica: Replica) -> ReplicaReport:
+    """The report of a server that serves `config`."""
+    models = replica.states(config.models)
+    return ReplicaReport(last.replica, last.rest_url, last.grpc_address, config.number, models)
+
+
+@contextlib.contextmanager
+def _members(fleet: Fleet, direct: WithoutAgents) -> Iterator[list[_Member]]:
+    with contextlib.ExitStack() as stack:
+        members = []
+        for address in direct.servers:
+            server = ServingClient(address.grpc_address, address.rest_url, direct.deadline)
+            stack.callback(server.close)
+            config_file = direct.models_dir / CONFIGS / f"{address.name}.config"
+            replica = Replica(fleet.store, server, direct.models_dir, config_file)
+            members.append(_Member(replica, _last_report(fleet, address, server)))
+        yield members
+
+
+def _last_report(fleet: Fleet, address: ServerAddress, server: ServingClient) -> ReplicaReport:
+    key = keys.replica_key(fleet.name, address.name)
+    data = fleet.store.find(key)
+    if data is not None:
+        return ReplicaReport.from_json(data, fleet.store.uri(key))
+    return ReplicaReport(address.name, server.rest_url, server.grpc_address, 0, {})
+
+
+@contextlib.contextmanager
+def _exclusive(models_dir: Path, deadline: float) -> Iterator[None]:
+    """Have the folder, and so its servers, to oneself, among all processes that do this.
+
+    Raises:
+        DeadlineExceeded: another process had it for longer than `deadline` seconds.
+        InvalidSettings: the folder cannot be written to, or its file system knows no locks.
+    """
+    with contextlib.ExitStack() as held:
+        end = time.monotonic() + deadline
+        while not _try_lock(models_dir, held):
+            if time.monotonic() > end:
+                raise DeadlineExceeded(
+                    f"Another run has been busy with the servers that share {models_dir} for {deadline:g} s."
+                )
+            time.sleep(_POLL)
+        yield
+
+
+def _try_lock(models_dir: Path, held: contextlib.ExitStack) -> bool:
+    """Take the folder's lock until `held` ends; False where another process has it."""
+    try:
+        models_dir.mkdir(parents=True, exist_ok=True)
+        locked = held.enter_context(files.lock(models_dir))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise InvalidSettings(
+            f"{models_dir}, which SLIPWAY_MODELS_DIR names, cannot be used ({error.strerror}): the servers of "
+            "SLIPWAY_REPLICA_ADDRESSES and the flows must share it."
+        ) from error
+    if not locked:
+        raise InvalidSettings(
+            f"The file system of {models_dir} knows no locks, which keep two rollouts from undoing one another: point "
+            "SLIPWAY_MODELS_DIR at one that does, or run an agent beside each server."
+        )
+    return True

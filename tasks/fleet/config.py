@@ -1,0 +1,232 @@
+"""A fleet's desired state: numbered TensorFlow Serving configs in the store, each created once and never changed."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf import text_format
+
+from tasks import names
+from tasks.errors import Corrupt
+from tasks.records import Record, RolloutRecord, Strategy, now
+from tasks.settings import ServerAddress, Settings
+from tasks.store.keys import config_key, configs_prefix, number_in, rollout_key, versions_prefix
+from tasks.store.s3 import Store
+from tasks.wire.protos import ModelConfig, ModelServerConfig
+
+log = logging.getLogger(__name__)
+
+
+PLATFORM = "tensorflow"
+
+
+@dataclass(frozen=True)
+class FleetConfig:
+    """Desired state `number` of a fleet; number 0 is a fleet that has never served."""
+
+    number: int
+    models: ModelServerConfig
+
+    def entry(self, name: str) -> ModelConfig | None:
+        """What this config says of the model `name`."""
+        return next((c for c in self.models.model_config_list.config if c.name == name), None)
+
+    def versions(self, name: str) -> list[int]:
+        """The versions of `name` that are asked for by number."""
+        found = self.entry(name)
+        return list(found.model_version_policy.specific.versions) if found else []
+
+
+@dataclass(frozen=True)
+class WithoutAgents:
+    """Model servers that flows converge themselves, and the folder that all of them read."""
+
+    servers: tuple[ServerAddress, ...]
+    models_dir: Path  # the same path on the servers' machines
+    deadline: float  # longest time for one call, seconds
+
+
+class Fleet:
+    """A fleet of replicas: the store that holds its state, its name, and what is asked of its replicas."""
+
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        deadline: float,
+        quorum: float = 1.0,
+        without_agents: WithoutAgents | None = None,
+    ) -> None:
+        """A fleet whose state is read and written only when that is asked for.
+
+        Args:
+            deadline: longest time for the replicas to reach a config, seconds.
+            quorum: share of the live replicas that must reach it, 0..1.
+            without_agents: its replicas, where they have no agents.
+
+        Raises:
+            InvalidName: the name cannot stand in a key.
+        """
+        self.store = store
+        self.name = names.fleet_name(name)
+        self.deadline = deadline
+        self.quorum = quorum
+        self.without_agents = without_agents
+
+    @classmethod
+    def connect(cls, settings: Settings, name: str | None = None) -> "Fleet":
+        """The fleet `name`, or the settings' own."""
+        name, servers = name or settings.fleet, settings.servers_without_agents
+        direct = WithoutAgents(servers, settings.replica_models, settings.call_deadline) if servers else None
+        return cls(
+            Store.connect(settings),
+            name,
+            settings.load_deadline,
+            settings.quorum,
+            direct if name == settings.fleet else None,
+        )
+
+    def newest(self, known: int = 0) -> FleetConfig:
+        """The newest desired state. One request where nothing is newer than `known`, and two where something is."""
+        return self.newer(known) or self.read(known)
+
+    def newer(self, known: int) -> FleetConfig | None:
+        """The newest desired state, if it is newer than number `known`. One request where it is not."""
+        keys = self.store.keys(configs_prefix(self.name), after=config_key(self.name, known))
+        numbers = [n for n in map(number_in, keys) if n is not None]
+        return self.read(max(numbers)) if numbers else None
+
+    def read(self, number: int) -> FleetConfig:
+        """Desired state `number`.
+
+        Raises:
+            NotFound: it was never written.
+            Corrupt: it is no ModelServerConfig.
+        """
+        if number == 0:
+            return FleetConfig(0, with_entries(ModelServerConfig(), {}))
+        key = config_key(self.name, number)
+        return FleetConfig(number, parse(self.store.get(key).decode("utf-8", "replace"), self.store.uri(key)))
+
+    def change(
+        self,
+        entries: Mapping[str, ModelConfig | None],
+        note: str,
+        *,
+        still_mine: Callable[[], None] = lambda: None,
+        always: bool = False,
+    ) -> FleetConfig:
+        """Write the next desired state: the newest one with these entries put in place (None: left out).
+
+        Another writer may be first; then its state is read and merged into, as often as it takes. Where the newest
+        state says all this already, nothing is written, unless `always`.
+
+        Args:
+            note: who writes, and why; one line, kept in the config.
+            still_mine: raises where the writer has lost its right to write. It is asked after the newest state was
+                read, so that whoever took the right, and then wrote, is either seen by it or wins the number.
+        """
+        current = self.newest()
+        while True:
+            still_mine()
+            merged = with_entries(current.models, entries)
+            if merged == current.models and not always:
+                return current
+            number = current.number + 1
+            data = render(merged, f"{now().isoformat()} {note}")
+            if self.store.create(config_key(self.name, number), data):
+                log.info("fleet %s: config %d written: %s", self.name, number, note)
+                return FleetConfig(number, merged)
+            current = self.newest(current.number)
+
+    def rollout_under_way(self, model: str) -> RolloutRecord | None:
+        """The rollout of `model` that has not ended, None where there is none."""
+        key = rollout_key(self.name, model)
+        data = self.store.find(key)
+        return RolloutRecord.from_json(data, self.store.uri(key)) if data is not None else None
+
+    def base_path(self, model: str) -> str:
+        """Where the versions of `model` lie, as a config names it; a replica turns it into a folder of its own."""
+        return self.store.uri(versions_prefix(model)).rstrip("/")
+
+
+def serving_entry(name: str, base_path: str, versions: Sequence[int], labels: Mapping[str, int]) -> ModelConfig:
+    """An entry that serves these versions under `name`."""
+    made = ModelConfig(name=name, base_path=base_path, model_platform=PLATFORM)
+    made.model_version_policy.specific.versions.extend(versions)
+    for label, version in labels.items():
+        made.version_labels[label] = version
+    return made
+
+
+def with_entries(config: ModelServerConfig, entries: Mapping[str, ModelConfig | None]) -> ModelServerConfig:
+    """`config` with these models' entries put in place, or left out where None; every other entry stays as it stood."""
+    merged, waiting = ModelServerConfig(), dict(entries)
+    for old in config.model_config_list.config:
+        new = waiting.pop(old.name) if old.name in waiting else old
+        if new is not None:
+            merged.model_config_list.config.append(new)
+    merged.model_config_list.config.extend(new for new in waiting.values() if new is not None)
+    merged.model_config_list.SetInParent()
+    return merged
+
+
+def parse(text: str, source: str) -> ModelServerConfig:
+    """A ModelServerConfig from its text form.
+
+    Raises:
+        Corrupt: it is none, or has no list of models.
+    """
+    try:
+        config = text_format.Parse(text, ModelServerConfig())
+    except text_format.ParseError as error:
+        raise Corrupt(f"{source} is no TensorFlow Serving config: {error}. Write a newer one that is.") from None
+    if config.HasField("custom_model_config"):
+        raise Corrupt(f"{source} holds a custom_model_config; Slipway can merge only a model_config_list.")
+    return config
+
+
+def render(config: ModelServerConfig, note: str) -> bytes:
+    """`config` in its text form, under a comment that says who wrote it and why."""
+    return f"# {' '.join(note.split())}\n{text_format.MessageToString(config)}".encode()
+
+
+STABLE = "stable"  # the label of the version that clients meet, where they ask for one
+
+
+@dataclass(frozen=True)
+class Serving(Record):
+    """What is asked of a model server under one name."""
+
+    name: str
+    versions: tuple[int, ...]
+    labels: Mapping[str, int]
+
+
+def servings(config: FleetConfig) -> dict[str, Serving]:
+    """What a config asks for, by name."""
+    return {
+        c.name: Serving(c.name, tuple(c.model_version_policy.specific.versions), dict(c.version_labels))
+        for c in config.models.model_config_list.config
+    }
+
+
+def labels_of(labels: Mapping[str, int], version: int) -> list[str]:
+    """The labels that a version bears, sorted."""
+    return sorted(label for label, labelled in labels.items() if labelled == version)
+
+
+def live_version(config: FleetConfig, model: str) -> int | None:
+    """The version that clients of `model` meet: the one labelled `stable`, else the highest; None where none serves."""
+    return live_in(servings(config).get(model))
+
+
+def serving_strategy(config: FleetConfig, model: str) -> Strategy:
+    """The strategy by which `model` is served now: `labels` where a version bears `stable`."""
+    found = servings(config).get(model)
+    return "labels" if found is not None and STABLE in found.labels else "candidate"
+
+
+def live_in(serving: Serving | None) -> int | None:
+    return serving.labels.get(STABLE, max(serving.versions, default=None)) if serving is not None else None

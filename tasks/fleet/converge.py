@@ -1,0 +1,250 @@
+"""Bringing one replica to a fleet's desired state, without an answer lost on the way."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from google.protobuf import text_format
+
+from tasks.errors import DeadlineExceeded, LoadFailed, ServingRefused, SlipwayError
+from tasks.files import write_atomically
+from tasks.fleet import memory
+from tasks.fleet.config import FleetConfig, parse
+from tasks.records import VersionState
+from tasks.serving.client import ServingClient
+from tasks.store.s3 import Store
+from tasks.versions import fetch
+from tasks.wire.protos import ModelConfig, ModelServerConfig
+
+log = logging.getLogger(__name__)
+
+States = Mapping[str, tuple[VersionState, ...]]  # by model, as the server tells them
+
+_POLL = 0.1  # seconds between two questions for a version's state
+# After a reload the server looks at its folders once a second; until then a version may still show an old END.
+_STALE = 3.0  # seconds
+
+
+class Replica:
+    """A model server, the folder it reads and the config file it starts from."""
+
+    def __init__(self, store: Store, server: ServingClient, models_dir: Path, config_file: Path) -> None:
+        self.store = store
+        self.server = server
+        self.models_dir = models_dir
+        self.config_file = config_file
+
+    def converge(self, config: FleetConfig, deadline: float) -> States:
+        """Serve what `config` says, and return the states of its models.
+
+        Every wanted version is on the disk, verified, before the server hears of it. A label moves only once what it
+        points at is AVAILABLE, and what it pointed at stays loaded until then. Doing it twice is doing it once.
+
+        Raises:
+            LoadFailed: a version ended in END, with the server's own message; or there is no memory for it.
+            DeadlineExceeded: a version was not AVAILABLE within `deadline` seconds.
+            NotFound, Corrupt: a version could not be brought.
+            ServingError: the server could not be asked, or refused the config.
+        """
+        end = time.monotonic() + deadline
+        for model, version in wanted_from_store(config.models, self.store):
+            try:
+                fetch.fetch_version(self.store, model, version, self.models_dir)
+            except SlipwayError as error:
+                error.model = model
+                raise
+        wanted = localised(config.models, self.store, self.models_dir)
+        running = self.running()
+        before = self.states(running, wanted)
+        memory.require_memory(unloaded(wanted, before, self.models_dir), self.server.grpc_address)
+        first = transition(running, wanted, before)
+        self._reload(first, wanted, end)
+        self._await(lambda states: missing(wanted, states), wanted, before, end)
+        if first != wanted:
+            self._reload(wanted, wanted, end)
+        write_config(self.config_file, wanted)
+        self._await(lambda states: surplus(wanted, states), running, before, end)
+        return self.states(wanted)
+
+    def running(self) -> ModelServerConfig:
+        """The config that this replica reached last: what its server starts from."""
+        try:
+            return parse(self.config_file.read_text(), str(self.config_file))
+        except FileNotFoundError:
+            return ModelServerConfig()
+
+    def states(self, *configs: ModelServerConfig) -> States:
+        """What the server says of each model in `configs`."""
+        names = {entry.name: None for config in configs for entry in config.model_config_list.config}
+        return {name: self.server.statuses(name) for name in names}
+
+    def reached(self, config: FleetConfig) -> bool:
+        """Whether the server serves what `config` wants: false after it was restarted or reloaded by others."""
+        wanted = localised(config.models, self.store, self.models_dir)
+        states = self.states(wanted)
+        return not missing(wanted, states) and not surplus(wanted, states)
+
+    def _reload(self, config: ModelServerConfig, wanted: ModelServerConfig, end: float) -> None:
+        try:
+            self.server.reload(config, max(0.1, end - time.monotonic()))
+        except ServingRefused:
+            # Where the load of a new model failed, its state says why better than the reload's answer does.
+            raise_failed(wanted, self.states(wanted), {})
+            raise
+
+    def _await(
+        self, waiting: Callable[[States], list[str]], config: ModelServerConfig, before: States, end: float
+    ) -> None:
+        """Ask for the states of `config`'s models until `waiting` finds nothing more to wait for."""
+        began = time.monotonic()
+        while True:
+            states = self.states(config)
+            lacking = waiting(states)
+            if not lacking:
+                return
+            raise_failed(config, states, before if time.monotonic() - began < _STALE else {})
+            if time.monotonic() > end:
+                raise DeadlineExceeded(
+                    f"The model server at {self.server.grpc_address} did not come to {', '.join(lacking)} in time; it "
+                    f"says: {_states_text(states)}."
+                )
+            time.sleep(_POLL)
+
+
+def prune(models_dir: Path, config: FleetConfig, store: Store, servers: Sequence[ServingClient]) -> None:
+    """Delete local versions that `config` does not name, once each server that reads `models_dir` has let go of them.
+
+    Raises:
+        ServingError: a server could not be asked.
+    """
+    named: dict[str, set[int]] = {}
+    for entry in localised(config.models, store, models_dir).model_config_list.config:
+        named.setdefault(entry.base_path, set()).update(entry.model_version_policy.specific.versions)
+    for folder in models_dir.glob("*"):  # there is no folder before the first version is brought
+        there = set(fetch.local_versions(models_dir, folder.name)) - named.get(str(folder), set())
+        if there:
+            loaded = {s.version for server in servers for s in server.statuses(folder.name) if s.state != "END"}
+            for version in sorted(there - loaded):
+                fetch.remove_version(models_dir, folder.name, version)
+
+
+def model_in_store(entry: ModelConfig, store: Store) -> str | None:
+    """The model whose versions in `store` this entry serves; None where Slipway did not write the entry."""
+    prefix = store.uri("models/")
+    return entry.base_path.removeprefix(prefix) if entry.base_path.startswith(prefix) else None
+
+
+def wanted_from_store(config: ModelServerConfig, store: Store) -> list[tuple[str, int]]:
+    """Each version that must be brought from `store` before `config` can be served, once."""
+    wanted: dict[tuple[str, int], None] = {}
+    for entry in config.model_config_list.config:
+        model = model_in_store(entry, store)
+        if model is not None:
+            wanted.update(((model, v), None) for v in entry.model_version_policy.specific.versions)
+    return list(wanted)
+
+
+def localised(config: ModelServerConfig, store: Store, models_dir: Path) -> ModelServerConfig:
+    """`config` with the store's base paths turned into this replica's own; other entries as they stand."""
+    local = ModelServerConfig()
+    local.CopyFrom(config)
+    for entry in local.model_config_list.config:
+        model = model_in_store(entry, store)
+        if model is not None:
+            entry.base_path = str(models_dir / model)
+    local.model_config_list.SetInParent()
+    return local
+
+
+def transition(running: ModelServerConfig, wanted: ModelServerConfig, states: States) -> ModelServerConfig:
+    """The config on the way from `running` to `wanted`: no label moves to what is not AVAILABLE yet.
+
+    A label whose new version must still load stays where it is, and that version stays loaded; a label that is new is
+    left out for now. Equal to `wanted` where every labelled version is AVAILABLE.
+    """
+    old = {c.name: c for c in running.model_config_list.config}
+    first = ModelServerConfig()
+    first.CopyFrom(wanted)
+    for entry in first.model_config_list.config:
+        available = {s.version for s in states.get(entry.name, ()) if s.state == "AVAILABLE"}
+        policy = entry.model_version_policy.specific.versions
+        for label, version in dict(entry.version_labels).items():
+            if version in available:
+                continue
+            del entry.version_labels[label]
+            before = old[entry.name].version_labels.get(label) if entry.name in old else None
+            if before in available and before is not None:
+                entry.version_labels[label] = before
+                if policy and before not in policy:
+                    policy.append(before)
+    return first
+
+
+def missing(wanted: ModelServerConfig, states: States) -> list[str]:
+    """What `wanted` asks for that is not AVAILABLE yet, each in words."""
+    lacking = []
+    for entry in wanted.model_config_list.config:
+        available = {s.version for s in states.get(entry.name, ()) if s.state == "AVAILABLE"}
+        numbers = entry.model_version_policy.specific.versions
+        lacking += [f"{entry.name} version {v} being AVAILABLE" for v in numbers if v not in available]
+        if not numbers and not available:
+            lacking.append(f"{entry.name} having a version AVAILABLE")
+    return lacking
+
+
+def unloaded(wanted: ModelServerConfig, states: States, models_dir: Path) -> list[Path]:
+    """Folders below `models_dir` of the versions that `wanted` asks for by number and the server holds nothing of."""
+    found = []
+    for entry in wanted.model_config_list.config:
+        held = {s.version for s in states.get(entry.name, ()) if s.state != "END"}
+        if Path(entry.base_path).parent == models_dir:
+            numbers = entry.model_version_policy.specific.versions
+            found += [Path(entry.base_path) / str(v) for v in numbers if v not in held]
+    return found
+
+
+def surplus(wanted: ModelServerConfig, states: States) -> list[str]:
+    """What is still loaded though `wanted` does not ask for it, each in words."""
+    asked = {c.name: c.model_version_policy for c in wanted.model_config_list.config}
+    left = []
+    for model, versions in states.items():
+        policy = asked.get(model)
+        if policy is not None and not policy.specific.versions:
+            continue  # the server itself decides which versions such a policy keeps
+        keep = set(policy.specific.versions) if policy else set()
+        left += [
+            f"{model} version {s.version} being unloaded"
+            for s in versions
+            if s.state != "END" and s.version not in keep
+        ]
+    return left
+
+
+def raise_failed(wanted: ModelServerConfig, states: States, stale: States) -> None:
+    """Raise for a wanted version that ended in END with an error; a state that stood in `stale` already is not news.
+
+    Raises:
+        LoadFailed: with the server's own message.
+    """
+    for entry in wanted.model_config_list.config:
+        for state in states.get(entry.name, ()):
+            asked = state.version in entry.model_version_policy.specific.versions
+            failed = state.state == "END" and state.code != "OK"
+            if asked and failed and state not in stale.get(entry.name, ()):
+                failure = LoadFailed(
+                    f"{entry.name} version {state.version} did not load (state END: {state.code}: {state.message})"
+                )
+                failure.model = entry.name
+                raise failure
+
+
+def write_config(path: Path, config: ModelServerConfig) -> None:
+    """Write the config file that a model server starts from, by an atomic rename."""
+    data = text_format.MessageToString(config) or "model_config_list {}\n"
+    write_atomically(path, data.encode())
+
+
+def _states_text(states: States) -> str:
+    told = [f"{model} {s.version} {s.state}" for model, versions in states.items() for s in versions]
+    return ", ".join(told) or "nothing of these models"

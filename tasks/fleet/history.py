@@ -1,0 +1,106 @@
+"""What a fleet was asked to serve, config by config: when, by which run, and what each changed."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from tasks.errors import InvalidInput
+from tasks.fleet.config import Fleet, parse
+from tasks.records import Record
+from tasks.store.keys import config_key, configs_prefix, number_in
+from tasks.wire.protos import ModelConfig, ModelServerConfig
+
+_RUN = re.compile(r"run (?P<run>.+?): (?P<what>.*)")
+
+
+@dataclass(frozen=True)
+class ConfigChange(Record):
+    """One of a fleet's configs, compared with the one before."""
+
+    number: int
+    time: datetime | None  # None where whoever wrote it did not say, as with a config written by hand
+    run: str | None
+    note: str
+    changes: tuple[str, ...]
+
+
+def fleet_history(fleet: Fleet, last: int = 20) -> list[ConfigChange]:
+    """The newest `last` configs of the fleet, newest first.
+
+    Raises:
+        InvalidInput: `last` is less than 1.
+        Corrupt: one of them is no config.
+    """
+    if last < 1:
+        raise InvalidInput(f"The last {last} configs are none: ask for at least 1.")
+    keys = fleet.store.keys(configs_prefix(fleet.name))
+    numbers = sorted(n for n in map(number_in, keys) if n is not None)
+    texts = {n: _text(fleet, n) for n in numbers[-last - 1 :]}
+    configs = {n: parse(text, fleet.store.uri(config_key(fleet.name, n))) for n, text in texts.items()}
+    found = []
+    for number in numbers[-last:]:
+        before = configs.get(max((n for n in configs if n < number), default=0), ModelServerConfig())
+        time, run, note = read_note(texts[number])
+        found.append(ConfigChange(number, time, run, note, tuple(differences(before, configs[number]))))
+    found.reverse()
+    return found
+
+
+def read_note(text: str) -> tuple[datetime | None, str | None, str]:
+    """When a config was written, by which run, and its note, from the comment that it begins with."""
+    first = text.partition("\n")[0]
+    if not first.startswith("#"):
+        return None, None, ""
+    note = first.removeprefix("#").strip()
+    try:
+        time, note = datetime.fromisoformat(note.partition(" ")[0]), note.partition(" ")[2]
+    except ValueError:
+        time = None
+    told = _RUN.fullmatch(note)
+    return (time, told["run"], told["what"]) if told else (time, None, note)
+
+
+def differences(before: ModelServerConfig, after: ModelServerConfig) -> list[str]:
+    """What `after` serves in another way than `before`, in words."""
+    old, new = _entries(before), _entries(after)
+    words = [f"{name} is served no more" for name in old if name not in new]
+    for name, entry in new.items():
+        if name not in old:
+            words.append(f"{name} serves {_versions(entry)}{_labels(entry)}")
+        elif old[name] != entry:
+            words += _entry_differences(old[name], entry)
+    return words
+
+
+def _entry_differences(old: ModelConfig, new: ModelConfig) -> list[str]:
+    words = []
+    if _versions(old) != _versions(new):
+        words.append(f"{new.name} serves {_versions(new)}, before: {_versions(old)}")
+    was, now = dict(old.version_labels), dict(new.version_labels)
+    words += [
+        f"{new.name} label {label}: {was.get(label) or 'none'} → {now.get(label) or 'none'}"
+        for label in sorted(was.keys() | now.keys())
+        if was.get(label) != now.get(label)
+    ]
+    return words or [f"{new.name}: other settings changed"]
+
+
+def _entries(config: ModelServerConfig) -> Mapping[str, ModelConfig]:
+    return {entry.name: entry for entry in config.model_config_list.config}
+
+
+def _versions(entry: ModelConfig) -> str:
+    policy = entry.model_version_policy
+    if policy.specific.versions:
+        return ", ".join(map(str, policy.specific.versions))
+    return "all its versions" if policy.HasField("all") else f"its latest {max(1, policy.latest.num_versions)}"
+
+
+def _labels(entry: ModelConfig) -> str:
+    labels = ", ".join(f"{name} {version}" for name, version in sorted(entry.version_labels.items()))
+    return f" ({labels})" if labels else ""
+
+
+def _text(fleet: Fleet, number: int) -> str:
+    return fleet.store.get(config_key(fleet.name, number)).decode("utf-8", "replace")

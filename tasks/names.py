@@ -1,0 +1,45 @@
+"""Names that models and fleets may bear."""
+
+import re
+
+from tasks.errors import InvalidName
+
+# A name stands in a URL path (TensorFlow Serving's `/v1/models/([^/:]+)`), in a folder name and in a key.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+
+
+CANDIDATE_SUFFIX = "-candidate"
+
+
+def model_name(name: str) -> str:
+    """`name`, if TensorFlow Serving could serve a model by it in a URL.
+
+    Raises:
+        InvalidName: it could not, or it is kept for candidates.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidName(
+            f"Model name {name!r} cannot be served in a URL: use 1 to 63 letters, digits, '_', '-' or '.', "
+            "beginning with a letter or digit."
+        )
+    if name.endswith(CANDIDATE_SUFFIX):
+        raise InvalidName(
+            f"Model name {name!r} ends in {CANDIDATE_SUFFIX!r}, which is kept for versions on trial: choose another."
+        )
+    return name
+
+
+def candidate_name(model: str) -> str:
+    """The name that a version of `model` on trial is served under."""
+    return model + CANDIDATE_SUFFIX
+
+
+def fleet_name(name: str) -> str:
+    """`name`, if it can stand in a key.
+
+    Raises:
+        InvalidName: it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidName(f"Fleet name {name!r} cannot stand in a key: use 1 to 63 letters, digits, '_', '-' or '.'.")
+    return name

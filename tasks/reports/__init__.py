@@ -1,0 +1,1 @@
+"""What people read of all this, as pages of Markdown. Start with `pages`."""

@@ -1,0 +1,68 @@
+"""The files of a SavedModel, and what of them decides its answers."""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from tasks.errors import InvalidSavedModel
+from tasks.files import is_plain_path
+from tasks.records import FileEntry
+
+# The fingerprint differs between two exports of the same weights; it decides no answer.
+NOT_CONTENT = {"fingerprint.pb"}
+
+
+def describe_files(directory: Path) -> list[FileEntry]:
+    """Every file under `directory` with size and sha256, sorted by path.
+
+    Raises:
+        InvalidSavedModel: as `plain_files` does.
+    """
+    return [
+        FileEntry(path.relative_to(directory).as_posix(), path.stat().st_size, sha256_of(path))
+        for path in plain_files(directory)
+    ]
+
+
+def plain_files(directory: Path) -> list[Path]:
+    """Every file under `directory`, sorted; none is opened, for a link in a stranger's folder may lead to any file.
+
+    Raises:
+        InvalidSavedModel: there is none, one is a link or a device, or has a name that not every system can hold.
+    """
+    found = []
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        if path.is_symlink():
+            raise InvalidSavedModel(f"{path} is a link: a version holds plain files only. Copy what it points at.")
+        if not is_plain_path(name):
+            raise InvalidSavedModel(f"{directory} holds {name!r}, a name that not every system can hold: rename it.")
+        if path.is_file():
+            found.append(path)
+        elif not path.is_dir():
+            raise InvalidSavedModel(f"{path} is neither a file nor a folder: a version holds plain files only.")
+    if not found:
+        raise InvalidSavedModel(f"{directory} holds no file: give the folder of a SavedModel.")
+    return found
+
+
+def content_id(files: Iterable[FileEntry]) -> str:
+    """Identity of what a version answers: one sha256 over the files that decide it."""
+    digest = hashlib.sha256()
+    for f in sorted(files, key=lambda f: f.path):
+        if f.path not in NOT_CONTENT:
+            digest.update(f"{f.path}\0{f.size}\0{f.sha256}\n".encode())
+    return digest.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file, read in a stream."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def stamps(directory: Path) -> dict[str, tuple[int, int, int]]:
+    """What changes when a file under `directory` is written to."""
+    stats = {str(path): os.lstat(path) for path in directory.rglob("*") if not path.is_dir()}
+    return {path: (s.st_size, s.st_mtime_ns, s.st_ino) for path, s in stats.items()}

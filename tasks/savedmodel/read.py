@@ -1,0 +1,125 @@
+"""SavedModels on disk: what they hold, and whether TensorFlow Serving could serve them."""
+
+import re
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+
+from tasks.errors import InvalidSavedModel
+from tasks.records import SignatureSpec, TensorSpec
+from tasks.wire.dtypes import dtype_name
+from tasks.wire.protos import MetaGraphDef, SavedModel, SignatureDef, TensorInfo
+from tasks.wire.tensors import dimensions
+
+GRAPH = "saved_model.pb"
+
+
+SERVE = "serve"
+
+
+_INTERNAL = "__saved_model_"  # the loader's own signatures, such as the initialisation
+
+
+_VARIABLE_OPS = {"VarHandleOp", "VariableV2", "Variable"}
+
+
+def read_signatures(directory: Path) -> dict[str, SignatureSpec]:
+    """The signatures of the SavedModel in `directory`, by name.
+
+    Raises:
+        InvalidSavedModel: it holds no readable SavedModel for serving.
+    """
+    return {name: _spec(definition) for name, definition in _definitions(serving_graph(directory)).items()}
+
+
+def require_saved_model(directory: Path) -> dict[str, SignatureSpec]:
+    """Do nothing where `directory` holds a whole SavedModel that can be served by name; its signatures.
+
+    Raises:
+        InvalidSavedModel: `saved_model.pb` missing or cut off, no graph tagged `serve`, no signature, no weights.
+    """
+    graph = serving_graph(directory)
+    signatures = {name: _spec(definition) for name, definition in _definitions(graph).items()}
+    if not signatures:
+        raise InvalidSavedModel(
+            f"{directory} has no signature, so that nothing could be asked of it: export it with "
+            "keras.export.ExportArchive and add_endpoint, or with tf.saved_model.save(…, signatures={…})."
+        )
+    if any(node.op in _VARIABLE_OPS for node in graph.graph_def.node):
+        _require_variables(directory)
+    return signatures
+
+
+def serving_graph(directory: Path) -> MetaGraphDef:
+    """The graph that TensorFlow Serving loads: the one tagged `serve`.
+
+    Raises:
+        InvalidSavedModel: there is none that can be read.
+    """
+    path = directory / GRAPH
+    if not directory.is_dir():
+        raise InvalidSavedModel(
+            f"{directory} is no folder: give the folder of a SavedModel, the one with {GRAPH} in it."
+        )
+    if not path.is_file():
+        raise InvalidSavedModel(f"{directory} is no SavedModel: it holds no {GRAPH}{_what_lies_there(directory)}.")
+    saved = SavedModel()
+    try:
+        saved.ParseFromString(path.read_bytes())
+    except DecodeError:
+        raise InvalidSavedModel(
+            f"{path} ({path.stat().st_size} bytes) is cut off or no SavedModel: copy or export it again."
+        ) from None
+    for graph in saved.meta_graphs:
+        if set(graph.meta_info_def.tags) == {SERVE}:
+            return graph
+    tags = [sorted(graph.meta_info_def.tags) for graph in saved.meta_graphs]
+    raise InvalidSavedModel(
+        f"{path} has no graph tagged {SERVE!r}, only {tags or 'none at all'}: it was cut off, or exported for "
+        "something other than serving."
+    )
+
+
+def _what_lies_there(directory: Path) -> str:
+    """What lies there instead, where that helps."""
+    versions = sorted(p.name for p in directory.iterdir() if p.name.isdigit() and (p / GRAPH).is_file())
+    if versions:
+        return (
+            f", but versions that do ({', '.join(versions[:3])}): give one of these, such as {directory / versions[-1]}"
+        )
+    keras_files = sorted(p.name for p in directory.glob("*.keras"))
+    if keras_files:
+        return f", but {keras_files[0]}: load that with Keras and call model.export(folder)"
+    return ". Write one with model.export(folder) or keras.export.ExportArchive"
+
+
+def _require_variables(directory: Path) -> None:
+    variables = directory / "variables"
+    index = variables / "variables.index"
+    shards = sorted(p.name for p in variables.glob("variables.data-*-of-*"))
+    if not index.is_file() or not index.stat().st_size or not shards:
+        raise InvalidSavedModel(
+            f"{directory} lacks its weights: {index.relative_to(directory)} or its data is missing. TensorFlow Serving "
+            "would load it and then fail every prediction: copy or export it again, whole."
+        )
+    expected = int(shards[0].rpartition("-of-")[2]) if re.fullmatch(r".*-of-\d+", shards[0]) else len(shards)
+    if len(shards) != expected:
+        raise InvalidSavedModel(
+            f"{directory} lacks some of its weights: {len(shards)} of {expected} files variables/variables.data-… are "
+            "there. Copy or export it again, whole."
+        )
+
+
+def _definitions(graph: MetaGraphDef) -> dict[str, SignatureDef]:
+    return {n: graph.signature_def[n] for n in sorted(graph.signature_def) if not n.startswith(_INTERNAL)}
+
+
+def _spec(definition: SignatureDef) -> SignatureSpec:
+    return SignatureSpec(
+        inputs={name: _tensor(definition.inputs[name]) for name in sorted(definition.inputs)},
+        outputs={name: _tensor(definition.outputs[name]) for name in sorted(definition.outputs)},
+    )
+
+
+def _tensor(info: TensorInfo) -> TensorSpec:
+    return TensorSpec(dtype_name(info.dtype), dimensions(info.tensor_shape))

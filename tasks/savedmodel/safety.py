@@ -1,0 +1,405 @@
+"""Which operations a SavedModel's graph holds: none that touches files, the network or runs code may be served.
+
+A model server executes whatever graph it is given, with its own rights. Every SavedModel legitimately holds some that
+read files, and two things tell these from the rest: what runs them, and where their file names come from. While it
+loads, and only then, a server feeds the saver's tensor with the checkpoint's path and runs the restore operation, and
+feeds the assets' tensors with their paths and runs the initialiser (tensorflow/cc/saved_model/loader.cc). To whatever a
+client runs later, the same tensors hold what the SavedModel's author wrote into them, which may be any path: nothing
+that a signature reaches may read a file, wherever its name comes from.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+
+from tasks.errors import ForbiddenOps, InvalidSavedModel
+from tasks.files import is_plain_path
+from tasks.wire.dtypes import DataType
+from tasks.wire.protos import AssetFileDef, AttrValue, MetaGraphDef, NodeDef, SavedModel, TensorInfo
+
+# Found by going through all 1,910 operations of TensorFlow 2.21; a test goes through those of the installed one.
+_FILES = (
+    "CSVDataset CSVDatasetV2 CacheDataset CacheDatasetV2 CalibrationStatisticsSaver CreateSummaryDbWriter "
+    "CreateSummaryFileWriter DTensorRestoreV2 DatasetToTFRecord DebugIdentity DebugIdentityV2 DebugIdentityV3 "
+    "DebugNanCount DebugNumericSummary DistributedSave DumpTensor ExperimentalCSVDataset "
+    "ExperimentalDatasetToTFRecord ExperimentalLMDBDataset ExperimentalMatchingFilesDataset ExperimentalSqlDataset "
+    "FileSystemSetConfiguration FixedLengthRecordDataset FixedLengthRecordDatasetV2 FixedLengthRecordReader "
+    "FixedLengthRecordReaderV2 GenerateVocabRemapping ImmutableConst InitializeTableFromTextFile "
+    "InitializeTableFromTextFileV2 LMDBDataset LMDBReader ListSnapshotChunksDataset LoadAndRemapMatrix LoadDataset "
+    "MatchingFiles MatchingFilesDataset MergeV2Checkpoints ReadFile RecordInput Restore RestoreSlice RestoreV2 Save "
+    "SaveDataset SaveDatasetV2 SaveSlices SaveV2 Skipgram SnapshotChunkDataset SnapshotDataset SnapshotDatasetReader "
+    "SnapshotDatasetV2 SnapshotNestedDatasetReader SqlDataset StoreMinibatchStatisticsInFdo TFRecordDataset "
+    "TFRecordDatasetV2 TFRecordReader TFRecordReaderV2 TextLineDataset TextLineReader TextLineReaderV2 "
+    "WholeFileReader WholeFileReaderV2 WriteFile "
+)
+_NETWORK = (
+    "ConnectTPUEmbeddingHosts Copy CopyHost DataServiceDataset DataServiceDatasetV2 DataServiceDatasetV3 "
+    "DataServiceDatasetV4 RegisterDataset RegisterDatasetV2 RemoteCall RpcCall RpcClient RpcServer RpcServerRegister "
+    "RpcServerStart "
+)
+# Python; native functions by name; graphs and modules that come as data and so escape this scan; the server's end.
+_CODE = (
+    "Abort DatasetFromGraph DeserializeIterator EagerPyFunc MlirPassthroughOp PyFunc PyFuncStateless WorkerHeartbeat "
+    "XlaCallModule XlaCustomCall XlaCustomCallV2 _TPUCompileMlir _XlaHostComputeMlir"
+)
+FORBIDDEN = frozenset(f"{_FILES} {_NETWORK} {_CODE}".split())
+_WRITES_CHECKPOINT = frozenset({"MergeV2Checkpoints", "Save", "SaveSlices", "SaveV2"})
+_READS_CHECKPOINT = frozenset({"Restore", "RestoreSlice", "RestoreV2"})
+_FILLS_TABLE = frozenset({"InitializeTableFromTextFile", "InitializeTableFromTextFileV2"})
+# Operations that are forbidden by the value of one attribute: unless it is one of these.
+HARMLESS_VALUES = {
+    "DecodeProtoV2": ("descriptor_source", ("", "local://")),  # else the name of a file, or bytes://
+    "EncodeProto": ("descriptor_source", ("", "local://")),
+    "FixedUnigramCandidateSampler": ("vocab_file", ("",)),
+    "PrintV2": ("output_stream", ("stderr", "stdout", "log(info)", "log(warning)", "log(error)")),  # else a file
+}
+_FILE_NAME_INPUT = dict.fromkeys(_FILLS_TABLE, 1) | dict.fromkeys(_READS_CHECKPOINT, 0)
+_CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+_CLIENT, _INITIALISER, _RESTORE = "client", "initialiser", "restore"  # what runs a node
+_INITIALISERS = ("saved_model_main_op", "legacy_init_op", "saved_model_train_op")  # names of collections
+_INIT_SIGNATURES = ("__saved_model_init_op", "__saved_model_train_op")
+WITHOUT_OUTPUT = _FILLS_TABLE | {"NoOp", "InitializeTable", "InitializeTableV2"}
+_WRITES_VARIABLE = ("Assign", "ResourceScatter", "ResourceStridedSlice")  # how these operations' names begin
+_COUNTED = re.compile(r"_\d+$")  # what an exporter adds to an asset's name if two have the same
+_ANYTHING = frozenset({""})  # origin of a value that cannot be followed; node that runs whatever calls it
+
+
+def require_harmless(directory: Path, allowed: Collection[str]) -> None:
+    """Refuse the SavedModel in `directory` if its graph holds an operation that touches files or runs code.
+
+    Args:
+        allowed: names of operations that may be there all the same.
+
+    Raises:
+        InvalidSavedModel: there is no `saved_model.pb`, it cannot be read, or another form of it lies beside.
+        ForbiddenOps: with the operation, its node and its function.
+    """
+    found = forbidden(read_saved_model(directory), allowed)
+    if found:
+        names = ",".join(sorted({use.op for use in found}))
+        shown = "; ".join(str(use) for use in found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
+        raise ForbiddenOps(
+            f"The graph in {directory} holds operations that touch files or run code, with the model server's own "
+            f"rights: {shown}. Export the model without them; if they are meant to be there, allow them by name where "
+            f"it is published and where it is served: SLIPWAY_ALLOWED_OPS={names}."
+        )
+
+
+def read_saved_model(directory: Path) -> SavedModel:
+    """The SavedModel in `directory`.
+
+    Raises:
+        InvalidSavedModel: there is no `saved_model.pb`, it cannot be read, or another form of it lies beside.
+    """
+    for other in ("saved_model.cpb", "saved_model.pbtxt"):  # TensorFlow reads some of these first
+        if (directory / other).exists():
+            raise InvalidSavedModel(f"{directory} holds {other}: only saved_model.pb can be served. Export it anew.")
+    try:
+        found = SavedModel.FromString((directory / "saved_model.pb").read_bytes())
+    except FileNotFoundError:
+        raise InvalidSavedModel(
+            f"{directory} is no SavedModel: it holds no saved_model.pb. Give the folder that an export wrote."
+        ) from None
+    except DecodeError:
+        raise InvalidSavedModel(f"{directory}/saved_model.pb cannot be read: it was cut off, or is none.") from None
+    if not found.meta_graphs:
+        raise InvalidSavedModel(f"{directory}/saved_model.pb holds no graph: it was cut off. Export it anew.")
+    return found
+
+
+@dataclass(frozen=True)
+class Use:
+    """An operation that may not be there."""
+
+    op: str
+    node: str
+    function: str | None  # None: the graph itself
+
+    def __str__(self) -> str:
+        return f"{self.op} in node {self.node!r} of {f'function {self.function!r}' if self.function else 'the graph'}"
+
+
+def forbidden(model: SavedModel, allowed: Collection[str] = ()) -> list[Use]:
+    """Every forbidden operation in any graph or function of `model`, but for those allowed by name."""
+    found = []
+    for meta_graph in model.meta_graphs:
+        graph = _Graph(meta_graph)
+        found += [
+            Use(node.op, node.name, function)
+            for function, node in graph.nodes
+            if node.op not in allowed and _is_forbidden(graph, function, node)
+        ]
+    return found
+
+
+def _is_forbidden(graph: "_Graph", function: str | None, node: NodeDef) -> bool:
+    if node.op in HARMLESS_VALUES:
+        attribute, harmless = HARMLESS_VALUES[node.op]
+        if attribute not in node.attr:
+            return False
+        value = node.attr[attribute]  # in a function it may be a placeholder, whose value each caller gives
+        return value.WhichOneof("value") != "s" or value.s.decode("utf-8", "replace") not in harmless
+    if node.op not in FORBIDDEN:
+        return False
+    run_by = graph.run_by(function, node)
+    if node.op in _WRITES_CHECKPOINT | _READS_CHECKPOINT and not run_by:
+        return False
+    position = _FILE_NAME_INPUT.get(node.op)
+    if position is None or len(node.input) <= position:
+        return True
+    fills_table = node.op in _FILLS_TABLE
+    if not run_by <= {_INITIALISER if fills_table else _RESTORE}:
+        return True
+    return not graph.origins(function, node.input[position]) <= (graph.assets if fills_table else graph.checkpoint)
+
+
+class _Graph:
+    """A meta graph, with who calls whom and where values come from."""
+
+    def __init__(self, meta_graph: MetaGraphDef) -> None:
+        definition = meta_graph.graph_def
+        self.nodes: list[tuple[str | None, NodeDef]] = [
+            *((None, node) for node in definition.node),
+            *((f.signature.name, node) for f in definition.library.function for node in f.node_def),
+        ]
+        self._named = {(function, node.name): node for function, node in self.nodes}
+        self._arguments = {f.signature.name: list(f.signature.input_arg) for f in definition.library.function}
+        self._callers = self._find_callers(meta_graph)
+        self._cones = {what: self._needed_by(roots) for what, roots in self._roots(meta_graph).items()}
+        self._fed = {name for s in meta_graph.signature_def.values() for name in _tensor_names(s.inputs.values())}
+        # Tensors that the server itself feeds when it loads, and that no client can feed.
+        self.assets = frozenset(self._asset_tensors(meta_graph) - self._fed)
+        self.checkpoint = frozenset(self._checkpoint_tensors(meta_graph) - self._fed)
+
+    def run_by(self, function: str | None, node: NodeDef) -> set[str]:
+        """What makes a server run this node, of `_CLIENT`, `_INITIALISER` and `_RESTORE`; empty if nothing does.
+
+        A node in a function that nothing calls counts as one that a client runs.
+        """
+        above = {node.name} if function is None else self._graph_nodes_above(function)
+        if not above or above & _ANYTHING:
+            return {_CLIENT}
+        return {what for what, cone in self._cones.items() if above & cone}
+
+    def origins(self, function: str | None, tensor: str) -> frozenset[str]:
+        """The graph's tensors that a value is taken from unchanged, through functions and variables."""
+        found: set[str] = set()
+        waiting, seen = [(function, tensor)], set()
+        while waiting:
+            here = waiting.pop()
+            if here in seen:
+                continue
+            seen.add(here)
+            if here[0] is None and _full_name(here[1]) in self.assets | self.checkpoint:
+                found.add(_full_name(here[1]))
+                continue
+            sources = self._sources(*here)
+            if not sources:
+                return _ANYTHING
+            waiting += sources
+        return frozenset(found) or _ANYTHING
+
+    def _sources(self, function: str | None, tensor: str) -> list[tuple[str | None, str]]:
+        """Where a value is taken from unchanged, one step back; nothing where that is not known."""
+        name, _, output = tensor.partition(":")
+        if function is not None and not output:
+            return self._argument_sources(function, name)
+        node = self._named.get((function, name))
+        if node is None or not node.input or (function is None and _full_name(tensor) in self._fed):
+            return []
+        if node.op == "Identity":
+            return [(function, node.input[0])]
+        if node.op == "ReadVariableOp" and function is None:
+            return self._variable_sources(node.input[0])
+        return []
+
+    def _argument_sources(self, function: str, argument: str) -> list[tuple[str | None, str]]:
+        """What the callers of `function` give it as `argument`."""
+        arguments = self._arguments[function]
+        names = [a.name for a in arguments]
+        if argument not in names or any(a.number_attr or a.type_list_attr for a in arguments):
+            return []
+        position = names.index(argument)
+        found: list[tuple[str | None, str]] = []
+        for caller, node in self._callers[function]:
+            if node is None or (node.op not in _CALLS and node.op != function) or len(node.input) <= position:
+                return []
+            found.append((caller, node.input[position]))
+        return found
+
+    def _variable_sources(self, handle: str) -> list[tuple[str | None, str]]:
+        """What is assigned to a variable that nothing but the graph itself assigns; asset paths lie in such ones."""
+        variable = self._named.get((None, handle))
+        if variable is None or variable.op != "VarHandleOp":
+            return []
+        shared = variable.attr["shared_name"].s
+        handles = [n for _, n in self.nodes if "VarHandle" in n.op]
+        if any(n is not variable and (n.op != "VarHandleOp" or n.attr["shared_name"].s == shared) for n in handles):
+            return []
+        found: list[tuple[str | None, str]] = []
+        for function, user in self.nodes:
+            if not _may_write_strings(user):
+                continue
+            written = self._variables_behind(function, user.input[0]) if user.input else None
+            if written is None:
+                return []  # a handle that comes from elsewhere may be that of any variable
+            if any(other is variable for other in written):
+                if function is not None or user.op != "AssignVariableOp" or len(user.input) < 2:
+                    return []
+                found.append((None, user.input[1]))
+        return found
+
+    def _variables_behind(self, function: str | None, handle: str) -> list[NodeDef] | None:
+        """The variables whose handle this may be; None if it cannot be followed."""
+        found: list[NodeDef] = []
+        waiting, seen = [(function, handle)], set()
+        while waiting:
+            here = waiting.pop()
+            if here in seen:
+                continue
+            seen.add(here)
+            node = self._named.get((here[0], _node_of(here[1])))
+            if node is not None and node.op == "VarHandleOp":
+                found.append(node)
+                continue
+            sources = self._sources(*here)
+            if not sources:
+                return None
+            waiting += sources
+        return found
+
+    def _find_callers(self, meta_graph: MetaGraphDef) -> dict[str, list[tuple[str | None, NodeDef | None]]]:
+        """By function, the nodes that name it, each with the function it stands in; without a node: not by a call."""
+        callers: dict[str, list[tuple[str | None, NodeDef | None]]] = {name: [] for name in self._arguments}
+        for function, node in self.nodes:
+            for name in {node.op, *_named_functions(node.attr)} & callers.keys():
+                callers[name].append((function, node))
+        for gradient in meta_graph.graph_def.library.gradient:
+            if gradient.gradient_func in callers:
+                callers[gradient.gradient_func].append((gradient.function_name, None))
+        for function in meta_graph.graph_def.library.function:
+            given = {a.name: a.default_value for a in function.signature.attr}  # to callers that give no value
+            for name in _named_functions({**function.attr, **given}) & callers.keys():
+                callers[name].append((function.signature.name, None))
+            if "api_implements" in function.attr:  # TensorFlow may put it in another's place
+                callers[function.signature.name].append((None, None))
+        return callers
+
+    def _graph_nodes_above(self, function: str) -> set[str]:
+        """The graph's own nodes that run `function`, through any number of others."""
+        found: set[str] = set()
+        waiting, seen = [function], set()
+        while waiting:
+            here = waiting.pop()
+            if here in seen:
+                continue
+            seen.add(here)
+            for caller, node in self._callers.get(here, []):
+                if caller is not None:
+                    waiting.append(caller)
+                else:
+                    found.add(node.name if node else "")
+        return found
+
+    def _needed_by(self, tensors: Iterable[str]) -> set[str]:
+        """The graph's own nodes that must run for these tensors or operations."""
+        found: set[str] = set()
+        waiting = [_node_of(t) for t in tensors]
+        while waiting:
+            node = self._named.get((None, waiting.pop()))
+            if node is not None and node.name not in found:
+                found.add(node.name)
+                waiting += [_node_of(i) for i in node.input]
+        return found
+
+    def _roots(self, meta_graph: MetaGraphDef) -> dict[str, set[str]]:
+        """What a server runs: for clients the signatures' outputs, and while it loads initialisers and restore."""
+        initialisers: set[str] = set()
+        for name in _INITIALISERS:
+            if name in meta_graph.collection_def:
+                initialisers |= set(meta_graph.collection_def[name].node_list.value)
+        fetched: set[str] = set()
+        for name, signature in meta_graph.signature_def.items():
+            outputs = _tensor_names(signature.outputs.values())
+            if name in _INIT_SIGNATURES:
+                initialisers |= outputs
+                outputs = {tensor for tensor in outputs if self._has_output(tensor)}  # a client may name it, too
+            fetched |= outputs
+        return {_CLIENT: fetched, _INITIALISER: initialisers, _RESTORE: {meta_graph.saver_def.restore_op_name}}
+
+    def _has_output(self, tensor: str) -> bool:
+        node = self._named.get((None, _node_of(tensor)))
+        return node is None or node.op not in WITHOUT_OUTPUT
+
+    def _asset_tensors(self, meta_graph: MetaGraphDef) -> set[str]:
+        """Tensors that are fed with assets' paths, as far as these lie in the assets' folder.
+
+        What such a tensor holds unless it is fed must name the same file: TensorFlow 2 leaves it empty, and
+        TensorFlow 1 left the path from which the file was copied.
+        """
+        assets = list(meta_graph.asset_file_def)
+        for value in meta_graph.collection_def["saved_model_assets"].any_list.value if not assets else ():
+            assets.append(AssetFileDef.FromString(value.value))
+        wrong = {_full_name(a.tensor_info.name) for a in assets if not self._is_asset(a.tensor_info.name, a.filename)}
+        return {_full_name(asset.tensor_info.name) for asset in assets} - wrong
+
+    def _is_asset(self, tensor: str, filename: str) -> bool:
+        own = self._own_values(tensor)
+        names = {re.split(r"[/\\]", value)[-1] for value in own or ()}
+        return is_plain_path(filename) and own is not None and names <= {filename, _COUNTED.sub("", filename)}
+
+    def _checkpoint_tensors(self, meta_graph: MetaGraphDef) -> set[str]:
+        """The tensor that is fed with the checkpoint's path, unless it holds a path that leads elsewhere."""
+        tensor = meta_graph.saver_def.filename_tensor_name
+        own = self._own_values(tensor)
+        return {_full_name(tensor)} if own is not None and all(map(is_plain_path, own)) else set()
+
+    def _own_values(self, tensor: str) -> list[str] | None:
+        """The texts that a tensor of the graph holds unless it is fed; None if they are not to be seen."""
+        node, seen = self._named.get((None, _node_of(tensor))), set[str]()
+        while node is not None and node.op in ("Identity", "PlaceholderWithDefault") and node.input:
+            if node.name in seen:
+                return None
+            seen.add(node.name)
+            node = self._named.get((None, _node_of(node.input[0])))
+        if node is None or node.op not in ("Const", "Placeholder"):
+            return None
+        if node.op == "Placeholder":
+            return []
+        value = node.attr["value"].tensor
+        return None if value.tensor_content else [text.decode("utf-8", "replace") for text in value.string_val]
+
+
+def _tensor_names(infos: Iterable[TensorInfo]) -> set[str]:
+    names = set()
+    for info in infos:
+        sparse = info.coo_sparse
+        names |= {info.name, sparse.values_tensor_name, sparse.indices_tensor_name, sparse.dense_shape_tensor_name}
+        names |= _tensor_names(info.composite_tensor.components)
+    return {_full_name(name) for name in names if name}
+
+
+def _may_write_strings(node: NodeDef) -> bool:
+    """Whether a node writes a variable that is not known to be one of numbers."""
+    types = {node.attr[name].type for name in ("dtype", "T") if name in node.attr}
+    return node.op.startswith(_WRITES_VARIABLE) and not types - {DataType.STRING, DataType.INVALID}
+
+
+def _named_functions(attributes: Mapping[str, AttrValue]) -> set[str]:
+    names = set()
+    for value in attributes.values():
+        for function in (value.func, *value.list.func):
+            names |= {function.name, *_named_functions(function.attr)}
+    return names
+
+
+def _node_of(tensor: str) -> str:
+    return tensor.removeprefix("^").partition(":")[0]
+
+
+def _full_name(tensor: str) -> str:
+    """A tensor's name with its output's number, which is left out where it is 0."""
+    return tensor if ":" in tensor else f"{tensor}:0"

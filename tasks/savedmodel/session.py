@@ -1,0 +1,155 @@
+"""Asking a SavedModel as TensorFlow Serving does: through the session loader, in a process of its own.
+
+`tf.saved_model.load` would say less: it runs models whose variables TensorFlow Serving cannot restore.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.errors import DeadlineExceeded, InvalidInput, NotServable
+from tasks.files import write_atomically
+from tasks.isolation import PYTHON, isolated
+from tasks.savedmodel.golden import records_of
+from tasks.savedmodel.messages import Failure, reason
+from tasks.wire import raised_as
+from tasks.wire.protos import ModelSpec, PredictRequest, PredictResponse
+from tasks.wire.tensors import from_proto, to_proto
+from tasks.wire.tfrecord import to_bytes
+
+Array = np.ndarray[Any, Any]
+
+
+_QUESTIONS, _ANSWERS, _FAILURES = "questions.tfrecord", "answers.tfrecord", "failures.json"
+
+
+@dataclass(frozen=True)
+class Question:
+    """Inputs for one signature."""
+
+    signature: str
+    inputs: Mapping[str, Array]
+
+
+def ask(directory: Path, questions: Sequence[Question], deadline: float = 120.0) -> list[Mapping[str, Array] | Failure]:
+    """What the SavedModel in `directory` answers to each question: its outputs by name, or why there are none.
+
+    Args:
+        deadline: longest time for loading and answering, seconds.
+
+    Raises:
+        NotServable: it cannot be loaded.
+        DeadlineExceeded: it took too long.
+    """
+    with tempfile.TemporaryDirectory(prefix="slipway-session-") as folder:
+        exchange = Path(folder)
+        write_atomically(exchange / _QUESTIONS, to_bytes(_request(q).SerializeToString() for q in questions))
+        command = isolated(
+            (PYTHON, "-P", "-m", "slipway_entry", "tasks.savedmodel.session", str(directory.absolute()), folder),
+            read=[directory],
+            write=[exchange],
+            end_with=os.getpid(),
+        )
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=deadline, check=False)
+        except subprocess.TimeoutExpired:
+            raise DeadlineExceeded(
+                f"{directory} was not loaded and asked {len(questions)} questions within {deadline:g} s: the model is "
+                "too slow for this machine, or the machine too busy."
+            ) from None
+        failures = {n: Failure(*f) for n, f in _read_failures(exchange / _FAILURES).items()}
+        if None in failures:
+            raise NotServable(f"{directory} cannot be loaded: {failures[None].message}. Copy or export it again.")
+        if done.returncode != 0:
+            raise NotServable(f"{directory} cannot be loaded: {_last_words(done)}.")
+        answers = [PredictResponse.FromString(record) for record in records_of(exchange / _ANSWERS)]
+        return [failures.get(n) or _outputs(answer) for n, answer in enumerate(answers)]
+
+
+@raised_as(InvalidInput)
+def _request(question: Question) -> PredictRequest:
+    inputs = {name: to_proto(array) for name, array in question.inputs.items()}
+    return PredictRequest(model_spec=ModelSpec(signature_name=question.signature), inputs=inputs)
+
+
+@raised_as(InvalidInput)
+def _outputs(answer: PredictResponse) -> dict[str, Array]:
+    return {name: from_proto(tensor) for name, tensor in answer.outputs.items()}
+
+
+def _read_failures(path: Path) -> dict[int | None, tuple[str, str]]:
+    """By number of the question; None for the loading itself."""
+    if not path.exists():
+        return {}
+    return {number: (kind, message) for number, kind, message in json.loads(path.read_text())}
+
+
+def _last_words(done: "subprocess.CompletedProcess[str]") -> str:
+    if done.returncode < 0:
+        return f"the process that tried was ended by signal {-done.returncode}; if that is 9, memory ran out"
+    lines = done.stderr.strip().splitlines()
+    return (
+        lines[-1].strip().removesuffix(".")
+        if lines
+        else f"the process that tried ended with code {done.returncode} and no word"
+    )
+
+
+def _leave_out_api() -> None:
+    """Let TensorFlow's modules be imported one by one: its whole API takes four times as long, and is not asked here.
+
+    Only for a process that does nothing else, since what stands for `tensorflow` stays empty.
+    """
+    tensorflow = importlib.util.find_spec("tensorflow")
+    assert tensorflow is not None  # tasks.wire.protos found it
+    sys.modules["tensorflow"] = importlib.util.module_from_spec(tensorflow)
+
+
+def main(directory: str, exchange: str) -> None:
+    """The process that asks: reads the questions in `exchange` and writes answers and failures beside them."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _leave_out_api()
+    from tensorflow.python.client.session import Session
+    from tensorflow.python.framework.ops import Graph
+    from tensorflow.python.saved_model import loader_impl
+
+    folder = Path(exchange)
+    requests = [PredictRequest.FromString(record) for record in records_of(folder / _QUESTIONS)]
+    failures: list[tuple[int | None, str, str]] = []
+    answers = []
+    with Graph().as_default(), Session() as session:
+        try:
+            graph = loader_impl.load(session, ["serve"], directory)  # it is tf.compat.v1.saved_model.loader.load
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason
+            (folder / _FAILURES).write_text(json.dumps([(None, type(error).__name__, reason(error))]))
+            return
+        for number, request in enumerate(requests):
+            answer = PredictResponse()
+            try:
+                outputs = _run(session, graph.signature_def[request.model_spec.signature_name], request)
+                answer = PredictResponse(outputs={name: to_proto(value) for name, value in outputs.items()})
+            except Exception as error:  # noqa: BLE001 - as above
+                failures.append((number, type(error).__name__, reason(error)))
+            answers.append(answer.SerializeToString())
+    write_atomically(folder / _ANSWERS, to_bytes(answers))
+    (folder / _FAILURES).write_text(json.dumps(failures))
+
+
+def _run(session: Any, signature: Any, request: PredictRequest) -> dict[str, Array]:
+    fetches = {name: info.name for name, info in signature.outputs.items()}
+    feeds = {signature.inputs[name].name: from_proto(tensor) for name, tensor in request.inputs.items()}
+    outputs: dict[str, Array] = session.run(fetches, feeds)
+    return outputs
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

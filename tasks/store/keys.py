@@ -1,0 +1,89 @@
+"""Where things lie in object storage: every key is made here and nowhere else."""
+
+import re
+
+
+def versions_prefix(model: str) -> str:
+    """Prefix of a model's versions, as it stands a TensorFlow Serving base path."""
+    return f"models/{model}/"
+
+
+def version_prefix(model: str, version: int) -> str:
+    """Prefix of one version's files."""
+    return f"models/{model}/{version}/"
+
+
+def claims_prefix(model: str) -> str:
+    """Prefix of the claims on a model's version numbers."""
+    return f"models/{model}/claims/"
+
+
+def claim_key(model: str, version: int) -> str:
+    """The claim on a version number."""
+    return f"{claims_prefix(model)}{version}.json"
+
+
+def manifests_prefix(model: str) -> str:
+    """Prefix of a model's manifests."""
+    return f"models/{model}/manifests/"
+
+
+def manifest_key(model: str, version: int) -> str:
+    """A version's manifest, its commit mark."""
+    return f"{manifests_prefix(model)}{version}.json"
+
+
+def signature_key(model: str, version: int) -> str:
+    """The signature over a version's manifest."""
+    return f"models/{model}/signatures/{version}.json"
+
+
+def verdict_key(model: str, version: int) -> str:
+    """A version's verdict."""
+    return f"models/{model}/verdicts/{version}.json"
+
+
+def fleets_prefix() -> str:
+    """Prefix of all fleets; what lies under it as folders are their names."""
+    return "fleets/"
+
+
+def configs_prefix(fleet: str) -> str:
+    """Prefix of a fleet's configs; keys sort as their numbers do."""
+    return f"fleets/{fleet}/configs/"
+
+
+def config_key(fleet: str, number: int) -> str:
+    """Desired state `number` of a fleet."""
+    return f"{configs_prefix(fleet)}{number:06d}.config"
+
+
+def rollouts_prefix(fleet: str) -> str:
+    """Prefix of a fleet's rollouts under way."""
+    return f"fleets/{fleet}/rollouts/"
+
+
+def rollout_key(fleet: str, model: str) -> str:
+    """The rollout of a model that is under way in a fleet."""
+    return f"{rollouts_prefix(fleet)}{model}.json"
+
+
+def replicas_prefix(fleet: str) -> str:
+    """Prefix of a fleet's replica reports."""
+    return f"fleets/{fleet}/replicas/"
+
+
+def replica_key(fleet: str, replica: str) -> str:
+    """A replica's last word."""
+    return f"{replicas_prefix(fleet)}{replica}.json"
+
+
+def held_out_key(dataset: str, sha256: str, split_seed: int) -> str:
+    """The part of a dataset that training never sees, under the hash of the whole."""
+    return f"datasets/{dataset}/{sha256}/held-out-{split_seed}.npz"
+
+
+def number_in(key: str) -> int | None:
+    """The number that a claim's, manifest's, verdict's or config's key ends in, or None for a stranger's file."""
+    match = re.fullmatch(r"(?:.*/)?(\d+)\.(?:json|config)", key)
+    return int(match[1]) if match else None

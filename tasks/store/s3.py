@@ -1,0 +1,431 @@
+"""Object storage over the S3 protocol, resting on one primitive: create if absent."""
+
+import contextlib
+import email.utils
+import hashlib
+import os
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import stamina
+
+from tasks.errors import (
+    Corrupt,
+    InvalidName,
+    InvalidSettings,
+    NotFound,
+    StoreError,
+    StoreRefused,
+    StoreUnreachable,
+    StoreUnsuitable,
+)
+from tasks.settings import Settings
+from tasks.store.credentials import credentials
+from tasks.versions.signing import Trust
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+    from botocore.session import Session
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, GetObjectRequestTypeDef
+from tasks.store.base import StoredObject
+
+_REFUSED = {
+    "AccessDenied",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+    "401",
+    "403",
+}
+
+
+_CHUNK = 1 << 20  # bytes
+
+
+_PART = 16 << 20  # bytes of a large file that are sent at a time
+
+
+_TRANSFERS = 8  # requests under way at once while files are sent
+
+
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+class _Broken(StoreUnreachable):
+    """An answer that broke off: what came until then is good."""
+
+
+class _Changed(StoreUnreachable):
+    """An answer that broke off cannot be taken up again: the object was written over meanwhile."""
+
+
+class _Conflict(StoreError):
+    """409: another conditional write of the same key is under way; S3 asks for a retry."""
+
+
+class _Exists(StoreError):
+    """412: something is there already."""
+
+
+def _own_session() -> "Session":
+    """A session for a store of one's own: what AWS_ variables and ~/.aws say is meant for another.
+
+    A profile that is nowhere would be an error, and FIPS endpoints are refused for any store but AWS's. The
+    certificates of AWS_CA_BUNDLE still count.
+    """
+    import botocore.session
+
+    session = botocore.session.get_session()
+    for name, (_, _, default, convert) in list(session.session_var_map.items()):
+        if name != "ca_bundle":
+            session.session_var_map[name] = (None, None, default, convert)
+    return session
+
+
+class Store:
+    """One bucket. Every call has a deadline, and raises only errors of the tree.
+
+    Raises (all methods):
+        StoreUnreachable: no answer, or an answer that a retry may mend.
+        StoreRefused: wrong credentials, no bucket, no permission.
+
+    `trust` is what must hold of the versions in it before they are served.
+    """
+
+    def __init__(self, client: "S3Client", once: "S3Client", bucket: str, endpoint: str, trust: Trust) -> None:
+        """`once`: a client that asks no question twice."""
+        self._client = client
+        self._once = once
+        self.bucket = bucket
+        self.endpoint = endpoint
+        self.trust = trust
+
+    @classmethod
+    def connect(cls, settings: Settings) -> "Store":
+        """The store that the settings name. Nothing is asked of it yet.
+
+        Raises:
+            InvalidSettings: half of the credentials is missing, or the endpoint is no URL.
+            InvalidName: no store takes a bucket of that name.
+        """
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+
+        if not _BUCKET.fullmatch(settings.bucket):
+            raise InvalidName(
+                f"SLIPWAY_BUCKET={settings.bucket!r} cannot be a bucket's name: use 3 to 63 lower-case letters, "
+                "digits, '-' or '.'."
+            )
+        access, secret = credentials(settings)
+        config = Config(
+            connect_timeout=min(5.0, settings.call_deadline),
+            read_timeout=settings.call_deadline,
+            retries={"mode": "standard", "max_attempts": 4},
+            max_pool_connections=32,
+            s3={"addressing_style": "path"},
+            # Checksums that a store may not know are left out; files are verified against their manifest instead.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        own = _own_session() if access is not None and settings.store_url is not None else None
+        try:
+            session = boto3.Session(botocore_session=own)
+            client, once = (
+                session.client(
+                    "s3",
+                    endpoint_url=settings.store_url,
+                    region_name=settings.s3_region,
+                    aws_access_key_id=access,
+                    aws_secret_access_key=secret,
+                    config=chosen,
+                )
+                for chosen in (config, config.merge(Config(retries={"total_max_attempts": 1})))
+            )
+        except ValueError as error:
+            raise InvalidSettings(
+                f"SLIPWAY_S3_ENDPOINT={settings.s3_endpoint!r} is no URL of a store ({error}): give one such as "
+                "http://127.0.0.1:18333, or `aws`."
+            ) from error
+        except BotoCoreError as error:  # such as an AWS_PROFILE that is nowhere
+            raise InvalidSettings(
+                f"AWS's own settings in the environment or in ~/.aws cannot be used: {error} Correct or unset them, or "
+                "give the store's keys as SLIPWAY_S3_ACCESS_KEY and SLIPWAY_S3_SECRET_KEY."
+            ) from error
+        return cls(client, once, settings.bucket, settings.store_url or "AWS S3", Trust.of(settings))
+
+    def uri(self, key: str) -> str:
+        """`key` as an s3:// address."""
+        return f"s3://{self.bucket}/{key}"
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write `data` under `key` if nothing is there; whether `data` is there now.
+
+        A write whose answer was lost is found again: an object that holds exactly `data` counts as ours.
+        """
+        try:
+            for attempt in stamina.retry_context(on=_Conflict, attempts=8, timeout=30):
+                with attempt, self._errors(key):
+                    self._client.put_object(Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*")
+        except _Exists:
+            return self.find(key) == data
+        return True
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write `data` under `key`, over whatever is there."""
+        with self._errors(key):
+            self._client.put_object(Bucket=self.bucket, Key=key, Body=data)
+
+    def get(self, key: str) -> bytes:
+        """The bytes under `key`, as they were at one moment.
+
+        Raises:
+            NotFound: nothing is there.
+        """
+        for attempt in stamina.retry_context(on=_Changed, attempts=5, timeout=None):
+            with attempt:
+                return b"".join(self.stream(key))
+        raise AssertionError("the last attempt returns or raises")
+
+    def find(self, key: str) -> bytes | None:
+        """The bytes under `key`, or None where nothing is."""
+        try:
+            return self.get(key)
+        except NotFound:
+            return None
+
+    def stream(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """The bytes of `key` from `start` to `stop` (default: the end), in chunks.
+
+        An answer that breaks off is taken up again where it broke, with a request for the rest.
+
+        Raises:
+            NotFound: nothing is there.
+            Corrupt: it ends before `start`.
+        """
+        at, etag = start, ""
+        for attempt in stamina.retry_context(on=_Broken, attempts=5, timeout=None):
+            with attempt:
+                answer = self._open(key, at, stop, etag if at > start else None)
+                etag = answer.get("ETag", "")
+                with self._errors(key, _Broken):
+                    for chunk in answer["Body"].iter_chunks(_CHUNK):
+                        at += len(chunk)
+                        yield chunk
+
+    def objects(self, prefix: str, after: str = "") -> list[StoredObject]:
+        """All objects under `prefix` whose keys sort behind `after`, sorted by key. One request for each thousand."""
+        found: list[StoredObject] = []
+        with self._errors(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=prefix, StartAfter=after
+            )
+            for page in pages:
+                present = _date(page["ResponseMetadata"].get("HTTPHeaders", {}))
+                found += [
+                    StoredObject(item["Key"], item["Size"], (present - item["LastModified"]).total_seconds())
+                    for item in page.get("Contents", [])
+                ]
+        return sorted(found, key=lambda o: o.key)  # SeaweedFS sorts folder by folder
+
+    def keys(self, prefix: str, after: str = "") -> list[str]:
+        """The keys of `objects`."""
+        return [o.key for o in self.objects(prefix, after)]
+
+    def children(self, prefix: str) -> list[str]:
+        """Names of what lies directly under `prefix` as folders, sorted."""
+        found: list[str] = []
+        with self._errors(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=prefix, Delimiter="/"
+            )
+            for page in pages:
+                found += [p["Prefix"][len(prefix) : -1] for p in page.get("CommonPrefixes", [])]
+        return sorted(found)
+
+    def delete(self, key: str) -> None:
+        """Remove `key`; removing what is not there is no error."""
+        with self._errors(key):
+            self._client.delete_object(Bucket=self.bucket, Key=key)
+
+    def delete_once(self, key: str) -> None:
+        """Remove `key`, and never try again: where the answer is lost, someone else may have written there since."""
+        with self._errors(key):
+            self._once.delete_object(Bucket=self.bucket, Key=key)
+
+    def delete_all(self, prefix: str) -> int:
+        """Remove all objects under `prefix`, and the parts of uploads that were never finished; how many objects."""
+        keys = self.keys(prefix)
+        # SeaweedFS goes on listing an empty folder until it is deleted as if it were an object.
+        folders = {str(parent) + "/" for key in keys for parent in PurePosixPath(key).parents}
+        for key in [*keys, *sorted((f for f in {*folders, prefix} if f.startswith(prefix)), reverse=True)]:
+            self.delete(key)
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix)
+        with self._errors(prefix):
+            uploads = [(u["Key"], u["UploadId"]) for page in pages for u in page.get("Uploads", [])]
+        for key, upload in uploads:
+            with contextlib.suppress(NotFound), self._errors(key):
+                self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload)
+        return len(keys)
+
+    def upload(self, path: Path, key: str) -> None:
+        """Send the file `path` to `key` in a stream, in parts where it is large."""
+        self.upload_all({key: path})
+
+    def upload_all(self, files: Mapping[str, Path]) -> None:
+        """Send each file to its key: streamed, several at once, large ones in parts that are tried again one by one."""
+        from boto3.s3.transfer import TransferConfig, create_transfer_manager
+
+        config = TransferConfig(
+            multipart_threshold=_PART,
+            multipart_chunksize=_PART,
+            max_concurrency=_TRANSFERS,
+            preferred_transfer_client="classic",  # the other one knows no time-outs
+        )
+        with create_transfer_manager(self._client, config) as manager:
+            for key, sent in [(key, manager.upload(str(path), self.bucket, key)) for key, path in files.items()]:
+                with self._errors(key):
+                    sent.result()
+
+    def download(self, key: str, path: Path) -> tuple[int, str]:
+        """Bring `key` to the new file `path` in a stream and onto the disk; its size in bytes and its sha256.
+
+        Raises:
+            NotFound: nothing is there.
+        """
+        digest, size = hashlib.sha256(), 0
+        with path.open("xb") as file:
+            for chunk in self.stream(key):
+                file.write(chunk)
+                digest.update(chunk)
+                size += len(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        return size, digest.hexdigest()
+
+    def require_suitable(self) -> None:
+        """Find out whether the store can be used: it answers, the bucket is there, create-if-absent is honoured.
+
+        Raises:
+            StoreUnsuitable: the store takes a second create of the same key.
+        """
+        key = f"probes/{uuid.uuid4()}"
+        try:
+            first, second = self.create(key, b"first"), self.create(key, b"second")
+        finally:
+            with contextlib.suppress(StoreError):
+                self.delete(key)
+        if not first or second:
+            raise self._unsuitable("ignores `If-None-Match: *`: two writers would overwrite one another")
+
+    def ensure_bucket(self) -> None:
+        """Make the bucket if it is not there."""
+        with contextlib.suppress(_Exists), self._errors(""):
+            self._client.create_bucket(Bucket=self.bucket)
+
+    def _open(self, key: str, start: int, stop: int | None, etag: str | None) -> "GetObjectOutputTypeDef":
+        """The answer to a request for these bytes, its body unread.
+
+        Raises:
+            _Changed: they are no longer those of the object with this `etag`.
+        """
+        request: GetObjectRequestTypeDef = {"Bucket": self.bucket, "Key": key}
+        if start or stop is not None:
+            request["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
+        changed = _Changed(f"{self.uri(key)} was written over while it was read: try again.")
+        try:
+            with self._errors(key):
+                answer = self._client.get_object(**request)
+        except Corrupt:
+            if etag is not None:  # what is there now is shorter
+                raise changed from None
+            raise
+        if etag is not None and answer.get("ETag", "") != etag:
+            raise changed
+        if "Range" in request and "ContentRange" not in answer:
+            raise self._unsuitable("answers a request for a part of an object with the whole")
+        return answer
+
+    @contextlib.contextmanager
+    def _errors(self, key: str, unreachable: type[StoreUnreachable] = StoreUnreachable) -> Iterator[None]:
+        """Turn what boto3 raises into the tree."""
+        from botocore.exceptions import (
+            BotoCoreError,
+            ClientError,
+            CredentialRetrievalError,
+            HTTPClientError,
+            NoCredentialsError,
+            PartialCredentialsError,
+        )
+        from urllib3.exceptions import HTTPError
+
+        try:
+            yield
+        except ClientError as error:
+            raise self._translated(key, error) from error
+        except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
+            raise StoreRefused(
+                f"No credentials for the store at {self.endpoint} ({_abbreviated(error)}): set SLIPWAY_S3_ACCESS_KEY "
+                "and SLIPWAY_S3_SECRET_KEY, or start the local stack with `make up`."
+            ) from error
+        except (BotoCoreError, HTTPClientError, HTTPError, ConnectionError, TimeoutError) as error:
+            raise unreachable(
+                f"The store at {self.endpoint} does not answer ({_abbreviated(error)}). "
+                "Is it running? `slipway status` tells of the local one; SLIPWAY_S3_ENDPOINT names another."
+            ) from error
+
+    def _unsuitable(self, what: str) -> StoreUnsuitable:
+        return StoreUnsuitable(
+            f"The store at {self.endpoint} {what}. Version numbers and fleet configs rest on create-if-absent: use a "
+            "store with conditional writes (S3, R2, MinIO, SeaweedFS)."
+        )
+
+    def _translated(self, key: str, error: "ClientError") -> StoreError | NotFound:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        if status == 412 or code in ("BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
+            return _Exists(f"Something is at {self.uri(key)} already.")
+        if status == 409:
+            return _Conflict(f"{self.uri(key)} is being written by someone else at this moment: try again.")
+        if code == "NoSuchBucket":
+            return StoreRefused(
+                f"The store at {self.endpoint} has no bucket {self.bucket!r}: make it, "
+                "or set SLIPWAY_BUCKET to one that exists."
+            )
+        if status == 404:
+            return NotFound(f"There is no object {self.uri(key)}.")
+        if status == 416:
+            return Corrupt(f"{self.uri(key)} is shorter than it should be: it is not what was written there.")
+        if status == 501 or code == "NotImplemented":
+            return self._unsuitable(f"does not know a request that Slipway rests on ({code})")
+        if code in _REFUSED or status in (401, 403):
+            return StoreRefused(
+                f"The store at {self.endpoint} refused the credentials for {self.uri(key)} ({code}): check "
+                "SLIPWAY_S3_ACCESS_KEY and SLIPWAY_S3_SECRET_KEY, and that they may read and write this bucket."
+            )
+        if status >= 500 or code == "SlowDown":
+            return StoreUnreachable(
+                f"The store at {self.endpoint} failed at {self.uri(key)} ({status} {code}): try again."
+            )
+        return StoreError(
+            f"The store at {self.endpoint} did not take {self.uri(key)} ({status} {code}): {_abbreviated(error)}"
+        )
+
+
+def _abbreviated(error: BaseException) -> str:
+    return str(error).split("\n")[0][:200] or type(error).__name__
+
+
+def _date(headers: Mapping[str, str]) -> datetime:
+    """When the store says that it answered: ages must not hang on this machine's clock."""
+    try:
+        return email.utils.parsedate_to_datetime(headers["date"]).replace(tzinfo=UTC)
+    except (KeyError, ValueError):
+        return datetime.now(UTC)

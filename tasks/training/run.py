@@ -1,0 +1,69 @@
+"""A training from its data to an exported SavedModel, followed in MLflow."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from tasks.data.dataset import recorded_source
+from tasks.data.snapshot import load_snapshot
+from tasks.evaluation.metrics import Evaluation
+from tasks.records import Build, DatasetRef, Training
+from tasks.savedmodel.prepare import build_directory
+from tasks.settings import settings
+from tasks.tracking.runs import Tracker, tracked
+from tasks.training.parameters import TrainingParameters
+from tasks.training.quiet import without_chatter
+
+
+@dataclass(frozen=True)
+class TrainedBuild:
+    """A build that was trained here, and how its training went."""
+
+    build: Build
+    evaluation: Evaluation  # on held-out examples
+    run: str  # name of the run of Slipway that trained
+    mlflow_url: str  # where its curves are to be seen
+
+
+def train_and_export(model: str, chosen: TrainingParameters, snapshot: DatasetRef, run: str) -> TrainedBuild:
+    """Train what the chosen factory makes on the snapshot of its data, followed in MLflow, and export the result.
+
+    Raises:
+        InvalidData: the data changed since its snapshot was taken.
+        InvalidModel: the factory, a signature or the training failed.
+        TrackingError: MLflow did not take the run.
+    """
+    with without_chatter():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()  # looks for a GPU now rather than in the middle of the training's log
+
+    from tasks.training.export import export_saved_model
+    from tasks.training.factory import code_version
+    from tasks.training.train import train
+
+    directory = build_directory(model, run)
+    made_of = Training(
+        factory=chosen.factory,
+        methods=chosen.signatures,
+        data=recorded_source(chosen.data),
+        seed=chosen.seed,
+        epochs=chosen.epochs,
+        code_version=code_version(chosen.factory),
+        dataset=snapshot,
+    )
+    tracker = Tracker.connect(settings())
+    with tracked(tracker, model, made_of, run) as curves:
+        dataset = load_snapshot(chosen.data, snapshot)
+        trained = train(
+            chosen.factory,
+            dataset,
+            seed=chosen.seed,
+            epochs=chosen.epochs,
+            signatures=chosen.signatures,
+            on_epoch=curves,
+        )
+        exported = export_saved_model(trained, directory)
+    tracker.finish(curves.run_id, trained.evaluation)
+    training = dataclasses.replace(made_of, mlflow_run=curves.run_id, metrics=trained.evaluation.metrics())
+    build = Build(model, str(directory), exported.signatures, exported.golden, training)
+    return TrainedBuild(build, trained.evaluation, run, tracker.run_url(curves.run_id))

@@ -1,0 +1,190 @@
+"""What one replica is asked, and what is wrong with its answers."""
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from tasks.data.held_out import HeldOut
+from tasks.errors import ServingUnreachable, SlipwayError
+from tasks.evaluation.metrics import class_counts
+from tasks.evaluation.questions import AccuracyQuestion, held_out_classes
+from tasks.records import Manifest, Record, SignatureSpec
+from tasks.savedmodel import golden
+from tasks.savedmodel.golden import GoldenExample
+from tasks.serving.client import Answer, ServingClient, Target
+
+Array = np.ndarray[Any, Any]
+
+
+Ask = Callable[[Mapping[str, Array]], Answer]  # an example's inputs, answered
+
+
+Protocol = Literal["REST", "gRPC"]
+
+
+PROTOCOLS: tuple[Protocol, ...] = ("REST", "gRPC")
+
+
+TOLERANCE = 1e-5  # of values, absolute and relative
+
+
+# A digit on the edge between two classes may fall to the other side through a rounding error of another machine.
+ACCURACY_TOLERANCE = 0.005
+
+
+SPEED_TRIES = 3  # at the speed of a version that seems too slow
+
+
+SPEED_FLOOR_SECONDS = 0.02  # seconds; below that a busy machine makes more of a difference than a model
+
+
+@dataclass(frozen=True)
+class Check(Record):
+    """One thing that was asked of one replica."""
+
+    replica: str
+    protocol: Protocol
+    signature: str
+    examples: int
+    wrong: str | None  # what differs, None where nothing does
+    seconds: float  # median time of an answer
+    live_seconds: float | None = None  # that of the version that serves, to the same questions; None where not asked
+
+
+@dataclass(frozen=True)
+class Accuracy(Record):
+    """Share of held-out examples that one replica answers right."""
+
+    replica: str
+    signature: str
+    examples: int
+    live: float
+    trained: float | None  # what the manifest says, None where it says nothing
+    classes: tuple[tuple[int, int, int], ...] = ()  # number of the true class, examples answered right, examples
+    error: str | None = None  # why the examples could not all be asked
+
+    @property
+    def wrong(self) -> str | None:
+        """Why this is not good enough, None where it is."""
+        if self.error is not None:
+            return f"held-out examples: {self.error}"
+        if self.trained is None or self.live >= self.trained - ACCURACY_TOLERANCE:
+            return None
+        return f"held-out accuracy {self.live:.4f} through the live server, {self.trained:.4f} when trained"
+
+
+def asker(server: ServingClient, protocol: Protocol, target: Target, signature: str, spec: SignatureSpec) -> Ask:
+    if protocol == "REST":
+        return lambda inputs: server.predict_rest(target, signature, inputs, spec)
+    return lambda inputs: server.predict_grpc(target, signature, inputs)
+
+
+def live_asker(server: ServingClient, protocol: Protocol, live: Manifest | None, signature: str) -> Ask | None:
+    """How to ask the version that serves; None where there is none with such a signature."""
+    if live is None or signature not in live.signatures:
+        return None
+    return asker(server, protocol, Target(live.model, live.version), signature, live.signatures[signature])
+
+
+def check_answers(
+    replica: str,
+    protocol: Protocol,
+    signature: str,
+    examples: Sequence[GoldenExample],
+    ask: Ask,
+    version: int,
+    budget: float,
+    *,
+    ask_live: Ask | None = None,
+    slowdown: float = math.inf,
+) -> Check:
+    """Ask the examples of one signature; a version that seems too slow is asked again, for the machine may be busy.
+
+    Args:
+        ask: gives the answer to an example's inputs.
+        budget: longest median time of an answer, seconds.
+        ask_live: gives the answer of the version that serves.
+        slowdown: how many times as long as that one's the answers may take.
+    """
+    asked = sum(_rows(example) for example in examples)
+    seconds, wrong = ask_examples(examples, ask, version)
+    live = median_seconds(examples, ask_live)
+    for _ in range(SPEED_TRIES - 1):
+        if wrong is None and too_slow(seconds, live, budget, slowdown):
+            again, wrong = ask_examples(examples, ask, version)
+            seconds, live = min(seconds, again), min(live, median_seconds(examples, ask_live))
+    wrong = wrong or too_slow(seconds, live, budget, slowdown)
+    return Check(replica, protocol, signature, asked, wrong, seconds, live if math.isfinite(live) else None)
+
+
+def too_slow(seconds: float, live: float, budget: float, slowdown: float) -> str | None:
+    """Why `seconds` are too long for an answer that takes the live version `live` seconds, None where they are not."""
+    if seconds > budget:
+        return f"its answers are right, but take {seconds:.2g} s; SLIPWAY_ANSWER_BUDGET allows {budget:g} s"
+    if seconds > max(SPEED_FLOOR_SECONDS, slowdown * live):
+        return (
+            f"its answers are right, but take {1000 * seconds:.3g} ms, where the version that serves takes "
+            f"{1000 * live:.3g} ms; SLIPWAY_SLOWDOWN allows {slowdown:g} times as long"
+        )
+    return None
+
+
+def median_seconds(examples: Sequence[GoldenExample], ask: Ask | None) -> float:
+    """Median time of the answers in seconds, whatever they say; infinity where there are none."""
+    if ask is None:
+        return math.inf
+    try:
+        return statistics.median(ask(example.inputs).seconds for example in examples)
+    except SlipwayError:
+        return math.inf
+
+
+def _rows(example: GoldenExample) -> int:
+    first = next(iter(example.inputs.values()), None)
+    return len(first) if first is not None and first.ndim else 1
+
+
+def ask_examples(examples: Sequence[GoldenExample], ask: Ask, version: int) -> tuple[float, str | None]:
+    """Median time of the answers in seconds, and what is wrong with the first that is."""
+    times: list[float] = []
+    wrong = None
+    for example in examples:
+        try:
+            answer = ask(example.inputs)
+        except ServingUnreachable:
+            raise
+        except SlipwayError as error:
+            wrong = " ".join(str(error).split())
+            break
+        times.append(answer.seconds)
+        if answer.version not in (None, version):
+            wrong = f"version {answer.version} answered, not {version}"
+            break
+        wrong = next(iter(golden.compare(example.outputs, answer.outputs, TOLERANCE)), None)
+        wrong = wrong or golden.without_answer(example.inputs, answer.outputs)
+        if wrong is not None:
+            break
+    return statistics.median(times) if times else 0.0, wrong
+
+
+def held_out_accuracy(
+    server: ServingClient,
+    target: Target,
+    replica: str,
+    question: AccuracyQuestion,
+    held_out: HeldOut,
+    manifest: Manifest,
+) -> Accuracy:
+    trained = manifest.training.metrics.get("accuracy")
+    try:
+        found = held_out_classes(server, target, question, held_out.x)
+    except ServingUnreachable:
+        raise
+    except SlipwayError as error:
+        return Accuracy(replica, question.signature, len(held_out.y), 0.0, trained, error=str(error))
+    share = float((found == held_out.y).mean())
+    return Accuracy(replica, question.signature, len(held_out.y), share, trained, class_counts(found, held_out.y))

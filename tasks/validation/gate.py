@@ -1,0 +1,205 @@
+"""The gate before publishing: a model that is worse than the one that serves does not pass."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tasks.data.held_out import HeldOut, held_out_examples
+from tasks.errors import DeadlineExceeded, NotFound, NotServable, ServingError, ServingUnreachable, SlipwayError
+from tasks.evaluation.metrics import class_accuracies
+from tasks.evaluation.questions import AccuracyQuestion, accuracy_question, batches, held_out_classes
+from tasks.fleet import replicas
+from tasks.fleet.config import Fleet, live_version
+from tasks.records import Build, Comparison, DatasetRef, Manifest, ReplicaReport
+from tasks.savedmodel import messages, session
+from tasks.serving.client import ServingClient, Target
+from tasks.settings import settings
+from tasks.validation.compatibility import broken, require_reason
+from tasks.versions import catalog
+
+log = logging.getLogger(__name__)
+
+
+ACCURACY, CLASS_ACCURACY = "accuracy", "accuracy_class_"
+
+
+def compare_with_live(fleet: Fleet, build: Build, forced: str | None = None) -> Comparison:
+    """Compare a build with the version that `fleet` serves: what clients may ask of it, and its accuracy.
+
+    Both are asked the held-out examples of the build's own training; those of the live version's where it was made
+    elsewhere. Where there are none, its accuracy is not compared, and the comparison's notes say why.
+
+    Args:
+        forced: a person's reason for publishing the model whatever comes of this.
+
+    Raises:
+        ServingUnreachable, ServingError: a version serves, and no replica answered for it.
+        NotServable, DeadlineExceeded: the build fails on these examples, or takes too long.
+        InvalidInput: `forced` gives no reason.
+    """
+    require_reason(forced)
+    comparison = dataclasses.replace(_compared(fleet, build, forced is not None), forced=forced)
+    log.info("gate: %s", in_words(build.model, comparison))
+    return comparison
+
+
+def _compared(fleet: Fleet, build: Build, forced: bool) -> Comparison:
+    live = live_version(fleet.newest(), build.model)
+    if live is None:
+        why = f"Not compared: fleet {fleet.name!r} serves no version of {build.model}."
+        return Comparison({}, {}, None, notes=(why,))
+    manifest = catalog.manifest(fleet.store, build.model, live)
+    try:
+        found = _accuracy_compared(fleet, build, manifest)
+    except (ServingError, NotServable, DeadlineExceeded) as error:
+        if not forced:
+            raise
+        found = Comparison({}, {}, live, notes=(f"Not compared: {error}",))
+    return dataclasses.replace(found, worse=(*broken(build.signatures, manifest.signatures), *found.worse))
+
+
+def _accuracy_compared(fleet: Fleet, build: Build, live: Manifest) -> Comparison:
+    dataset, held_out = _held_out(fleet, build, live)
+    if dataset is None or held_out is None:
+        why = f"neither it nor version {live.version} came with held-out examples"
+        return Comparison({}, {}, live.version, notes=(f"Accuracy not compared: {why}.",))
+    shape = held_out.x.shape[1:]
+    mine, theirs = accuracy_question(build.signatures, shape), accuracy_question(live.signatures, shape)
+    if mine is None or theirs is None:
+        which = "it" if mine is None else f"version {live.version}"
+        why = f"{which} has no signature that gives a class for one example of {list(shape)}"
+        return Comparison({}, {}, live.version, notes=(f"Accuracy not compared: {why}.",))
+    accuracies = _ask_live(fleet, build.model, live.version, theirs, held_out)
+    if build.training.dataset is not None:
+        metrics, notes = build.training.metrics, _seen_before(build, live)
+    else:
+        metrics, notes = _ask_build(build, mine, held_out), _borrowed(live)
+    compared = compare_metrics(
+        metrics,
+        accuracies,
+        live.version,
+        tolerance=settings().gate_tolerance,
+        class_tolerance=settings().gate_class_tolerance,
+        notes=notes,
+    )
+    return dataclasses.replace(compared, dataset=dataset)
+
+
+def _held_out(fleet: Fleet, build: Build, live: Manifest) -> tuple[DatasetRef | None, HeldOut | None]:
+    """The examples that both are asked: the build's own, or else those that the live version was asked."""
+    if build.training.dataset is not None:
+        return build.training.dataset, held_out_examples(fleet.store, build.training.dataset)
+    borrowed = live.training.dataset or (live.gate.dataset if live.gate is not None else None)
+    try:
+        return borrowed, held_out_examples(fleet.store, borrowed)
+    except NotFound:
+        return None, None
+
+
+def compare_metrics(
+    trained: Mapping[str, float],
+    live: Mapping[str, float],
+    live_version: int,
+    *,
+    tolerance: float,
+    class_tolerance: float,
+    notes: Sequence[str] = (),
+) -> Comparison:
+    """Compare two models by their accuracy, overall and of each class that both have met; other metrics are left out.
+
+    Args:
+        tolerance: how much lower the overall accuracy may be, 0..1.
+        class_tolerance: how much lower that of one class may be, 0..1.
+    """
+    allowed = {
+        name: tolerance if name == ACCURACY else class_tolerance
+        for name in sorted(trained.keys() & live.keys())
+        if name == ACCURACY or name.startswith(CLASS_ACCURACY)
+    }
+    worse = [
+        f"{metric_in_words(name)} {trained[name]:.4f}, that of the live version is {live[name]:.4f}"
+        for name, tolerated in allowed.items()
+        if trained[name] < live[name] - tolerated
+    ]
+    return Comparison(
+        {name: trained[name] for name in allowed},
+        {name: live[name] for name in allowed},
+        live_version,
+        tuple(worse),
+        tuple(notes),
+    )
+
+
+def metric_in_words(name: str) -> str:
+    """A metric as a sentence has it."""
+    return "accuracy" if name == ACCURACY else f"accuracy of class {name.removeprefix(CLASS_ACCURACY)}"
+
+
+def in_words(model: str, comparison: Comparison) -> str:
+    """A comparison in one line, with all that was noted."""
+    parts = []
+    if comparison.live:
+        trained, live = comparison.trained.get(ACCURACY, 0.0), comparison.live.get(ACCURACY, 0.0)
+        parts.append(f"accuracy {trained:.4f}, version {comparison.live_version} has {live:.4f}.")
+    if comparison.live_version is not None:
+        than = f"than version {comparison.live_version}"
+        parts.append(f"Worse {than}: {'; '.join(comparison.worse)}." if comparison.worse else f"Not worse {than}.")
+    parts += comparison.notes
+    if comparison.forced is not None:
+        parts.append(f"Forced: {comparison.forced}")
+    return f"{model}: {' '.join(parts)}"
+
+
+def _seen_before(build: Build, live: Manifest) -> tuple[str, ...]:
+    mine, theirs = build.training.dataset, live.training.dataset
+    if mine is None or (theirs is not None and (theirs.sha256, theirs.split_seed) == (mine.sha256, mine.split_seed)):
+        return ()
+    return (f"Version {live.version} was trained on other data or another split: it may have learnt these examples.",)
+
+
+def _borrowed(live: Manifest) -> tuple[str, ...]:
+    return (f"It was made elsewhere: asked the held-out examples of version {live.version}, it may have learnt them.",)
+
+
+def _ask_build(build: Build, question: AccuracyQuestion, held_out: HeldOut) -> dict[str, float]:
+    """Accuracies of a build that is served nowhere yet."""
+    questions = [session.Question(question.signature, {question.input: part}) for part in batches(held_out.x)]
+    answers = session.ask(Path(build.directory), questions)
+    failed = next((answer for answer in answers if isinstance(answer, messages.Failure)), None)
+    if failed is not None:
+        raise NotServable(
+            f"{build.model}: signature {question.signature!r} fails on held-out examples: {failed.message}. "
+            "Nothing was published."
+        )
+    found = [question.classes(answer) for answer in answers if not isinstance(answer, messages.Failure)]
+    return class_accuracies(np.concatenate(found), held_out.y)
+
+
+def _ask_live(
+    fleet: Fleet, model: str, version: int, question: AccuracyQuestion, held_out: HeldOut
+) -> dict[str, float]:
+    """Accuracies of the version that serves, from the first replica that answers."""
+    failure: SlipwayError | None = None
+    for replica in replicas.live(fleet):
+        try:
+            return _accuracies(replica, Target(model, version), question, held_out)
+        except SlipwayError as error:
+            failure = error
+    told = str(failure) if failure else f"none has reported in the last {replicas.LEASE.seconds} s."
+    message = (
+        f"No replica of fleet {fleet.name!r} answered for {model} {version}, which serves and which a new version is "
+        f"compared with: {told} Mend that (`slipway replicas`), or release without the comparison: --force REASON."
+    )
+    if failure is None or isinstance(failure, ServingUnreachable):
+        raise ServingUnreachable(message) from failure
+    raise ServingError(message) from failure
+
+
+def _accuracies(
+    replica: ReplicaReport, target: Target, question: AccuracyQuestion, held_out: HeldOut
+) -> dict[str, float]:
+    with ServingClient(replica.grpc_address, replica.rest_url, settings().call_deadline) as server:
+        return class_accuracies(held_out_classes(server, target, question, held_out.x), held_out.y)

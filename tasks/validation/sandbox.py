@@ -1,0 +1,96 @@
+"""Trying a SavedModel before it is published: alone, in a model server of its own."""
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import stamina
+
+from tasks.errors import NotServable
+from tasks.records import Build, Manifest, Training
+from tasks.savedmodel import safety
+from tasks.savedmodel.golden import GoldenExample, read_golden, require_golden
+from tasks.savedmodel.messages import Failure, advice
+from tasks.serving.client import Target
+from tasks.serving.sandbox import VERSION, SandboxPortTaken, serving
+from tasks.settings import Settings, settings
+from tasks.validation.validate import ValidationReport, validate_version
+from tasks.versions.signing import Trust
+
+log = logging.getLogger(__name__)
+
+
+def try_saved_model(
+    model: str, directory: Path, examples: Sequence[GoldenExample], settings: Settings
+) -> ValidationReport:
+    """Load the SavedModel in `directory` alone, in the model server that serves, and ask it its golden examples.
+
+    Raises:
+        InvalidSavedModel: it is none.
+        ForbiddenOps: its graph holds operations that touch files or run code; it was not run.
+        NotServable: a signature has no golden example, fails, answers otherwise than expected, or too slowly.
+        LoadFailed: it does not load, or the server dies of it; carries the server's own last words.
+        DeadlineExceeded: it does not load in time.
+    """
+    safety.require_harmless(directory, Trust.of(settings).allowed_ops)
+    signatures = require_golden(directory, examples)
+    manifest = Manifest(model, VERSION, "", (), signatures, None, Training())
+    with tempfile.TemporaryDirectory(prefix="slipway-sandbox-") as folder:
+        base = Path(folder) / model
+        base.mkdir()
+        (base / str(VERSION)).symlink_to(directory.absolute())
+        report = _validated_on_free_ports(manifest, base, examples, settings)
+    if not report.passed:
+        raise _refusal(report)
+    log.info("%s alone in a model server of its own: %s", model, report.summary())
+    return report
+
+
+def _validated_on_free_ports(
+    manifest: Manifest, base: Path, examples: Sequence[GoldenExample], settings: Settings
+) -> ValidationReport:
+    for attempt in stamina.retry_context(on=SandboxPortTaken, attempts=5):
+        with attempt:
+            return _validated_alone(manifest, base, examples, settings)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _validated_alone(
+    manifest: Manifest, base: Path, examples: Sequence[GoldenExample], settings: Settings
+) -> ValidationReport:
+    with serving(manifest.model, base, settings) as sandbox:
+        sandbox.await_available(settings.load_deadline)
+        try:
+            return validate_version(
+                manifest,
+                examples,
+                None,
+                [sandbox.replica],
+                Target(manifest.model),
+                deadline=settings.call_deadline,
+                budget=settings.answer_budget,
+            )
+        finally:
+            sandbox.require_alive()
+
+
+def _refusal(report: ValidationReport) -> NotServable:
+    first = next(check for check in report.checks if check.wrong)
+    wrong = " ".join((first.wrong or "").split())
+    more = f" (and {len(report.failures) - 1} more)" if len(report.failures) > 1 else ""
+    return NotServable(
+        f"{report.model}, tried alone in a model server: {first.protocol}, signature {first.signature!r}: "
+        f"{wrong}{more}. {advice(Failure('', wrong))} Nothing was published."
+    )
+
+
+def try_alone(build: Build) -> None:
+    """Load the build alone, in the model server that serves, and compare its answers with the golden ones.
+
+    Raises:
+        ForbiddenOps, NotServable, LoadFailed, DeadlineExceeded: as `tasks.validation.sandbox.try_saved_model` does.
+    """
+    directory = Path(build.directory)
+    examples = read_golden(directory / build.golden) if build.golden is not None else []
+    try_saved_model(build.model, directory, examples, settings())

@@ -1,0 +1,48 @@
+"""Watching a version on trial for a while: it must go on answering as it did at first."""
+
+import logging
+import time
+from collections.abc import Sequence
+
+from tasks.fleet.config import Fleet
+from tasks.records import ReplicaReport, RolloutRecord, Strategy
+from tasks.serving.client import Target
+from tasks.settings import settings
+from tasks.store.s3 import Store
+from tasks.validation.validate import validate_version
+from tasks.versions import catalog
+from tasks.versions.catalog import golden_examples
+
+log = logging.getLogger(__name__)
+
+
+_PAUSE = 0.5  # seconds between two rounds of questions
+
+
+def soak_time(store: Store, model: str, version: int, strategy: Strategy) -> float:
+    """How long a version is watched before `stable` moves to it, seconds.
+
+    Not at all by strategy `candidate`, or where it was accepted before, so that going back is quick.
+    """
+    verdict = catalog.verdict(store, model, version)
+    proven = verdict is not None and verdict.state == "accepted"
+    return 0.0 if proven or strategy == "candidate" else settings().watch
+
+
+def soak(fleet: Fleet, record: RolloutRecord, endpoint: Target, asked: Sequence[ReplicaReport]) -> None:
+    """Ask these replicas for the golden examples again and again, while clients may ask `endpoint` too.
+
+    Raises:
+        ValidationFailed: an answer was wrong, or late.
+        ServingUnreachable: a replica gave no answer, which says nothing of the version.
+    """
+    manifest = catalog.manifest(fleet.store, record.model, record.version)
+    examples = golden_examples(fleet.store, manifest)
+    deadline, budget = settings().call_deadline, settings().answer_budget
+    rounds, end = 0, time.monotonic() + record.watched
+    while time.monotonic() < end:
+        time.sleep(_PAUSE)
+        report = validate_version(manifest, examples, None, asked, endpoint, deadline=deadline, budget=budget)
+        report.require_passed()
+        rounds += 1
+    log.info("%s: asked %d times in %g s, all right", endpoint, rounds, record.watched)

@@ -1,0 +1,151 @@
+"""Asking live servers whether they answer as trained: every replica, every signature, over REST and gRPC."""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tasks.data.held_out import HeldOut, held_out_examples
+from tasks.errors import ValidationFailed
+from tasks.evaluation.questions import accuracy_question
+from tasks.fleet.config import Fleet
+from tasks.records import Manifest, Record, ReplicaReport
+from tasks.savedmodel.golden import GoldenExample
+from tasks.serving.client import ServingClient, Target
+from tasks.settings import settings
+from tasks.validation.checks import PROTOCOLS, Accuracy, Check, asker, check_answers, held_out_accuracy, live_asker
+from tasks.versions import catalog
+from tasks.versions.catalog import golden_examples
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ValidationReport(Record):
+    """What live servers answered for one version."""
+
+    model: str
+    version: int
+    endpoint: Target
+    checks: tuple[Check, ...]
+    accuracies: tuple[Accuracy, ...]
+
+    @property
+    def failures(self) -> list[str]:
+        """Everything that was wrong, in words."""
+        answers = [
+            f"replica {c.replica}, {c.protocol}, signature {c.signature!r}: {c.wrong}" for c in self.checks if c.wrong
+        ]
+        return answers + [f"replica {a.replica}: {a.wrong}" for a in self.accuracies if a.wrong]
+
+    @property
+    def passed(self) -> bool:
+        """Whether something was asked and every answer was right."""
+        return bool(self.checks) and not self.failures
+
+    def summary(self) -> str:
+        """One line for a terminal."""
+        replicas = len({c.replica for c in self.checks})
+        accuracy = f", held-out accuracy {min(a.live for a in self.accuracies):.4f}" if self.accuracies else ""
+        verdict = "all right" if self.passed else f"{len(self.failures)} wrong"
+        return f"{len(self.checks)} checks on {replicas} replica{'s' * (replicas != 1)}: {verdict}{accuracy}"
+
+    def require_passed(self) -> None:
+        """Do nothing where all was right.
+
+        Raises:
+            ValidationFailed: says the first thing that was wrong, and how many more there are.
+        """
+        if self.passed:
+            return
+        wrong = self.failures or ["nothing was asked: the fleet has no replica, or the version has no golden examples"]
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise ValidationFailed(f"{self.model} version {self.version}, served as {self.endpoint}: {wrong[0]}{more}")
+
+
+def validate_version(
+    manifest: Manifest,
+    examples: Sequence[GoldenExample],
+    held_out: HeldOut | None,
+    asked: Sequence[ReplicaReport],
+    endpoint: Target,
+    *,
+    deadline: float,
+    budget: float,
+    live: Manifest | None = None,
+    slowdown: float = math.inf,
+) -> ValidationReport:
+    """Ask each replica for `endpoint` and compare with what `manifest`'s version answered when it was trained.
+
+    An answer that is wrong, or late, or an error in its place, is a finding in the report and not an exception.
+
+    Args:
+        held_out: x `[N, …]` and y `[N]` that training never saw, or None.
+        deadline: longest time for one answer, seconds.
+        budget: longest median time of the answers to one signature's golden examples, seconds.
+        live: the version that serves under the model's own name, and is asked the same on the same replica.
+        slowdown: how many times as long as those of that one these answers may take.
+
+    Raises:
+        ServingUnreachable: a replica gave no answer, which says nothing of the version.
+    """
+    checks: list[Check] = []
+    accuracies: list[Accuracy] = []
+    question = accuracy_question(manifest.signatures, held_out.x.shape[1:]) if held_out else None
+    for replica in asked:
+        with ServingClient(replica.grpc_address, replica.rest_url, deadline) as server:
+            target = Target(endpoint.model, endpoint.version, endpoint.label)
+            for name, spec in sorted(manifest.signatures.items()):
+                mine = [e for e in examples if e.signature == name]
+                if not mine:
+                    continue
+                checks += [
+                    check_answers(
+                        replica.replica,
+                        protocol,
+                        name,
+                        mine,
+                        asker(server, protocol, target, name, spec),
+                        manifest.version,
+                        budget,
+                        ask_live=live_asker(server, protocol, live, name),
+                        slowdown=slowdown,
+                    )
+                    for protocol in PROTOCOLS
+                ]
+            if question is not None and held_out is not None:
+                accuracies.append(held_out_accuracy(server, target, replica.replica, question, held_out, manifest))
+    return ValidationReport(manifest.model, manifest.version, endpoint, tuple(checks), tuple(accuracies))
+
+
+def validate(
+    fleet: Fleet,
+    model: str,
+    version: int,
+    endpoint: Target,
+    asked: Sequence[ReplicaReport],
+    against: int | None = None,
+) -> ValidationReport:
+    """Ask each of these replicas for `endpoint`, which must answer as this version did when it was trained.
+
+    Args:
+        against: the version that serves, if this one may not be much slower.
+
+    Raises:
+        NotFound, Corrupt: the version, or what it was trained to say, is not in the store.
+        ServingUnreachable: a replica gave no answer, which says nothing of the version.
+    """
+    manifest = catalog.manifest(fleet.store, model, version)
+    report = validate_version(
+        manifest,
+        golden_examples(fleet.store, manifest),
+        held_out_examples(fleet.store, manifest.training.dataset),
+        asked,
+        endpoint,
+        deadline=settings().call_deadline,
+        budget=settings().answer_budget,
+        live=catalog.manifest(fleet.store, model, against) if against is not None else None,
+        slowdown=settings().slowdown,
+    )
+    log.info("%s version %d as %s: %s", model, version, endpoint, report.summary())
+    return report

@@ -1,0 +1,1 @@
+"""Published versions in the store: catalogue, publishing, fetching, signatures. Start with `publish`."""

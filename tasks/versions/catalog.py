@@ -1,0 +1,204 @@
+"""The versions of a model: their manifests, claims and verdicts in the store."""
+
+import logging
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.errors import Corrupt, NotFound
+from tasks.records import Manifest, Verdict
+from tasks.savedmodel import golden
+from tasks.savedmodel.golden import GoldenExample
+from tasks.store import keys
+from tasks.store.s3 import Store
+from tasks.versions import signing
+
+log = logging.getLogger(__name__)
+
+
+_CLOSED = b""  # in a manifest's place: no version will ever have this number
+
+
+@dataclass(frozen=True)
+class Version:
+    """A published version and what rollouts decided about it."""
+
+    manifest: Manifest
+    verdict: Verdict | None
+
+    @property
+    def state(self) -> str:
+        """`published` until a rollout has decided, then its decision."""
+        return self.verdict.state if self.verdict else "published"
+
+
+def published(store: Store, model: str) -> list[int]:
+    """Numbers of the versions that have a manifest, ascending: the ones that exist."""
+    return sorted(n for n, is_open in _decided(store, model).items() if is_open)
+
+
+def claimed(store: Store, model: str) -> list[int]:
+    """Numbers that are taken, whether or not a version came of it, ascending."""
+    return sorted(_claims(store, model))
+
+
+def taken(store: Store, model: str) -> set[int]:
+    """Numbers that no new version may have: claimed, decided, or with files there that someone else wrote."""
+    return {*_claims(store, model), *_decided(store, model), *_folders(store, model)}
+
+
+def models(store: Store) -> list[str]:
+    """Names of all models that have a version or a claim, sorted."""
+    return store.children("models/")
+
+
+def manifest(store: Store, model: str, version: int) -> Manifest:
+    """The manifest of a version, as it lies in the bucket: whoever can write there could have written it.
+
+    Raises:
+        NotFound: there is no such version.
+        Corrupt: what lies there is no manifest, or that of another version.
+    """
+    return _parsed(store, model, version, _manifest_bytes(store, model, version))
+
+
+def trusted_manifest(store: Store, model: str, version: int) -> Manifest:
+    """The manifest of a version, proven to be its publisher's where the store's trust asks for that.
+
+    Raises:
+        NotFound: there is no such version.
+        Corrupt: what lies there is no manifest, or that of another version.
+        SignatureInvalid: it is unsigned, or was not signed with the trusted key.
+    """
+    data = _manifest_bytes(store, model, version)
+    if store.trust.public_key is not None:
+        signature = store.find(keys.signature_key(model, version))
+        signing.verify(data, signature, f"{model} version {version}", store.trust.public_key)
+    return _parsed(store, model, version, data)
+
+
+def verdict(store: Store, model: str, version: int) -> Verdict | None:
+    """What rollouts decided about a version, None where none has decided yet."""
+    key = keys.verdict_key(model, version)
+    data = store.find(key)
+    return Verdict.from_json(data, store.uri(key)) if data is not None else None
+
+
+def decide(store: Store, decision: Verdict) -> None:
+    """Write a version's verdict over the one before; the same decision twice is the same as once."""
+    store.put(keys.verdict_key(decision.model, decision.version), decision.to_json())
+
+
+def version(store: Store, model: str, number: int) -> Version:
+    """A published version with its verdict.
+
+    Raises:
+        NotFound: there is no such version.
+    """
+    return Version(manifest(store, model, number), verdict(store, model, number))
+
+
+def close(store: Store, model: str, number: int) -> bool:
+    """Give a number up for ever; False where a version was published under it, which then stays as it is.
+
+    The mark takes the manifest's own key, which is created if absent: of a publisher and whoever closes its number
+    one wins, and the other is told.
+    """
+    return store.create(keys.manifest_key(model, number), _CLOSED)
+
+
+def discard(store: Store, model: str, number: int) -> bool:
+    """Close a number and delete the files that were sent under it; False where a version was published under it.
+
+    The claim stays: a number is never used twice.
+    """
+    if not close(store, model, number):
+        return False
+    files = store.delete_all(keys.version_prefix(model, number))
+    store.delete(keys.signature_key(model, number))
+    log.info("%s: number %d is closed, %d files of it deleted", model, number, files)
+    return True
+
+
+def withdraw(store: Store, model: str, number: int) -> None:
+    """Take a published version away: from one moment to the next it does not exist, and then its files go.
+
+    The mark of a number that was given up replaces the manifest. Where this is broken off, `discard_abandoned` goes on.
+    """
+    store.put(keys.manifest_key(model, number), _CLOSED)
+    discard(store, model, number)
+
+
+def abandoned_claims(store: Store, model: str, grace: float) -> list[int]:
+    """Numbers claimed more than `grace` seconds ago (by the store's clock) of which no version came, ascending."""
+    claims = _claims(store, model)
+    decided = _decided(store, model)
+    return sorted(n for n, age in claims.items() if age >= grace and n not in decided)
+
+
+def discard_abandoned(store: Store, model: str, grace: float) -> list[int]:
+    """Discard each number whose publisher seems to have died, and what a late one left since; the numbers, ascending.
+
+    Doing it twice is doing it once. A publisher that is alive after all, only slow, loses nothing but its number: it
+    is told when it comes to write its manifest. One that had just written it keeps its version.
+    """
+    abandoned = set(abandoned_claims(store, model, grace))
+    closed = {n for n, is_open in _decided(store, model).items() if not is_open}
+    left = {n for n in closed & _folders(store, model) if store.keys(keys.version_prefix(model, n))}
+    return [n for n in sorted(abandoned | left) if discard(store, model, n)]
+
+
+def _manifest_bytes(store: Store, model: str, version: int) -> bytes:
+    data = store.find(keys.manifest_key(model, version))
+    if data:
+        return data
+    there = published(store, model)
+    known = f"Published: {', '.join(map(str, there))}." if there else "It has no published version."
+    gone = "was deleted, or never published" if data == _CLOSED else "does not exist"
+    raise NotFound(f"Version {version} of model {model!r} {gone}. {known}")
+
+
+def _parsed(store: Store, model: str, version: int, data: bytes) -> Manifest:
+    key = keys.manifest_key(model, version)
+    found = Manifest.from_json(data, store.uri(key))
+    if (found.model, found.version) != (model, version):
+        raise Corrupt(
+            f"{store.uri(key)} is the manifest of {found.model} {found.version}, not of {model} {version}: "
+            "it was copied there by hand. Publish the version again under a number of its own."
+        )
+    return found
+
+
+def _claims(store: Store, model: str) -> dict[int, float]:
+    """Claimed numbers, each with the seconds since."""
+    numbers = ((keys.number_in(o.key), o.age) for o in store.objects(keys.claims_prefix(model)))
+    return {number: age for number, age in numbers if number is not None}
+
+
+def _decided(store: Store, model: str) -> dict[int, bool]:
+    """Numbers with a manifest, each with whether it is one; not, where the number was closed."""
+    numbers = ((keys.number_in(o.key), o.size) for o in store.objects(keys.manifests_prefix(model)))
+    return {number: size > len(_CLOSED) for number, size in numbers if number is not None}
+
+
+def _folders(store: Store, model: str) -> set[int]:
+    """Numbers under which files lie."""
+    names = store.children(keys.versions_prefix(model))
+    return {int(name) for name in names if name.isascii() and name.isdecimal()}
+
+
+def golden_examples(store: Store, manifest: Manifest) -> list[GoldenExample]:
+    """The golden examples that were stored with the version, verified; none where it was published without.
+
+    Raises:
+        Corrupt: they are not what was published.
+    """
+    entry = next((f for f in manifest.files if f.path == manifest.golden), None)
+    if entry is None:
+        return []
+    with tempfile.TemporaryDirectory(prefix="slipway-golden-") as folder:
+        path = Path(folder) / "golden"
+        key = keys.version_prefix(manifest.model, manifest.version) + entry.path
+        if store.download(key, path) != (entry.size, entry.sha256):
+            raise Corrupt(f"{store.uri(key)} is not what was published: the version cannot be validated with it.")
+        return golden.read_golden(path)

@@ -1,0 +1,205 @@
+"""Bringing a version from the store to a folder that a model server reads: verified whole, then renamed into place."""
+
+import contextlib
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from tasks import files, names
+from tasks.errors import Corrupt, InvalidSettings, NotFound
+from tasks.files import lock
+from tasks.records import FileEntry, Manifest
+from tasks.savedmodel import safety
+from tasks.store import keys
+from tasks.store.s3 import Store
+from tasks.store.transfer import Wanted, download_all
+from tasks.versions import catalog
+
+log = logging.getLogger(__name__)
+
+
+_INCOMING = ".incoming-"  # TensorFlow Serving ignores a folder whose name is no number
+
+
+_OUTGOING = ".outgoing-"
+
+
+_SPARE = 64 << 20  # bytes that stay free on the disk
+
+
+_LEFT_FOR_SURE = 86400.0  # age of a leftover where the file system knows no locks, seconds
+
+
+def fetch_version(store: Store, model: str, version: int, models_dir: Path) -> Path:
+    """Have `models_dir`/`model`/`version` hold the version as published, and return it.
+
+    The manifest's signature, every file's size and sha256 and the graph's operations are checked before the rename
+    that shows the version to the server, so what is there is whole and its publisher's. Dying on the way leaves a
+    folder that no server reads. Two processes that fetch it into the same folder both succeed.
+
+    Raises:
+        InvalidName: no model is served by that name.
+        NotFound: there is no such version.
+        Corrupt: its bytes are not those of its manifest, a file is missing or extra, or a path leaves the folder.
+        SignatureInvalid: it is not signed with the trusted key.
+        ForbiddenOps: its graph holds operations that touch files or run code.
+        InvalidSettings: the disk has no room for it or cannot be written to, or the trusted key is missing.
+    """
+    target = models_dir / names.model_name(model) / str(version)
+    if target.is_dir():
+        return target
+    manifest = catalog.trusted_manifest(store, model, version)
+    require_whole(store, manifest)
+    try:
+        _require_room(manifest, models_dir)
+        with _staging(target) as staging:
+            _fetch_files(store, manifest, staging)
+            safety.require_harmless(staging, store.trust.allowed_ops)
+            _sync_folders(staging)
+            _show(staging, target)
+    except OSError as error:
+        raise InvalidSettings(
+            f"{models_dir} cannot take {model} version {version}: {error}. Make room or mend its permissions, or point "
+            "SLIPWAY_MODELS_DIR elsewhere."
+        ) from error
+    log.info("fetched %s version %d: %d files verified", model, version, len(manifest.files))
+    return target
+
+
+def require_whole(store: Store, manifest: Manifest) -> None:
+    """Compare the manifest's list of files with what the store holds, before anything is brought.
+
+    Raises:
+        Corrupt: a file is missing, extra or of another size, or a path is not a plain one below the version's folder.
+    """
+    name = f"{manifest.model} version {manifest.version}"
+    listed = {entry.path: entry.size for entry in manifest.files}
+    for path in listed:
+        if not files.is_plain_path(path):
+            raise Corrupt(f"The manifest of {name} names the path {path!r}, which leaves the version's folder.")
+    for path in listed:
+        if any(str(folder) in listed for folder in PurePosixPath(path).parents):
+            raise Corrupt(f"The manifest of {name} names {path!r}, and a file where its folder would be.")
+    if len(listed) != len(manifest.files):
+        raise Corrupt(f"The manifest of {name} names a file twice.")
+    prefix = keys.version_prefix(manifest.model, manifest.version)
+    # A key that ends in a slash is a folder that some tool drew; it holds nothing.
+    stored = {o.key.removeprefix(prefix): o.size for o in store.objects(prefix) if not o.key.endswith("/")}
+    wrong = [
+        *(f"{path} is missing" for path in sorted(listed.keys() - stored.keys())),
+        *(f"{path} is extra" for path in sorted(stored.keys() - listed.keys())),
+        *(
+            f"{path} has {stored[path]} bytes instead of {listed[path]}"
+            for path in sorted(listed.keys() & stored.keys())
+            if listed[path] != stored[path]
+        ),
+    ]
+    if wrong:
+        raise Corrupt(f"The store does not hold {name} as its manifest lists it: {'; '.join(wrong[:5])}.")
+
+
+def local_versions(models_dir: Path, model: str) -> list[int]:
+    """Versions of `model` that lie whole under `models_dir`, ascending."""
+    folder = models_dir / model
+    return (
+        sorted(int(p.name) for p in folder.iterdir() if p.name.isascii() and p.name.isdecimal())
+        if folder.is_dir()
+        else []
+    )
+
+
+def remove_version(models_dir: Path, model: str, version: int) -> None:
+    """Delete a local version: out of the server's sight in one rename first."""
+    target = models_dir / model / str(version)
+    outgoing = target.parent / f"{_OUTGOING}{version}-{uuid.uuid4().hex[:8]}"
+    with contextlib.suppress(FileNotFoundError):
+        target.rename(outgoing)
+        shutil.rmtree(outgoing, ignore_errors=True)
+        log.info("removed the local copy of %s version %d", model, version)
+
+
+def clear_leftovers(models_dir: Path) -> None:
+    """Delete what a fetch or removal that died left behind; what another process is still working on stays."""
+    for leftover in (*models_dir.glob(f"*/{_INCOMING}*"), *models_dir.glob(f"*/{_OUTGOING}*")):
+        if _is_left(leftover):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _staging(target: Path) -> Iterator[Path]:
+    """A new folder beside `target`, locked as long as its fetch lives, and deleted if it was not renamed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = target.parent / f"{_INCOMING}{target.name}-{uuid.uuid4().hex[:8]}"
+    staging.mkdir()
+    try:
+        with lock(staging):
+            yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether nobody works on `folder` any more."""
+    try:
+        with lock(folder) as locked:
+            return locked or time.time() - folder.stat().st_mtime > _LEFT_FOR_SURE
+    except (BlockingIOError, FileNotFoundError):
+        return False
+
+
+def _fetch_files(store: Store, manifest: Manifest, staging: Path) -> None:
+    """Bring every file, and compare it with the manifest."""
+    prefix = keys.version_prefix(manifest.model, manifest.version)
+    entries = {prefix + entry.path: entry for entry in manifest.files}
+    wanted = [Wanted(key, staging / entry.path, entry.size) for key, entry in entries.items()]
+    try:
+        with contextlib.closing(download_all(store, wanted)) as arrivals:
+            for file, sha256 in arrivals:
+                _require_same(store.uri(file.key), entries[file.key], sha256)
+    except NotFound as error:
+        raise Corrupt(f"{error} The manifest lists it.") from error
+
+
+def _require_same(uri: str, entry: FileEntry, sha256: str) -> None:
+    if sha256 != entry.sha256:
+        raise Corrupt(
+            f"{uri} is not what was published: its sha256 is {sha256[:12]}…, where the manifest has "
+            f"{entry.sha256[:12]}…. It is not served; publish a new version."
+        )
+
+
+def _show(staging: Path, target: Path) -> None:
+    """Rename the version into the server's sight, unless another process was first with the same bytes."""
+    try:
+        staging.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+    _sync(target.parent)
+
+
+def _require_room(manifest: Manifest, models_dir: Path) -> None:
+    models_dir.mkdir(parents=True, exist_ok=True)
+    need, free = sum(f.size for f in manifest.files) + _SPARE, shutil.disk_usage(models_dir).free
+    if need > free:
+        raise InvalidSettings(
+            f"The disk of {models_dir} has {free >> 20} MiB free; {manifest.model} version {manifest.version} needs "
+            f"{need >> 20} MiB. Make room, or point SLIPWAY_MODELS_DIR elsewhere."
+        )
+
+
+def _sync_folders(folder: Path) -> None:
+    for path in (folder, *(p for p in folder.rglob("*") if p.is_dir())):
+        _sync(path)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

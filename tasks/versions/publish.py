@@ -1,0 +1,105 @@
+"""Publishing a version: a number claimed, its files sent, its manifest last."""
+
+import contextlib
+import logging
+from pathlib import Path
+
+from tasks import names
+from tasks.errors import InvalidSavedModel, NotFound, SlipwayError, StoreError
+from tasks.records import Build, Claim, Comparison, Manifest
+from tasks.savedmodel import safety
+from tasks.savedmodel.content import content_id, describe_files, stamps
+from tasks.store import keys
+from tasks.store.s3 import Store
+from tasks.versions import catalog, signing
+
+log = logging.getLogger(__name__)
+
+
+def publish(store: Store, build: Build, run: str, gate: Comparison | None = None) -> Manifest:
+    """Publish the build as the next version of its model. Its folder is no longer needed then.
+
+    A version is visible once its manifest is there, which is written last. A publisher that dies before leaves a
+    claimed number and no version; the number is not used again.
+
+    Args:
+        run: name of the run that publishes.
+        gate: how it compared with the version that serves; None where nobody asked.
+
+    Raises:
+        InvalidName: the model could not be served by that name.
+        InvalidSavedModel: the folder is no SavedModel, holds a link, or was written to meanwhile.
+        ForbiddenOps: its graph holds operations that touch files or run code.
+        InvalidSettings: there is no key to sign with.
+        StoreUnsuitable: the store lacks create-if-absent.
+        StoreError: the store did not take it, or something else writes there. What was sent is deleted again.
+    """
+    model, directory = names.model_name(build.model), Path(build.directory)
+    if store.trust.private_key is not None:
+        signing.require_signer(store.trust.private_key)
+    safety.require_harmless(directory, store.trust.allowed_ops)
+    before = stamps(directory)
+    files = describe_files(directory)
+    store.require_suitable()
+    number = claim_number(store, model, run)
+    log.info("publishing %s version %d: %d files, %d bytes", model, number, len(files), sum(f.size for f in files))
+    manifest = Manifest(
+        model=model,
+        version=number,
+        content_id=content_id(files),
+        files=tuple(files),
+        signatures=build.signatures,
+        golden=build.golden,
+        training=build.training,
+        gate=gate,
+    )
+    try:
+        _send_files(store, manifest, directory)
+        if stamps(directory) != before:
+            raise InvalidSavedModel(f"{directory} was written to while it was published: wait for its writer to end.")
+        _commit(store, manifest)
+    except Exception:
+        with contextlib.suppress(SlipwayError):  # the first error matters; what stays behind is found as abandoned
+            catalog.discard(store, model, number)
+        raise
+    log.info("published %s version %d", model, number)
+    return manifest
+
+
+def claim_number(store: Store, model: str, run: str) -> int:
+    """Take the next version number of `model` for `run`, against any number of others who want it too."""
+    number = max(catalog.taken(store, model), default=0) + 1
+    while not store.create(keys.claim_key(model, number), Claim(model=model, version=number, run=run).to_json()):
+        number += 1
+    return number
+
+
+def _send_files(store: Store, manifest: Manifest, directory: Path) -> None:
+    prefix = keys.version_prefix(manifest.model, manifest.version)
+    try:
+        store.upload_all({prefix + f.path: directory / f.path for f in manifest.files})
+    except NotFound as error:
+        raise _gave_up(manifest) from error  # an upload in parts that someone ended
+    except OSError as error:
+        raise InvalidSavedModel(f"{directory} cannot be read any more: {error}. Publish it again.") from error
+    sent = {o.key.removeprefix(prefix): o.size for o in store.objects(prefix)}
+    if sent != {f.path: f.size for f in manifest.files}:
+        raise _gave_up(manifest)
+
+
+def _commit(store: Store, manifest: Manifest) -> None:
+    """Sign the manifest and write it, which makes the version visible."""
+    model, number, data = manifest.model, manifest.version, manifest.to_json()
+    if store.trust.private_key is not None:
+        signature = signing.sign(data, f"{model} version {number}", store.trust.private_key)
+        store.put(keys.signature_key(model, number), signature)
+    if not store.create(keys.manifest_key(model, number), data):
+        raise _gave_up(manifest)
+
+
+def _gave_up(manifest: Manifest) -> StoreError:
+    return StoreError(
+        f"Number {manifest.version} of {manifest.model} was closed or taken while its files were sent: it took longer "
+        "than SLIPWAY_CLAIM_GRACE allows, or something else writes into this bucket. Nothing was overwritten; publish "
+        "again."
+    )

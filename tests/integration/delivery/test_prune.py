@@ -1,0 +1,101 @@
+"""Old versions are deleted, and never one that is needed, or half of one."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tasks.delivery.prune import delete_version, finish_pruning, plan_pruning, still_needed
+from tasks.delivery.rollout import begin_rollout, make_plan
+from tasks.delivery.rollout import serve as serve_stage
+from tasks.errors import NotFound
+from tasks.fleet.config import Fleet, serving_entry
+from tasks.store import keys
+from tasks.versions import catalog
+from tests.helpers.models import publish_affine
+
+
+@pytest.fixture
+def published(fleet: Fleet, small_models: Path) -> list[int]:
+    """Four versions of `affine`, of which the fleet serves the first."""
+    numbers = [publish_affine(fleet.store, small_models, 1 + n % 3, golden=1 + n % 3) for n in range(4)]
+    serve(fleet, 1)
+    return numbers
+
+
+def serve(fleet: Fleet, *numbers: int, **labels: int) -> None:
+    fleet.change({"affine": serving_entry("affine", fleet.base_path("affine"), numbers, labels)}, "test")
+
+
+def going(fleet: Fleet, keep: int, champion: int | None = None) -> list[int]:
+    return [fate.version for fate in plan_pruning(fleet.store, "affine", keep, champion).going]
+
+
+def test_what_nothing_needs_is_deleted_whole_and_its_number_stays_taken(
+    fleet: Fleet, published: list[int], small_models: Path
+) -> None:
+    store = fleet.store
+    assert going(fleet, 1) == [2, 3]
+    assert going(fleet, 1, champion=2) == [3]
+    assert [delete_version(store, "affine", n, "test") for n in (2, 3)] == [True, True]
+    assert catalog.published(store, "affine") == [1, 4]
+    for number in (2, 3):
+        assert store.keys(keys.version_prefix("affine", number)) == []
+        with pytest.raises(NotFound, match=f"Version {number} of model 'affine' was deleted"):
+            catalog.manifest(store, "affine", number)
+    assert delete_version(store, "affine", 2, "test")
+    assert going(fleet, 1) == []
+    assert publish_affine(store, small_models, 1) == 5
+
+
+def test_what_a_fleet_serves_or_may_go_back_to_stays_even_if_it_is_needed_only_since_the_list_was_made(
+    fleet: Fleet, published: list[int]
+) -> None:
+    other = Fleet(fleet.store, "other", 30.0)
+    serve(other, 2, 3, stable=3)
+    assert going(fleet, 1) == []
+    serve(other, 3)
+    assert going(fleet, 1) == [2]
+    serve(other, 2)
+    assert not delete_version(fleet.store, "affine", 2, "test")
+    assert catalog.published(fleet.store, "affine") == published
+
+
+def test_a_rollout_keeps_the_version_that_it_brings_and_the_one_that_it_would_go_back_to(
+    fleet: Fleet, published: list[int]
+) -> None:
+    record = begin_rollout(fleet, "affine", 2, "candidate", "test")
+    assert going(fleet, 1) == [3]
+    for stage in make_plan(fleet, record).stages:
+        serve_stage(fleet, record, stage)
+    assert fleet.newest().versions("affine") == [2]
+    assert still_needed(fleet.store, "affine")[1] == ["what a rollout in fleet test goes back to"]
+    assert going(fleet, 1) == [3]
+
+
+def test_a_pruning_that_died_leaves_an_invisible_version_and_the_next_one_finishes(
+    fleet: Fleet, published: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Died(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Died
+
+    monkeypatch.setattr(type(fleet.store), "delete_all", die)
+    with pytest.raises(Died):
+        delete_version(fleet.store, "affine", 2, "test")
+    monkeypatch.undo()
+    assert catalog.published(fleet.store, "affine") == [1, 3, 4]
+    assert fleet.store.keys(keys.version_prefix("affine", 2))
+    assert finish_pruning(fleet.store, "affine") == [2]
+    assert fleet.store.keys(keys.version_prefix("affine", 2)) == []
+    assert finish_pruning(fleet.store, "affine") == []
+
+
+def test_two_prunings_at_once_do_what_one_does(fleet: Fleet, published: list[int]) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(lambda n: delete_version(fleet.store, "affine", n, "test"), [2, 3] * 4))
+    assert done == [True] * 8
+    assert catalog.published(fleet.store, "affine") == [1, 4]
+    assert fleet.store.keys(keys.version_prefix("affine", 2)) == []

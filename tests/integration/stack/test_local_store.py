@@ -1,0 +1,92 @@
+"""The local store: SeaweedFS as the stack starts it."""
+
+import contextlib
+import stat
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+import requests
+from pydantic import SecretStr
+
+from infra.stack import members
+from infra.stack.programs import GRPC_OFFSET
+from tasks.errors import StoreRefused
+from tasks.settings import Settings
+from tasks.store.s3 import Store
+from tests.helpers.local import STORE_PORTS, LocalStore, until
+
+
+def test_the_local_store_honours_create_if_absent(store: Store) -> None:
+    store.require_suitable()
+    assert store.create("a", b"first")
+    assert not store.create("a", b"second")
+    assert store.get("a") == b"first"
+
+
+def test_what_was_written_outlives_a_kill_of_the_store(weed: LocalStore, store: Store) -> None:
+    store.put("kept", b"x" * 100_000)
+    weed.kill()
+    weed.start()
+    assert store.get("kept") == b"x" * 100_000
+
+
+def test_a_bucket_that_nobody_made_is_named_in_the_error(store_settings: Settings) -> None:
+    missing = Store.connect(store_settings.model_copy(update={"bucket": "nobody-made-this"}))
+    with pytest.raises(StoreRefused, match="no bucket 'nobody-made-this'"):
+        missing.put("a", b"")
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_no_port_of_the_store_but_s3_answers_whoever_lacks_its_certificate(weed: LocalStore) -> None:
+    http = {getattr(weed.settings, name) for name in STORE_PORTS}
+    ports = http | {port + GRPC_OFFSET for port in http}
+    until(lambda: members.listening([psutil.Process(weed.pid)]) == ports, "the store has opened all its ports")
+    for port in ports - {weed.settings.store_port}:
+        with contextlib.suppress(requests.ConnectionError):
+            assert requests.get(f"http://127.0.0.1:{port}/dir/assign", timeout=10).status_code == 400
+        with pytest.raises(requests.ConnectionError):
+            requests.get(f"https://127.0.0.1:{port}/", timeout=10, verify=False)
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as error:
+            channel.unary_unary("/filer_pb.SeaweedFiler/Statistics")(b"", timeout=10)
+        assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_sockets_of_the_store_are_for_its_user_alone(weed: LocalStore) -> None:
+    sockets = [c.laddr for c in psutil.Process(weed.pid).net_connections("unix") if c.status == "NONE" and c.laddr]
+    assert {Path(name).name for name in sockets} >= {"filer.sock", "s3.sock"}
+    for name in sockets:
+        assert Path(name).stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH) == 0, name
+
+
+def test_s3_does_nothing_for_whoever_does_not_sign(store: Store) -> None:
+    store.put("kept", b"mine")
+    bucket = f"{store.endpoint}/{store.bucket}"
+    form = {"key": (None, "kept"), "file": ("kept", b"theirs")}
+    asked = [
+        *(
+            requests.request(method, f"{bucket}/kept", data=b"theirs", timeout=10)
+            for method in ("GET", "PUT", "DELETE")
+        ),
+        *(requests.get(url, timeout=10) for url in (f"{store.endpoint}/", f"{bucket}/")),
+        requests.post(f"{bucket}/", files=form, timeout=10),
+        requests.post(f"{store.endpoint}/", data={"Action": "CreateAccessKey", "UserName": "slipway"}, timeout=10),
+        requests.get(f"{bucket}/kept", headers={"Origin": "http://page.example"}, timeout=10),
+    ]
+    assert [answer.status_code for answer in asked if answer.status_code not in (400, 403, 405)] == []
+    assert not any("mine" in answer.text for answer in asked)
+    assert "Access-Control-Allow-Origin" not in asked[-1].headers
+    assert store.get("kept") == b"mine"
+
+
+def test_keys_that_are_exported_while_the_store_starts_are_no_keys_to_it(
+    weed: LocalStore, store_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "exported")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "exported-too")
+    weed.kill()
+    weed.start()
+    theirs = {"s3_access_key": "exported", "s3_secret_key": SecretStr("exported-too")}
+    with pytest.raises(StoreRefused):
+        Store.connect(store_settings.model_copy(update=theirs)).put("a", b"")

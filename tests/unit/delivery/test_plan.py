@@ -1,0 +1,179 @@
+"""A rollout is decided before anything is done."""
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import get_args
+
+import pytest
+
+from tasks.delivery.plan import Copy, ReplicaPlan, Source, entry_to_restore, plan_replica, plan_rollout, stage_entries
+from tasks.fleet.config import FleetConfig, Serving, live_version, serving_entry, servings, with_entries
+from tasks.records import Strategy
+from tasks.serving.client import Target
+from tasks.wire.protos import ModelConfig, ModelServerConfig
+
+
+def serving(*versions: int, **labels: int) -> FleetConfig:
+    entry = serving_entry("MLP", "s3://b/models/MLP", versions, labels)
+    return FleetConfig(5, with_entries(ModelServerConfig(), {"MLP": entry}))
+
+
+NOTHING = FleetConfig(0, ModelServerConfig())
+
+
+def test_a_candidate_is_asked_under_its_own_name_before_it_takes_the_models() -> None:
+    plan = plan_rollout(serving(6), "MLP", 7, "candidate")
+    assert [s.endpoint for s in plan.stages] == [Target("MLP-candidate"), Target("MLP")]
+    trial, live = plan.changes
+    assert (trial.loads, trial.unloads) == (("MLP-candidate 7",), ())
+    assert (live.loads, live.unloads) == (("MLP 7",), ("MLP 6", "MLP-candidate 7"))
+    assert sorted(live.copies) == ["MLP 6", "MLP 7", "MLP-candidate 7"]
+
+
+def test_a_models_first_version_is_a_candidate_too() -> None:
+    trial, live = plan_rollout(NOTHING, "MLP", 1, "candidate").changes
+    assert trial.loads == ("MLP-candidate 1",)
+    assert (live.loads, live.unloads) == (("MLP 1",), ("MLP-candidate 1",))
+
+
+def test_a_candidate_takes_the_label_that_clients_ask_for_too() -> None:
+    trial, live = plan_rollout(serving(5, 6, stable=6), "MLP", 7, "candidate").changes
+    assert (trial.loads, trial.unloads, trial.relabels) == (("MLP-candidate 7",), ("MLP 5",), ())
+    assert live.relabels == ("MLP stable: 6 → 7",)
+    assert live.unloads == ("MLP 6", "MLP-candidate 7")
+
+
+def test_with_labels_stable_moves_to_what_was_tried_under_another_name_and_the_version_before_stays_loaded() -> None:
+    plan = plan_rollout(serving(5, 6, stable=6), "MLP", 7, "labels")
+    assert [s.endpoint for s in plan.stages] == [Target("MLP-candidate"), Target("MLP", label="stable")]
+    trial, live = plan.changes
+    assert (trial.loads, trial.unloads, trial.relabels) == (("MLP-candidate 7",), ("MLP 5",), ())
+    assert (live.loads, live.unloads) == (("MLP 7",), ("MLP-candidate 7",))
+    assert live.relabels == ("MLP stable: 6 → 7",)
+
+
+def test_with_labels_the_first_version_gets_the_label_once_it_was_tried() -> None:
+    for before, now in ((serving(6), 7), (NOTHING, 1)):
+        trial, live = plan_rollout(before, "MLP", now, "labels").changes
+        assert (trial.relabels, live.relabels) == ((), (f"MLP stable: none → {now}",))
+
+
+def test_going_back_to_a_version_that_is_loaded_moves_the_label_and_unloads_what_is_above() -> None:
+    plan = plan_rollout(serving(5, 6, stable=6), "MLP", 5, "labels")
+    assert [s.endpoint for s in plan.stages] == [Target("MLP", version=5), Target("MLP", label="stable")]
+    trial, live = plan.changes
+    assert (trial.loads, trial.unloads, trial.relabels) == ((), (), ())
+    assert (live.loads, live.unloads, live.relabels) == ((), ("MLP 6",), ("MLP stable: 6 → 5",))
+
+
+def test_a_plan_says_which_version_answers_at_each_place_and_when() -> None:
+    plan = plan_rollout(serving(5, 6, stable=6), "MLP", 7, "labels")
+    assert {str(route.endpoint): route.answers for route in plan.routes} == {
+        "MLP": (6, 6, 7),
+        "MLP/labels/stable": (6, 6, 7),
+        "MLP/versions/5": (5, None, None),
+        "MLP/versions/6": (6, 6, 6),
+        "MLP/versions/7": (None, None, 7),
+        "MLP-candidate": (None, 7, None),
+        "MLP-candidate/versions/7": (None, 7, None),
+    }
+
+
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+STABLE_BEFORE: tuple[dict[str, int], ...] = ({}, *({"stable": n} for n in (1, 2, 3)))
+BEFORE = [
+    serving(*loaded, **labels)
+    for count in (1, 2, 3)
+    for loaded in combinations((1, 2, 3), count)
+    for labels in STABLE_BEFORE
+    if not labels or labels["stable"] in loaded
+]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
+def test_whoever_names_no_version_meets_the_live_one_alone_before_and_the_new_one_alone_after(
+    version: int, strategy: Strategy
+) -> None:
+    for before in BEFORE:
+        live = live_version(before, "MLP")
+        trial, after = plan_rollout(before, "MLP", version, strategy).stages
+        states: list[Mapping[str, Serving]] = [servings(before)]
+        for stage in (trial, after):
+            states.append({**states[-1], **{s.name: s for s in stage.servings}})
+        for state, meant in zip(states[1:], (live, version), strict=True):
+            assert max(state["MLP"].versions) == meant, (before, trial, after)
+            assert set(state["MLP"].labels.values()) <= {meant}, (before, trial, after)
+        back = entry_to_restore(before, "MLP")
+        assert back is not None
+        assert max(back.model_version_policy.specific.versions) == live, before
+        assert set(back.version_labels.values()) <= {live}, before
+
+
+def test_what_is_loaded_above_the_stable_version_is_not_restored() -> None:
+    on_trial = serving(5, 6, stable=5, canary=6)
+    assert entry_to_restore(on_trial, "MLP") == serving_entry("MLP", "s3://b/models/MLP", [5], {"stable": 5})
+    whole = serving(5, 6, stable=6)
+    assert entry_to_restore(whole, "MLP") == whole.entry("MLP")
+    latest = ModelConfig(name="MLP", base_path="/srv/latest", version_labels={"stable": 3})
+    theirs = FleetConfig(5, with_entries(ModelServerConfig(), {"MLP": latest}))
+    assert entry_to_restore(theirs, "MLP") == latest
+    mistaken = serving(5, 6, stable=4)
+    assert entry_to_restore(mistaken, "MLP") == mistaken.entry("MLP")
+    assert [s.name for s in plan_rollout(mistaken, "MLP", 7, "labels").stages[0].servings] == ["MLP-candidate"]
+    assert entry_to_restore(NOTHING, "MLP") is None
+
+
+def test_the_entries_of_a_stage_are_what_the_plan_says() -> None:
+    live = plan_rollout(serving(6), "MLP", 7, "candidate").stages[1]
+    entries = stage_entries(live, "s3://b/models/MLP")
+    assert entries == {"MLP": serving_entry("MLP", "s3://b/models/MLP", [7], {}), "MLP-candidate": None}
+
+
+SOURCES = {
+    Copy(name, version): Source("MLP", 10 ** (version - 4))
+    for name in ("MLP", "MLP-candidate")
+    for version in (5, 6, 7)
+}
+
+
+SIX = serving(6)
+
+
+def on_a_replica(serves: FleetConfig, strategy: Strategy = "candidate", current: FleetConfig = SIX) -> ReplicaPlan:
+    return plan_replica(plan_rollout(current, "MLP", 7, strategy), current, "r1", serves, SOURCES)
+
+
+def test_a_replica_that_keeps_up_does_what_the_plan_says_and_holds_three_copies_at_its_peak() -> None:
+    found = on_a_replica(serving(6))
+    assert found.changes == plan_rollout(serving(6), "MLP", 7, "candidate").changes
+    assert found.memory == (100 + 1000, 100 + 1000 + 1000)
+    assert found.downloads == 1000
+
+
+def test_with_labels_a_replica_holds_three_copies_at_its_peak() -> None:
+    assert on_a_replica(serving(6), "labels").memory == (1100, 2100)
+    assert on_a_replica(serving(5, 6, stable=6), "labels", serving(5, 6, stable=6)).memory == (1110, 2100)
+
+
+def test_a_replica_that_lags_behind_catches_up_in_the_first_stage() -> None:
+    behind = FleetConfig(4, serving(5).models)
+    found = on_a_replica(behind)
+    assert (found.config, found.downloads) == (4, 1100)
+    assert (found.changes[0].loads, found.changes[0].unloads) == (("MLP 6", "MLP-candidate 7"), ("MLP 5",))
+    assert found.changes[1:] == plan_rollout(serving(6), "MLP", 7, "candidate").changes[1:]
+
+
+def test_what_slipway_did_not_write_is_named_and_not_counted() -> None:
+    latest = ModelConfig(name="latest", base_path="/srv/latest")
+    pinned = serving_entry("pinned", "/srv/pinned", [3], {})
+    beside = FleetConfig(5, with_entries(serving(6).models, {"latest": latest, "pinned": pinned}))
+    found = plan_replica(plan_rollout(beside, "MLP", 7, "candidate"), beside, "r1", beside, SOURCES)
+    assert found.uncounted == ("latest", "pinned 3")
+    assert found.memory == (1100, 2100)
+
+
+def test_clients_meet_the_stable_version_or_else_the_highest() -> None:
+    assert live_version(serving(5, 6, stable=5), "MLP") == 5
+    assert live_version(serving(5, 6), "MLP") == 6
+    assert live_version(NOTHING, "MLP") is None

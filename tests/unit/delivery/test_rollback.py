@@ -1,0 +1,60 @@
+"""Where a rollback goes, and how."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.delivery.rollback import WayBack, find_way_back
+from tasks.errors import NoLiveReplica, NotFound
+from tasks.fleet.config import Fleet, serving_entry
+from tasks.records import ReplicaReport, Training, Verdict, VerdictState
+from tasks.store import keys
+from tasks.store.s3 import Store
+from tasks.versions import catalog
+from tests.helpers.saved_models import write_saved_model
+from tests.helpers.versions import publish_version
+
+DECISIONS: tuple[VerdictState | None, ...] = ("accepted", "rejected", "accepted", None, "accepted")
+
+
+@pytest.fixture
+def fleet(store: Store, tmp_path: Path) -> Fleet:
+    """Five versions of MLP, accepted but for 2 (rejected) and 4 (never rolled out)."""
+    for number, state in enumerate(DECISIONS, 1):
+        folder = write_saved_model(tmp_path / str(number))
+        publish_version(store, "MLP", folder, signatures={}, golden=None, training=Training(), run="test")
+        if state is not None:
+            catalog.decide(store, Verdict(model="MLP", version=number, state=state, reason="", run="test"))
+    store.put(keys.replica_key("test", "r1"), ReplicaReport("r1", "", "", 0, {}).to_json())
+    return Fleet(store, "test", 1.0)
+
+
+def serve(fleet: Fleet, *numbers: int, **labels: int) -> None:
+    fleet.change({"MLP": serving_entry("MLP", fleet.base_path("MLP"), numbers, labels)}, "test")
+
+
+def test_it_goes_to_the_accepted_version_before_the_one_that_serves(fleet: Fleet) -> None:
+    serve(fleet, 5)
+    assert find_way_back(fleet, "MLP", None) == WayBack(3, "candidate")
+    serve(fleet, 3)
+    assert find_way_back(fleet, "MLP", None) == WayBack(1, "candidate")
+    serve(fleet, 1)
+    with pytest.raises(NotFound, match="MLP has no accepted version before 1: there is nothing to go back to"):
+        find_way_back(fleet, "MLP", None)
+
+
+def test_it_goes_where_it_is_told_to(fleet: Fleet) -> None:
+    serve(fleet, 5)
+    assert find_way_back(fleet, "MLP", 1) == WayBack(1, "candidate")
+
+
+def test_where_clients_ask_for_stable_the_label_goes_back_from_where_it_is(fleet: Fleet) -> None:
+    serve(fleet, 3, 5, stable=5)
+    assert find_way_back(fleet, "MLP", None) == WayBack(3, "labels")
+    serve(fleet, 3, 5, stable=3)
+    assert find_way_back(fleet, "MLP", None) == WayBack(1, "labels")
+
+
+def test_in_a_fleet_without_replicas_there_is_no_way_back(fleet: Fleet) -> None:
+    with pytest.raises(NoLiveReplica, match=r"Fleet 'tset' has no replica: none has ever reported\. Is 'test' meant\?"):
+        find_way_back(Fleet(fleet.store, "tset", 1.0), "MLP", None)

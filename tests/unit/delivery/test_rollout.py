@@ -1,0 +1,121 @@
+"""The steps of a rollout over a store that loses answers or is away for a while."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.delivery.recover import abort
+from tasks.delivery.rollout import accept, begin_rollout, end_rollout, make_plan, rollout_under_way, serve
+from tasks.errors import RolloutConflict, ServingUnreachable, StoreUnreachable, ValidationFailed
+from tasks.fleet.config import Fleet
+from tasks.records import ReplicaReport, RolloutRecord, Training
+from tasks.settings import Settings
+from tasks.store import keys
+from tasks.store.s3 import Store
+from tasks.versions import catalog
+from tests.helpers.saved_models import write_saved_model
+from tests.helpers.versions import publish_version
+
+DEADLINE = 5.0  # seconds that the fleet may take
+
+
+class Moody(Store):
+    """A store that is away for some of its requests."""
+
+    away: list[bool]
+
+    def put(self, key: str, data: bytes) -> None:
+        self._may_be_away()
+        super().put(key, data)
+
+    def find(self, key: str) -> bytes | None:
+        self._may_be_away()
+        return super().find(key)
+
+    def _may_be_away(self) -> None:
+        if self.away and self.away.pop(0):
+            raise StoreUnreachable("The store does not answer.")
+
+
+@pytest.fixture
+def moody(memory: Settings) -> Moody:
+    store = Moody.connect(memory)
+    assert isinstance(store, Moody)
+    store.away = []
+    return store
+
+
+@pytest.fixture
+def fleet(moody: Moody, tmp_path: Path) -> Fleet:
+    """A fleet whose one replica has always reached its newest config; version 1 of `affine` is published."""
+    folder = write_saved_model(tmp_path / "1")
+    publish_version(moody, "affine", folder, signatures={}, golden=None, training=Training(), run="test")
+    report = ReplicaReport("r1", "http://127.0.0.1:1", "127.0.0.1:1", config=1000, models={})
+    moody.put(keys.replica_key("test", "r1"), report.to_json())
+    return Fleet(moody, "test", DEADLINE)
+
+
+def begun(fleet: Fleet) -> RolloutRecord:
+    return begin_rollout(fleet, "affine", 1, "candidate", "this run")
+
+
+def test_a_run_whose_beginning_broke_off_begins_again_and_keeps_others_out(fleet: Fleet, moody: Moody) -> None:
+    moody.away = [False, True]  # not for the manifest, but for the record with what was served before
+    with pytest.raises(StoreUnreachable):
+        begun(fleet)
+    fleet.deadline += 1  # as if a second had passed
+    record = begun(fleet)
+    assert rollout_under_way(fleet, "affine") == record
+    assert record.previous_config == 0
+    with pytest.raises(RolloutConflict, match="by run this run"):
+        begin_rollout(fleet, "affine", 1, "candidate", "another run")
+
+
+def test_the_way_back_waits_for_a_store_that_is_away(fleet: Fleet, moody: Moody) -> None:
+    record = begun(fleet)
+    trial, _ = make_plan(fleet, record).stages
+    serve(fleet, record, trial)
+    moody.away = [True, False, True, True]
+    failure = abort(fleet, record, ValidationFailed("It answers otherwise."))
+    assert str(failure) == (
+        "affine version 1 was taken back: It answers otherwise. No version of affine is served, as before."
+    )
+    assert rollout_under_way(fleet, "affine") is None
+    assert fleet.newest().entry("affine-candidate") is None
+    assert catalog.version(moody, "affine", 1).state == "rejected"
+
+
+def test_a_way_back_that_finds_no_store_leaves_the_record_for_whoever_comes_next(fleet: Fleet, moody: Moody) -> None:
+    record = begun(fleet)
+    fleet.deadline = 0.5
+    moody.away = [True] * 100
+    failure = abort(fleet, record, ValidationFailed("It answers otherwise."))
+    assert "Going back failed too: The store does not answer. Run `slipway reconcile`" in str(failure)
+    moody.away = []
+    assert rollout_under_way(fleet, "affine") == record
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_version_is_not_rejected_for_the_absence_of_a_server(fleet: Fleet, moody: Moody, accepted: bool) -> None:
+    record = begun(fleet)
+    if accepted:
+        accept(fleet, record)
+    abort(fleet, record, ServingUnreachable("No model server answers."))
+    assert catalog.version(moody, "affine", 1).state == ("retired" if accepted else "published")
+
+
+def test_an_end_whose_answer_is_lost_takes_no_place_from_the_rollout_that_began_since(
+    fleet: Fleet, moody: Moody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = begun(fleet)
+
+    def lose_the_answer(key: str) -> None:
+        Store.delete_once(moody, key)
+        begin_rollout(fleet, "affine", 1, "candidate", "another run")
+        raise StoreUnreachable("The store does not answer.")
+
+    monkeypatch.setattr(moody, "delete_once", lose_the_answer)
+    end_rollout(fleet, record)
+    other = rollout_under_way(fleet, "affine")
+    assert other is not None
+    assert other.run == "another run"

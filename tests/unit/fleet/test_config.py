@@ -1,0 +1,67 @@
+"""A fleet's config is merged, never replaced."""
+
+import pytest
+from google.protobuf import text_format
+
+from tasks.errors import Corrupt
+from tasks.fleet import config
+from tasks.wire.protos import ModelConfig, ModelServerConfig
+
+OTHERS = """
+model_config_list {
+  config {
+    name: "theirs" base_path: "/srv/theirs" model_platform: "tensorflow"
+    model_version_policy { latest { num_versions: 2 } }
+    version_labels { key: "gold" value: 3 }
+    logging_config { sampling_config { sampling_rate: 0.25 } }
+  }
+  config {
+    name: "MLP" base_path: "s3://b/models/MLP" model_platform: "tensorflow"
+    model_version_policy { specific { versions: 6 } }
+  }
+}
+"""
+
+
+def parsed(text: str) -> ModelServerConfig:
+    return text_format.Parse(text, ModelServerConfig())
+
+
+def entry(name: str, version: int) -> ModelConfig:
+    found = ModelConfig(name=name, base_path=f"s3://b/models/{name}", model_platform="tensorflow")
+    found.model_version_policy.specific.versions.append(version)
+    return found
+
+
+def test_an_entry_of_another_team_is_left_field_for_field() -> None:
+    merged = config.with_entries(parsed(OTHERS), {"MLP": entry("MLP", 7)})
+    assert merged.model_config_list.config[0] == parsed(OTHERS).model_config_list.config[0]
+    assert config.FleetConfig(1, merged).versions("MLP") == [7]
+
+
+def test_a_new_model_is_added_behind_the_others_and_one_that_leaves_is_left_out() -> None:
+    merged = config.with_entries(parsed(OTHERS), {"MLP": None, "New": entry("New", 1)})
+    assert [c.name for c in merged.model_config_list.config] == ["theirs", "New"]
+
+
+def test_merging_does_not_change_what_was_merged_into() -> None:
+    before = parsed(OTHERS)
+    config.with_entries(before, {"MLP": None})
+    assert before == parsed(OTHERS)
+
+
+def test_a_fleet_without_models_is_still_a_list_that_a_model_server_takes() -> None:
+    merged = config.with_entries(ModelServerConfig(), {})
+    assert merged.WhichOneof("config") == "model_config_list"
+
+
+def test_a_config_reads_back_as_it_was_written_under_its_note() -> None:
+    data = config.render(parsed(OTHERS), "run 5\nMLP: serve 6").decode()
+    assert data.startswith("# run 5 MLP: serve 6\n")
+    assert config.parse(data, "here") == parsed(OTHERS)
+
+
+@pytest.mark.parametrize("text", ["model_config_list { broken", "custom_model_config { }"])
+def test_a_config_that_cannot_be_merged_into_is_corrupt_and_named(text: str) -> None:
+    with pytest.raises(Corrupt, match=r"^s3://b/x.config"):
+        config.parse(text, "s3://b/x.config")

@@ -1,0 +1,123 @@
+"""How a replica stands to its fleet's newest config."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import NoLiveReplica
+from tasks.fleet.config import Fleet, WithoutAgents, serving_entry
+from tasks.fleet.replicas import LEASE, fails_at, judge, needed_for, replica_states, require_live, without_live
+from tasks.records import ReplicaReport, VersionState, now
+from tasks.settings import ServerAddress
+from tasks.store import keys
+from tasks.store.s3 import Store
+
+THEN = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("config", "error", "silent", "state"),
+    [
+        (5, None, 0, "ready"),
+        (4, None, 0, "behind"),
+        (4, "MLP 7 did not load", 0, "failing"),
+        (5, None, LEASE.seconds + 1, "silent"),
+        (4, "MLP 7 did not load", LEASE.seconds + 1, "silent"),
+    ],
+)
+def test_a_replica_is_ready_behind_failing_or_silent(config: int, error: str | None, silent: int, state: str) -> None:
+    report = ReplicaReport("r1", "http://r1", "r1:8500", config, {}, error, time=THEN)
+    judged = judge(report, 5, THEN + timedelta(seconds=silent), {})
+    assert (judged.state, judged.silent) == (state, silent)
+
+
+def test_what_a_replica_serves_is_what_is_available_with_its_labels() -> None:
+    models = {"MLP": (VersionState(7, "AVAILABLE"), VersionState(6, "END")), "Other": (VersionState(1, "LOADING"),)}
+    assert judge(ReplicaReport("r1", "", "", 5, models, time=THEN), 5, THEN, {}).serves == "MLP 7"
+    labels = {"MLP": {"stable": 7, "best": 7, "old": 6}}
+    assert judge(ReplicaReport("r1", "", "", 5, models, time=THEN), 5, THEN, labels).serves == "MLP 7 (best, stable)"
+    assert judge(ReplicaReport("r1", "", "", 5, {}, time=THEN), 5, THEN, {}).serves == "nothing"
+
+
+def test_labels_are_those_of_the_config_that_a_replica_has_reached(store: Store) -> None:
+    fleet = Fleet(store, "test", 1.0)
+    models = {"MLP": (VersionState(7, "AVAILABLE"), VersionState(6, "AVAILABLE"))}
+    for stable in (6, 7):
+        fleet.change({"MLP": serving_entry("MLP", "s3://b/models/MLP", [6, 7], {"stable": stable})}, "test")
+    for number in (1, 2, 9):  # the last is one that the fleet never had
+        report = ReplicaReport(f"r{number}", "", "", number, models)
+        store.put(keys.replica_key("test", report.replica), report.to_json())
+    assert [s.serves for s in replica_states(fleet)] == [
+        "MLP 7, MLP 6 (stable)",
+        "MLP 7 (stable), MLP 6",
+        "MLP 7, MLP 6",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("quorum", "alive", "needed"), [(1.0, 3, 3), (0.5, 3, 2), (0.7, 10, 7), (0.01, 3, 1), (1.0, 0, 1)]
+)
+def test_a_quorum_is_rounded_up_and_never_nobody(quorum: float, alive: int, needed: int) -> None:
+    assert needed_for(quorum, alive) == needed
+
+
+@pytest.mark.parametrize(
+    ("at_fault", "mine"),
+    [(None, True), ("MLP", True), ("MLP-candidate", True), ("Other", False), ("Other-candidate", False)],
+)
+def test_a_rollout_fails_by_its_own_models_faults_and_waits_out_those_of_others(
+    at_fault: str | None, mine: bool
+) -> None:
+    report = ReplicaReport("r1", "", "", 4, {}, "did not load", error_config=5, error_model=at_fault, time=THEN)
+    assert fails_at(report, 5, "MLP") is mine
+    assert not fails_at(report, 6, "MLP")
+
+
+def report_of(fleet: Fleet, silent: float, error: str | None = None) -> None:
+    report = ReplicaReport("r1", "http://r1", "r1:8500", 4, {}, error, time=now() - timedelta(seconds=silent))
+    fleet.store.put(keys.replica_key(fleet.name, "r1"), report.to_json())
+
+
+def test_a_fleet_that_nobody_ever_reported_to_is_refused_with_the_one_that_was_meant(store: Store) -> None:
+    fleet = Fleet(store, "defualt", 1.0)
+    with pytest.raises(NoLiveReplica, match=r"Fleet 'defualt' has no replica: .* No fleet has one: `make up` starts"):
+        require_live(fleet)
+    report_of(Fleet(store, "default", 1.0), 0)
+    report_of(Fleet(store, "canary", 1.0), 1000)
+    fleet.change({}, "written by mistake", always=True)
+    with pytest.raises(NoLiveReplica) as refused:
+        require_live(fleet)
+    assert str(refused.value) == (
+        "Fleet 'defualt' has no replica: none has ever reported. Is 'default' meant? Fleets with replicas: canary, "
+        "default. Nothing was changed. Where its replicas are about to start, a release or rollout with `--new-fleet` "
+        "(`new_fleet` in the form) waits for the first one."
+    )
+    require_live(fleet, new_fleet=True)
+
+
+def test_a_fleet_whose_replicas_are_all_silent_is_refused_with_their_latest_reports(store: Store) -> None:
+    fleet = Fleet(store, "default", 1.0)
+    report_of(fleet, 1000, "MLP 7 did not load")
+    with pytest.raises(
+        NoLiveReplica, match=r"No replica of fleet 'default' is live: r1 reported 1000 s ago \(MLP 7 did not load\)\."
+    ):
+        require_live(fleet, patience=0)
+    for number in range(6):
+        report = ReplicaReport(f"r{number}", "", "", 4, {}, time=now() - timedelta(seconds=1000 + number))
+        store.put(keys.replica_key("default", report.replica), report.to_json())
+    assert "r4 reported 1004 s ago, and 1 more before. Start one" in without_live(fleet)
+    report_of(fleet, 0, "MLP 7 did not load")
+    require_live(fleet)
+
+
+def test_a_replica_that_was_away_for_a_moment_is_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = Fleet(store, "default", 1.0)
+    report_of(fleet, 1000)
+    monkeypatch.setattr("tasks.fleet.replicas.time.sleep", lambda _seconds: report_of(fleet, 0))
+    require_live(fleet)
+
+
+def test_servers_without_agents_are_replicas_by_their_addresses(store: Store, tmp_path: Path) -> None:
+    direct = WithoutAgents((ServerAddress("127.0.0.1", 1, 1),), tmp_path, 1.0)
+    require_live(Fleet(store, "default", 1.0, without_agents=direct))

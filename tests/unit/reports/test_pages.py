@@ -1,0 +1,189 @@
+import base64
+import re
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from tasks.delivery.plan import Change, Plan, ReplicaPlan, Route, Stage
+from tasks.delivery.preview import Preview
+from tasks.delivery.prune import Fate, Pruning
+from tasks.evaluation import plots
+from tasks.evaluation.metrics import Evaluation
+from tasks.fleet.config import Serving
+from tasks.fleet.history import ConfigChange
+from tasks.fleet.replicas import ReplicaState
+from tasks.records import Comparison, DatasetRef, ReplicaReport, Training
+from tasks.reports import markdown as md
+from tasks.reports import pages
+from tasks.reports.markdown import text
+from tasks.serving.client import Target
+from tasks.validation.checks import Accuracy, Check
+from tasks.validation.validate import ValidationReport
+
+DATA = DatasetRef(name="digits", sha256="ab" * 32, split_seed=11, held_out="k")
+TRAINING = Training(
+    factory="tasks.models:sequential_mlp",
+    seed=7,
+    epochs=15,
+    code_version="1234abc",
+    dataset=DATA,
+    mlflow_run="c0ffee",
+)
+EVALUATION = Evaluation(13 / 15, 0.25, {0: 0.8, 1: 1.0}, np.array([[8, 2], [0, 5]]))
+RIGHT = Check("r1", "REST", "call", 16, None, 0.0021)
+WRONG = Check("r2", "gRPC", "from_png", 4, "output 'class' differs: 3 | 5\nat <row> 1", 0.5, 0.0015)
+
+
+def rows(markdown: str, first: str) -> list[list[str]]:
+    """Cells of the table whose head begins with `first`, without head and rule."""
+    lines = markdown.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {first} |"))
+    table = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        table.append([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+    return table
+
+
+@pytest.mark.parametrize(
+    ("parts", "key"),
+    [
+        (("training", "MLP"), "training-mlp"),
+        (("validation", "my_model.v2", "12"), "validation-my-model-v2-12"),
+        (("a", "", "--b--"), "a-b"),
+    ],
+)
+def test_artifact_keys_hold_lower_case_letters_digits_and_dashes(parts: tuple[str, ...], key: str) -> None:
+    assert md.artifact_key(*parts) == key
+
+
+def test_a_table_has_numbers_on_the_right() -> None:
+    assert md.table(("name", "n"), [("a", "1"), ("b", "22")]) == "| name | n |\n| :-- | --: |\n| a | 1 |\n| b | 22 |"
+
+
+def test_a_table_without_rows_is_a_head() -> None:
+    assert md.table(("a", "b"), []) == "| a | b |\n| :-- | :-- |"
+
+
+@pytest.mark.parametrize("hostile", ["a|b", "<img src=x onerror=alert(1)>", "![x](http://x)", "line\nbreak", "`code`"])
+def test_no_text_from_elsewhere_breaks_out_of_its_cell(hostile: str) -> None:
+    line = md.table(("name",), [(text(hostile),)]).splitlines()[2:]
+    assert len(line) == 1
+    assert len(re.findall(r"(?<!\\)\|", line[0])) == 2
+    assert "<" not in line[0]
+    assert "](" not in line[0].replace("\\](", "")
+
+
+def test_a_training_report_says_what_it_was_made_of_and_how_good_it_is() -> None:
+    report = pages.training("MLP", "bold-lynx", TRAINING, EVALUATION, "http://mlflow/run")
+    assert "Accuracy **86.67%** (13 of 15), loss 0.2500." in report
+    assert rows(report, "class") == [["0", "10", "8", "80.0%", "100.0%"], ["1", "5", "5", "100.0%", "71.4%"]]
+    made_of = dict(rows(report, "what"))
+    assert made_of["sha256 of the data"] == "ab" * 32
+    assert (made_of["seed"], made_of["epochs"], made_of["code version"]) == ("7", "15", "1234abc")
+    assert "(http://mlflow/run)" in report
+
+
+def test_the_picture_in_a_training_report_is_the_confusion_matrix() -> None:
+    report = pages.training("MLP", "bold-lynx", TRAINING, EVALUATION)
+    found = re.search(r"!\[confusion matrix\]\(data:image/png;base64,([A-Za-z0-9+/=]+)\)", report)
+    assert found is not None
+    assert base64.b64decode(found[1]) == plots.confusion_matrix(EVALUATION.confusion, "MLP, run bold-lynx")
+
+
+def test_a_class_without_examples_or_predictions_has_no_share_of_them() -> None:
+    evaluation = Evaluation(0.0, 1.0, {1: 0.0}, np.array([[0, 0], [3, 0]]))
+    report = pages.training("MLP", "bold-lynx", TRAINING, evaluation)
+    assert rows(report, "class") == [["0", "0", "0", "none", "0.0%"], ["1", "3", "0", "0.0%", "none"]]
+
+
+def test_a_report_of_a_version_made_elsewhere_says_only_what_is_known() -> None:
+    report = pages.training("MLP", "bold-lynx", Training())
+    assert rows(report, "what") == []
+    assert "None" not in report
+    assert "held-out" not in report
+
+
+def test_a_validation_report_says_what_was_asked_of_whom() -> None:
+    accuracy = Accuracy("r1", "classify", 1000, 0.936, 0.9375)
+    report = pages.validation(ValidationReport("MLP", 7, Target("MLP-candidate"), (RIGHT,), (accuracy,)))
+    assert report.startswith("# MLP version 7: valid\n")
+    assert rows(report, "replica") == [["r1", "REST", "call", "16", "right", "2.1 ms", ""]]
+    assert "| r1 | classify | 1,000 | 0.9360 | 0.9375 | right |" in report
+    assert "What was wrong" not in report
+
+
+def test_the_picture_in_a_validation_report_is_of_the_classes_where_they_are_recognised_least() -> None:
+    better = Accuracy("r1", "classify", 20, 0.95, 0.9, ((0, 10, 10), (7, 9, 10)))
+    worse = Accuracy("r2", "classify", 20, 0.9, 0.9, ((0, 10, 10), (7, 8, 10)))
+    report = pages.validation(ValidationReport("MLP", 7, Target("MLP"), (RIGHT,), (better, worse)))
+    found = re.search(r"!\[accuracy of each class\]\(data:image/png;base64,([A-Za-z0-9+/=]+)\)", report)
+    assert found is not None
+    drawn = plots.class_accuracy((10, 8), (10, 10), "MLP, version 7, on replica r2", ("0", "7"))
+    assert base64.b64decode(found[1]) == drawn
+
+
+def test_a_validation_report_begins_with_what_was_wrong() -> None:
+    accuracy = Accuracy("r1", "classify", 1000, 0.5, 0.9375)
+    report = pages.validation(ValidationReport("MLP", 7, Target("MLP", label="stable"), (RIGHT, WRONG), (accuracy,)))
+    assert report.startswith("# MLP version 7: NOT valid\n")
+    assert "MLP/labels/stable" in report
+    wrong = [line for line in report.splitlines() if line.startswith("- ")]
+    assert len(wrong) == 2
+    assert r"differs: 3 \| 5 at &lt;row&gt; 1" in wrong[0]
+    assert "0.5000 through the live server, 0.9375 when trained" in wrong[1]
+    assert [row[4:] for row in rows(report, "replica")] == [
+        ["right", "2.1 ms", ""],
+        ["**wrong**", "500.0 ms", "1.5 ms"],
+    ]
+
+
+def test_a_validation_that_asked_nothing_is_not_valid() -> None:
+    assert "NOT valid" in pages.validation(ValidationReport("MLP", 7, Target("MLP"), (), ()))
+
+
+def test_a_comparison_says_whether_the_model_passes_and_shows_both_models_class_by_class() -> None:
+    trained, live = {"accuracy": 0.9, "accuracy_class_7": 0.1}, {"accuracy": 0.95, "accuracy_class_7": 0.9}
+    found = Comparison(trained, live, 6, ("accuracy of class 7 0.1000, that of the live version is 0.9000",))
+    report = pages.comparison("MLP", found)
+    assert report.startswith("# MLP does NOT pass the gate\n\nVersion 6 serves.")
+    assert "\n- accuracy of class 7 0.1000" in report
+    assert rows(report, "what")[1] == ["accuracy class 7", "0.1000", "0.9000", "-0.8000"]
+    forced = pages.comparison("MLP", Comparison({}, {}, None, notes=("Nothing serves.",), forced="why | not"))
+    assert forced.startswith("# MLP passes the gate\n")
+    assert r"Forced, whatever was found: why \| not" in forced
+    assert "held-out" not in forced
+
+
+def test_a_plan_names_what_each_stage_does_on_each_replica() -> None:
+    change = Change("live", ("MLP 7",), ("MLP 6",), (), ("MLP 6", "MLP 7"))
+    stages = (Stage("live", (Serving("MLP", (7,), {}),), Target("MLP")),)
+    plan = Plan("MLP", 7, "candidate", 42, stages, (change,), (Route(Target("MLP"), (None, 7)),))
+    found = Preview(
+        "default", 6, plan, (ReplicaPlan("r1", 42, 0, (change,), (2_500_000,), ()),), ("Ask it.",), ("Hm.",)
+    )
+    report = pages.plan(found)
+    assert "Strategy candidate, from config 42: version 6 serves." in report
+    assert rows(report, "stage") == [["live", "r1", "MLP 7", "MLP 6", "", "2.5 MB"]]
+    assert rows(report, "asked at") == [["/v1/models/MLP", "none", "7"]]
+    assert "1. Ask it." in report
+    assert "- **Hm.**" in report
+
+
+def test_replicas_history_and_pruning_are_tables() -> None:
+    report = ReplicaReport("r1", "http://r1:1", "r1:2", 41, {}, error="MLP 7 | did not load")
+    shown = pages.replicas("default", 42, [ReplicaState(report, "failing", 3.2, {})])
+    assert rows(shown, "replica") == [
+        ["r1", "failing", "41", "nothing", "http://r1:1", "3 s ago", r"MLP 7 \| did not load"]
+    ]
+    change = ConfigChange(42, datetime(2026, 3, 1, 10, tzinfo=UTC), "4711", "live MLP 7", ("MLP serves 7",))
+    assert rows(pages.history("default", [change, ConfigChange(41, None, None, "", ())]), "config") == [
+        ["42", "2026-03-01 10:00:00", "4711", "live MLP 7", "MLP serves 7"],
+        ["41", "unknown", "", "", "nothing"],
+    ]
+    fates = (Fate(1, "accepted", 1_000_000, ()), Fate(2, "accepted", 1_000_000, ("served by fleet default",)))
+    pruning = pages.pruning(Pruning("MLP", fates))
+    assert "1 of 2 versions may go, 1.0 MB in all." in pruning
+    assert [row[3] for row in rows(pruning, "version")] == ["**goes**", "stays"]

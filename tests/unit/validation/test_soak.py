@@ -1,0 +1,21 @@
+"""Which versions are watched, and for how long."""
+
+import pytest
+
+from tasks.records import Verdict, VerdictState
+from tasks.settings import settings
+from tasks.store.s3 import Store
+from tasks.validation.soak import soak_time
+from tasks.versions import catalog
+
+
+@pytest.mark.parametrize(
+    ("state", "watched"), [(None, True), ("rejected", True), ("retired", True), ("accepted", False)]
+)
+def test_a_version_under_a_label_is_watched_unless_it_has_proven_itself_before(
+    store: Store, state: VerdictState | None, watched: bool
+) -> None:
+    if state is not None:
+        catalog.decide(store, Verdict(model="MLP", version=1, state=state, reason="", run="test"))
+    assert soak_time(store, "MLP", 1, "labels") == (settings().watch if watched else 0)
+    assert soak_time(store, "MLP", 1, "candidate") == 0

@@ -1,0 +1,158 @@
+"""A version exists once its manifest does; a number whose publisher died is closed, never reused."""
+
+from pathlib import Path
+
+import pytest
+
+from infra.stack import secrets
+from tasks.errors import Corrupt, NotFound, SignatureInvalid
+from tasks.records import Manifest, Training, Verdict
+from tasks.settings import Settings
+from tasks.store import keys
+from tasks.store.s3 import Store
+from tasks.versions import catalog, publish
+from tests.helpers.saved_models import write_saved_model
+from tests.helpers.versions import publish_version
+
+
+def published(store: Store, folder: Path, weights: bytes = b"weights", model: str = "MLP") -> Manifest:
+    """A version of `model` with these weights."""
+    directory = write_saved_model(folder / f"{model}-{weights.decode()}", weights)
+    return publish_version(store, model, directory, signatures={}, golden=None, training=Training(), run="test")
+
+
+@pytest.fixture
+def signed(memory: Settings, tmp_path: Path) -> Store:
+    """A store in memory whose versions are signed and must be."""
+    settings = memory.model_copy(update={"home": tmp_path / "home", "signing": "on"})
+    secrets.ensure_key_pair(settings)
+    return Store.connect(settings)
+
+
+def test_a_claimed_number_is_no_version_until_its_manifest_is_there(store: Store, tmp_path: Path) -> None:
+    assert publish.claim_number(store, "MLP", "a run") == 1
+    assert catalog.published(store, "MLP") == []
+    assert catalog.claimed(store, "MLP") == [1]
+    with pytest.raises(NotFound, match=r"Version 1 of model 'MLP' does not exist\. It has no published version"):
+        catalog.manifest(store, "MLP", 1)
+    assert published(store, tmp_path).version == 2
+    assert catalog.published(store, "MLP") == [2]
+    with pytest.raises(NotFound, match="Published: 2"):
+        catalog.manifest(store, "MLP", 1)
+
+
+def test_two_claims_of_one_run_are_two_numbers(store: Store) -> None:
+    assert [publish.claim_number(store, "MLP", "same run") for _ in range(3)] == [1, 2, 3]
+
+
+def test_a_number_under_which_someone_else_put_files_is_not_taken(store: Store) -> None:
+    store.put("models/MLP/41/saved_model.pb", b"copied here by another tool")
+    assert publish.claim_number(store, "MLP", "a run") == 42
+
+
+def test_a_verdict_is_the_last_that_was_decided(store: Store, tmp_path: Path) -> None:
+    published(store, tmp_path)
+    assert catalog.version(store, "MLP", 1).state == "published"
+    for state in ("accepted", "retired"):
+        catalog.decide(store, Verdict(model="MLP", version=1, state=state, reason="", run="r"))  # type: ignore[arg-type]
+    assert catalog.version(store, "MLP", 1).state == "retired"
+
+
+def test_a_claim_is_abandoned_once_it_is_older_than_the_grace_time_and_no_version_came(
+    store: Store, tmp_path: Path
+) -> None:
+    publish.claim_number(store, "MLP", "died")
+    published(store, tmp_path)
+    assert catalog.abandoned_claims(store, "MLP", grace=3600) == []
+    assert catalog.abandoned_claims(store, "MLP", grace=-60) == [1]
+
+
+def test_what_an_abandoned_number_left_is_deleted_but_its_claim_stays(store: Store, tmp_path: Path) -> None:
+    number = publish.claim_number(store, "MLP", "died")
+    store.put(keys.version_prefix("MLP", number) + "variables/half", b"...")
+    store.put(keys.signature_key("MLP", number), b"...")
+    published(store, tmp_path)
+    assert catalog.discard_abandoned(store, "MLP", grace=3600) == []
+    assert catalog.discard_abandoned(store, "MLP", grace=-60) == [1]
+    assert catalog.discard_abandoned(store, "MLP", grace=-60) == []
+    assert store.keys(keys.version_prefix("MLP", 1)) == []
+    assert store.find(keys.signature_key("MLP", 1)) is None
+    assert catalog.claimed(store, "MLP") == [1, 2]
+    assert catalog.published(store, "MLP") == [2]
+    with pytest.raises(NotFound, match="was deleted, or never published"):
+        catalog.manifest(store, "MLP", 1)
+    assert published(store, tmp_path, b"next").version == 3
+
+
+def test_what_a_slow_publisher_sent_after_its_number_was_closed_is_deleted_too(store: Store) -> None:
+    number = publish.claim_number(store, "MLP", "slow")
+    catalog.discard_abandoned(store, "MLP", grace=-60)
+    store.put(keys.version_prefix("MLP", number) + "late", b"...")
+    assert catalog.discard_abandoned(store, "MLP", grace=3600) == [number]
+    assert store.keys(keys.version_prefix("MLP", number)) == []
+
+
+def test_a_published_version_is_never_discarded(store: Store, tmp_path: Path) -> None:
+    manifest = published(store, tmp_path)
+    assert not catalog.discard(store, "MLP", 1)
+    assert catalog.discard_abandoned(store, "MLP", grace=-60) == []
+    assert catalog.manifest(store, "MLP", 1) == manifest
+    assert len(store.keys(keys.version_prefix("MLP", 1))) == len(manifest.files)
+
+
+def test_files_of_another_tool_are_left_alone(store: Store) -> None:
+    store.put("models/MLP/41/saved_model.pb", b"theirs")
+    assert catalog.discard_abandoned(store, "MLP", grace=-60) == []
+    assert store.find("models/MLP/41/saved_model.pb") == b"theirs"
+
+
+def test_a_manifest_that_is_not_its_versions_is_refused(store: Store, tmp_path: Path) -> None:
+    published(store, tmp_path)
+    store.put(keys.manifest_key("MLP", 2), store.get(keys.manifest_key("MLP", 1)))
+    store.put(keys.manifest_key("Other", 1), store.get(keys.manifest_key("MLP", 1)))
+    with pytest.raises(Corrupt, match="is the manifest of MLP 1, not of MLP 2"):
+        catalog.manifest(store, "MLP", 2)
+    with pytest.raises(Corrupt, match="not of Other 1"):
+        catalog.manifest(store, "Other", 1)
+
+
+@pytest.mark.parametrize("kept", [1, 100, -2])
+def test_a_cut_off_manifest_is_refused(store: Store, tmp_path: Path, kept: int) -> None:
+    published(store, tmp_path)
+    whole = store.get(keys.manifest_key("MLP", 1))
+    store.put(keys.manifest_key("MLP", 1), whole[:kept])
+    with pytest.raises(Corrupt, match=r"manifests/1\.json is no manifest"):
+        catalog.manifest(store, "MLP", 1)
+
+
+def test_a_signed_version_is_trusted(signed: Store, tmp_path: Path) -> None:
+    manifest = published(signed, tmp_path)
+    assert catalog.trusted_manifest(signed, "MLP", 1) == manifest
+
+
+def test_a_version_published_without_a_signature_is_not_trusted(store: Store, signed: Store, tmp_path: Path) -> None:
+    published(store, tmp_path)
+    assert catalog.trusted_manifest(store, "MLP", 1).version == 1
+    with pytest.raises(SignatureInvalid, match="MLP version 1 is not signed"):
+        catalog.trusted_manifest(signed, "MLP", 1)
+
+
+def test_an_old_version_does_not_pass_under_a_new_number_nor_as_another_model(signed: Store, tmp_path: Path) -> None:
+    published(signed, tmp_path)
+    published(signed, tmp_path, b"newer")
+    for model, number in (("MLP", 2), ("Other", 1)):
+        signed.put(keys.manifest_key(model, number), signed.get(keys.manifest_key("MLP", 1)))
+        with pytest.raises(SignatureInvalid):
+            catalog.trusted_manifest(signed, model, number)
+        signed.put(keys.signature_key(model, number), signed.get(keys.signature_key("MLP", 1)))
+        with pytest.raises(Corrupt, match="is the manifest of MLP 1"):
+            catalog.trusted_manifest(signed, model, number)
+
+
+def test_a_manifest_that_was_changed_after_it_was_signed_is_not_trusted(signed: Store, tmp_path: Path) -> None:
+    manifest = published(signed, tmp_path)
+    other = manifest.files[0].sha256.translate(str.maketrans("0123456789", "1234567890"))
+    changed = manifest.to_json().replace(manifest.files[0].sha256.encode(), other.encode())
+    signed.put(keys.manifest_key("MLP", 1), changed)
+    with pytest.raises(SignatureInvalid, match="changed since"):
+        catalog.trusted_manifest(signed, "MLP", 1)
