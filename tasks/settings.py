@@ -178,6 +178,11 @@ class Settings(BaseSettings):
     models_dir: Path | None = Field(
         None, description="Folder that this replica's model server reads; under home if unset."
     )
+    other_models: str = Field(
+        "",
+        description="Folders that this replica's model server may read, too, with commas between: of models that the "
+        "fleet's config names and that are not from the store.",
+    )
     replica_addresses: Annotated[str, AfterValidator(_checked_addresses)] = Field(
         "",
         description="Model servers of this fleet that have no agents, HOST:GRPC_PORT:REST_PORT with commas between: "
@@ -258,7 +263,8 @@ class Settings(BaseSettings):
     @property
     def replica_files(self) -> tuple[Path, ...]:
         """All that this replica's model server reads; the folder around both is Slipway's own only under home."""
-        return (self.replica_models, self.replica_config if self.models_dir else self.replica_models.parent)
+        others = map(Path, filter(None, (folder.strip() for folder in self.other_models.split(","))))
+        return (self.replica_models, self.replica_config if self.models_dir else self.replica_models.parent, *others)
 
 
 @functools.cache

@@ -67,9 +67,9 @@ def fleet(store_settings: Settings) -> Fleet:
 
 
 @pytest.fixture
-def replica(tmp_path: Path, store_settings: Settings) -> Iterator[LocalReplica]:
+def replica(tmp_path: Path, store_settings: Settings, small_models: Path) -> Iterator[LocalReplica]:
     """A replica of `fleet`."""
-    local = LocalReplica(tmp_path, store_settings, fleet="test")
+    local = LocalReplica(tmp_path, store_settings, fleet="test", other_models=str(small_models))
     local.start()
     yield local
     local.end()

@@ -36,12 +36,20 @@ pytestmark = [pytest.mark.usefixtures("prefect"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture
-def servers(tmp_path: Path, store_settings: Settings) -> Iterator[list[LocalReplica]]:
+def servers(tmp_path: Path, store_settings: Settings, small_models: Path) -> Iterator[list[LocalReplica]]:
     """Two model servers that read one folder, each with a config file of its own there."""
     shared = tmp_path / "models"
     found = []
     for name in ("a", "b"):
-        server = LocalReplica(tmp_path, store_settings, name, fleet="test", models_dir=shared, with_agent=False)
+        server = LocalReplica(
+            tmp_path,
+            store_settings,
+            name,
+            fleet="test",
+            models_dir=shared,
+            other_models=str(small_models),
+            with_agent=False,
+        )
         server.config_file = shared / CONFIGS / f"127.0.0.1-{server.settings.grpc_port}.config"
         server.start()
         found.append(server)
