@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tasks.wire.protos import PredictRequest
 from tests.integration.modelserver.process import ModelServerProcess, array, entry, refusal, tensor
 
 PARAMETERS = """
@@ -134,3 +135,19 @@ def test_large_requests_are_split_and_small_ones_padded_where_that_is_allowed(
 
         with ThreadPoolExecutor(2) as pool:
             assert list(pool.map(ask, (1, 3))) == [[3.0], [3.0]]  # the short row is filled with its own first value
+
+
+def test_a_model_whose_batches_do_not_end_keeps_no_others_waiting(rest_models: Path, tmp_path: Path) -> None:
+    (tmp_path / "batching.config").write_text("num_batch_threads { value: 1 }")
+    flags = ("--enable_batching", f"--batching_parameters_file={tmp_path / 'batching.config'}")
+    spin, digit = PredictRequest(), PredictRequest()
+    spin.model_spec.name, spin.model_spec.signature_name, digit.model_spec.name = "kinds", "spin", "digits"
+    spin.inputs["rounds"].CopyFrom(tensor([10**12], np.int64))
+    digit.inputs["inputs"].CopyFrom(tensor(np.zeros([1, 28, 28, 1])))
+    models = [entry(rest_models / name) for name in ("kinds", "digits")]
+    with ModelServerProcess(tmp_path / "home", models, *flags, rest=False) as server:
+        spinning = server.prediction().Predict.future(spin, timeout=60)
+        for _ in range(3):
+            server.prediction().Predict(digit, timeout=30)
+        assert not spinning.done()
+        spinning.cancel()

@@ -4,9 +4,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from infra.modelserver.errors import Code, ServingError
+from infra.modelserver.inference import warmup
 from infra.modelserver.inference.warmup import MAX_RECORDS, REQUESTS_FILE
+from infra.modelserver.metrics import Metrics
+from infra.modelserver.runtime.servable import LoadOptions, Servable
 from tasks.wire.protos import PredictionLog
 from tasks.wire.tfrecord import to_bytes
 from tests.integration.modelserver.process import ModelServerProcess, entry, run_to_end, tensor
@@ -80,3 +85,20 @@ def test_a_kind_of_log_that_cannot_be_replayed_fails_the_load(model: Path) -> No
 def test_more_records_than_a_thousand_fail_the_load(model: Path) -> None:
     put(model, to_bytes([predict_log().SerializeToString()] * (MAX_RECORDS + 1)))
     assert "Number of warmup records exceeds the maximum (1000)" in failure(model)
+
+
+def test_a_request_that_does_not_end_fails_the_load(
+    rest_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = PredictionLog()
+    request = log.predict_log.request
+    request.model_spec.name, request.model_spec.signature_name = "kinds", "spin"
+    request.inputs["rounds"].CopyFrom(tensor([10**12], np.int64))
+    shutil.copytree(rest_models / "kinds" / "1", tmp_path / "kinds" / "1")
+    put(tmp_path / "kinds", to_bytes([log.SerializeToString()]))
+    monkeypatch.setattr(warmup, "SECONDS", 0.1)
+    servable = Servable("kinds", 1, str(tmp_path / "kinds" / "1"), LoadOptions(), Metrics())
+    with pytest.raises(ServingError, match="Timed out") as late:
+        warmup.replay(servable)
+    assert late.value.code is Code.DEADLINE_EXCEEDED
+    servable.close()

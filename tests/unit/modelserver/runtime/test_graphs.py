@@ -1,7 +1,10 @@
 """What may run where nothing may block: graphs whose running time follows from shapes alone."""
 
 import ctypes
+import json
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -124,3 +127,10 @@ def test_an_input_that_is_called_a_size_an_axis_or_a_shape_may_hold_no_clients_v
         inputs = [arg.name for arg in known[name].input_arg]
         free = set(inputs) - {inputs[number] for number in fixed}
         assert {one for one in free if telling.search(one) and (name, one) not in harmless} == set(), name
+
+
+def test_by_tensorflows_own_inference_shapes_decide_the_outputs_of_each_operation_that_is_listed() -> None:
+    command = [sys.executable, "-m", "tests.unit.modelserver.runtime.inferred_shapes"]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    unused_but_on_gpus = {"FusedBatchNormV3"}  # its sixth output
+    assert {name for name, decided in json.loads(done.stdout).items() if not decided} == unused_but_on_gpus
