@@ -11,7 +11,7 @@ from tasks.records import Strategy
 
 
 @flow(name="plan", flow_run_name="plan {model} {version} to {fleet}")
-def plan(model: str, version: int, fleet: str = FLEET, strategy: Strategy = "candidate") -> Preview:
+def plan(model: str, version: int, fleet: str = FLEET, strategy: Strategy = "blue-green") -> Preview:
     """What a rollout of `version` to `fleet` would load, unload and relabel, as an artifact of this run."""
     return preview_rollout(fleet, model, version, strategy)
 

@@ -49,7 +49,7 @@ def release(
     seed: int | None = None,
     split_seed: int | None = None,
     fleet: str = FLEET,
-    strategy: Strategy = "candidate",
+    strategy: Strategy = "blue-green",
     force: str | None = None,
     new_fleet: bool = False,
 ) -> Release:
@@ -76,7 +76,7 @@ def release_saved_model(
     saved_model: str,
     inputs: str | None = None,
     fleet: str = FLEET,
-    strategy: Strategy = "candidate",
+    strategy: Strategy = "blue-green",
     force: str | None = None,
     new_fleet: bool = False,
 ) -> Release:

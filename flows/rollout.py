@@ -27,14 +27,14 @@ def rollout(
     model: str,
     version: int,
     fleet: str = FLEET,
-    strategy: Strategy = "candidate",
+    strategy: Strategy = "blue-green",
     force: str | None = None,
     new_fleet: bool = False,
 ) -> ValidationReport:
     """Have every replica of `fleet` serve `version` of `model`, or what it served before.
 
     Clients never meet a version that has not been validated: it is served under another name first, and by strategy
-    `labels` watched there for a while.
+    `labels` soaked there for a while.
 
     Args:
         force: a reason for rolling it out even if it breaks clients of the version that serves, or is much slower;
@@ -54,7 +54,7 @@ def rollout(
         trial, live = make_plan(fleet, record).stages
         replicas = await_config(fleet, serve(fleet, record, trial), model)
         validate(fleet, model, version, trial.endpoint, replicas, record.against).require_passed()
-        if record.watched:
+        if record.soak:
             soak(fleet, record, trial.endpoint, replicas)
         accept(fleet, record)
         replicas = await_config(fleet, serve(fleet, record, live), model)

@@ -4,15 +4,36 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import AliasChoices, BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema
 
-from tasks.errors import Corrupt, GateFailed
+from tasks.errors import Corrupt, GateFailed, InvalidInput
 from tasks.processes import ProcessRef
 
-Strategy = Literal["candidate", "labels"]
+StrategyName = Literal["blue-green", "labels"]
+STRATEGIES: tuple[StrategyName, ...] = get_args(StrategyName)
+_RENAMED = {"candidate": "blue-green"}  # names that Slipway 0.2.0 and its records use
 
+
+def renamed_strategy(name: Any) -> Any:
+    """The present name of what is called `name`; anything that is not an old name comes back as it is."""
+    return _RENAMED.get(name, name) if isinstance(name, str) else name
+
+
+# Forms offer the present names; the Prefect API, which checks parameters by the schema, takes the old ones too.
+Strategy = Annotated[
+    StrategyName,
+    BeforeValidator(renamed_strategy),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"title": "strategy", "type": "string", "enum": list(STRATEGIES)},
+                {"title": "old name", "type": "string", "enum": list(_RENAMED), "deprecated": True},
+            ]
+        }
+    ),
+]
 
 VerdictState = Literal["accepted", "rejected", "retired"]
 
@@ -20,6 +41,18 @@ VerdictState = Literal["accepted", "rejected", "retired"]
 def now() -> datetime:
     """The present moment in UTC, to the second: what records and people need."""
     return datetime.now(UTC).replace(microsecond=0)
+
+
+def strategy_named(name: str) -> Strategy:
+    """The strategy called `name`, by its present name or an old one.
+
+    Raises:
+        InvalidInput: there is no such strategy.
+    """
+    found = next((known for known in STRATEGIES if known == renamed_strategy(name)), None)
+    if found is None:
+        raise InvalidInput(f"Strategy {name!r} is not known: use {' or '.join(map(repr, STRATEGIES))}.")
+    return found
 
 
 @dataclass(frozen=True)
@@ -206,7 +239,8 @@ class RolloutRecord(Record):
     started: datetime = field(default_factory=now)
     against: int | None = None  # the version that served, where this one must prove itself against it
     forced: str | None = None  # a person's reason for rolling it out whatever the comparison with that one says
-    watched: float = 0.0  # how long it is asked on and on under its label before clients meet it, seconds
+    # How long its golden examples are asked before clients meet it, seconds; called `watched` until 0.2.0.
+    soak: Annotated[float, Field(validation_alias=AliasChoices("soak", "watched"))] = 0.0
 
 
 @dataclass(frozen=True)

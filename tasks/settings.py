@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.errors import InvalidSettings
@@ -18,6 +18,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 StorePort = Annotated[int, Field(ge=1, le=55535)]  # its gRPC port lies 10000 above
 Seconds = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+RENAMED = {"SLIPWAY_WATCH": "SLIPWAY_SOAK"}  # old names of settings, which still count
 SUPERVISED = "SLIPWAY_SUPERVISED"  # no setting: home of the stack that a process belongs to, set by its supervisor
 
 
@@ -86,7 +87,9 @@ def _checked_host(text: str) -> str:
 class Settings(BaseSettings):
     """One machine's or one pod's view of the world; every field is an environment variable `SLIPWAY_<FIELD>`."""
 
-    model_config = SettingsConfigDict(env_prefix="SLIPWAY_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="SLIPWAY_", frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True
+    )
 
     home: Path = Field(Path(".slipway"), description="Folder of the local stack's data, logs and credentials.")
     project: Path = Field(
@@ -169,8 +172,11 @@ class Settings(BaseSettings):
         description="How many times as long as the live version a new one may take to answer; 20 ms it always may.",
     )
 
-    watch: Annotated[float, Field(ge=0)] = Field(
-        30.0, description="How long strategy labels watches a version on trial before stable moves to it, seconds."
+    soak: Annotated[float, Field(ge=0)] = Field(
+        30.0,
+        validation_alias=AliasChoices("SLIPWAY_SOAK", "SLIPWAY_WATCH"),
+        description="How long strategy labels soaks a version on trial before stable moves to it, seconds; its old "
+        "name SLIPWAY_WATCH still counts.",
     )
 
     fleet: str = Field("default", description="Fleet that releases go to.")
@@ -277,18 +283,24 @@ def settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        wrong = "; ".join(
-            f"SLIPWAY_{'_'.join(str(part) for part in e['loc']).upper()}={e['input']!r}: {e['msg']}"
-            for e in error.errors()
-        )
+        wrong = "; ".join(f"{_variable(e['loc'])}={e['input']!r}: {e['msg']}" for e in error.errors())
         raise InvalidSettings(
             f"The environment holds a setting that cannot be used: {wrong}. Correct or unset it."
         ) from None
+
+
+def _variable(loc: tuple[int | str, ...]) -> str:
+    """The variable that an error at `loc` is about: an old name if that is the one that was set."""
+    name = "_".join(str(part) for part in loc).upper()
+    name = name if name.startswith("SLIPWAY_") else f"SLIPWAY_{name}"
+    old_names = (old for old, new in RENAMED.items() if new == name)
+    return next((old for old in old_names if name not in os.environ and old in os.environ), name)
 
 
 def unknown_variables() -> dict[str, str | None]:
     """Variables of the environment that look like settings and are none, each with the setting it may stand for."""
     prefix = "SLIPWAY_"
     known = [f"{prefix}{name.upper()}" for name in Settings.model_fields]
-    strange = sorted(name for name in os.environ if name.startswith(prefix) and name not in {*known, SUPERVISED})
+    accepted = {*known, *RENAMED, SUPERVISED}
+    strange = sorted(name for name in os.environ if name.startswith(prefix) and name not in accepted)
     return {name: next(iter(difflib.get_close_matches(name, known, 1)), None) for name in strange}

@@ -58,7 +58,7 @@ def release(
         Path | None, typer.Option("--inputs", help="Inputs for the golden examples of --saved-model (.npz or .json).")
     ] = None,
     fleet: Fleet = None,
-    strategy: StrategyOption = "candidate",
+    strategy: StrategyOption = "blue-green",
     force: Annotated[
         str | None,
         typer.Option(
@@ -171,7 +171,7 @@ def rollout(
     model: Model,
     version: Version,
     fleet: Fleet = None,
-    strategy: StrategyOption = "candidate",
+    strategy: StrategyOption = "blue-green",
     force: Annotated[
         str | None,
         typer.Option("--force", metavar="REASON", help="Even if it breaks clients or is much slower; keeps why."),

@@ -20,7 +20,7 @@ from infra.cli.options import FleetName, Version
 
 @example("slipway plan MLP 7 --strategy labels")
 def plan(
-    model: Model, version: Version, fleet: Fleet = None, strategy: StrategyOption = "candidate", as_json: Json = False
+    model: Model, version: Version, fleet: Fleet = None, strategy: StrategyOption = "blue-green", as_json: Json = False
 ) -> None:
     """Show what a rollout would load, unload and relabel on each replica, and its steps; nothing is changed."""
     from tasks.delivery.preview import preview_rollout

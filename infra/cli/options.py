@@ -1,22 +1,29 @@
 """Options and arguments that several commands take."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from tasks.records import Strategy
-
-if TYPE_CHECKING:
-    pass
-
+from tasks.errors import InvalidInput
+from tasks.records import STRATEGIES, StrategyName, strategy_named
 
 Fleet = Annotated[str | None, typer.Option("--fleet", help="Fleet to deliver to; SLIPWAY_FLEET if not given.")]
 
 
+def _strategy(name: str) -> StrategyName:
+    try:
+        return strategy_named(name)
+    except InvalidInput as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 StrategyOption = Annotated[
-    Strategy,
+    StrategyName,
     typer.Option(
-        "--strategy", help="labels: watched on trial, then bears the label stable, the version before stays loaded."
+        "--strategy",
+        parser=_strategy,
+        metavar=f"[{'|'.join(STRATEGIES)}]",
+        help="labels: soaked on trial, then it gets the label stable; the version before stays loaded.",
     ),
 ]
 

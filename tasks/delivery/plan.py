@@ -95,7 +95,7 @@ def plan_rollout(current: FleetConfig, model: str, version: int, strategy: Strat
     (TensorFlow Serving's server_core.cc). So nothing is ever loaded under the model's own name above the version that
     clients shall meet: what is on trial is served under a name of its own, and what was gone back from is unloaded.
 
-    `candidate`: after its trial the version takes the model's name, with the label `stable` where clients ask for that.
+    `blue-green`: after its trial the version takes the model's name, with the label `stable` if clients ask for that.
     `labels`: the label `stable` moves to it, and the version before stays loaded if it is a lower one. Going back to
     that one needs no trial under another name, for it is asked by its number where it is.
     """
@@ -176,8 +176,8 @@ def _stages(now: Mapping[str, Serving], model: str, version: int, strategy: Stra
         labels = {label: v for label, v in before.labels.items() if v in kept}
         trial.insert(0, Serving(model, tuple(kept), labels))
     return (
-        Stage("candidate", tuple(trial), Target(model, version=version) if in_place else Target(candidate)),
-        Stage("live", (after, Serving(candidate, (), {})), Target(model, label=STABLE if labelled else None)),
+        Stage("trial", tuple(trial), Target(model, version=version) if in_place else Target(candidate)),
+        Stage("final", (after, Serving(candidate, (), {})), Target(model, label=STABLE if labelled else None)),
     )
 
 

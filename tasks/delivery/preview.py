@@ -9,7 +9,7 @@ from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, FleetConfig, live_version
 from tasks.fleet.converge import model_in_store
 from tasks.names import candidate_name
-from tasks.records import Manifest, Record, Strategy
+from tasks.records import Manifest, Record, Strategy, strategy_named
 from tasks.validation.compatibility import broken, held_against
 from tasks.validation.soak import soak_time
 from tasks.versions import catalog
@@ -32,7 +32,9 @@ def preview_rollout(fleet: Fleet, model: str, version: int, strategy: Strategy) 
 
     Raises:
         NotFound: there is no such version.
+        InvalidInput: there is no such strategy.
     """
+    strategy = strategy_named(strategy)
     manifest = catalog.manifest(fleet.store, model, version)
     current, alive = fleet.newest(), replicas.live(fleet)
     serving = {report.config: fleet.read(report.config) for report in alive}
@@ -50,12 +52,12 @@ def preview_rollout(fleet: Fleet, model: str, version: int, strategy: Strategy) 
     )
 
 
-def steps(plan: Plan, fleet: str, live: int | None, manifest: Manifest, watched: float) -> tuple[str, ...]:
+def steps(plan: Plan, fleet: str, live: int | None, manifest: Manifest, soak: float) -> tuple[str, ...]:
     """The plan in words, in the order in which a rollout goes.
 
     Args:
         live: the version that serves now.
-        watched: how long the version is asked on before it is accepted, seconds.
+        soak: how long the version is asked before it is accepted, seconds.
     """
     trial, final = plan.stages
     signatures = f"{len(manifest.signatures)} signature{'s' * (len(manifest.signatures) != 1)}"
@@ -68,7 +70,7 @@ def steps(plan: Plan, fleet: str, live: int | None, manifest: Manifest, watched:
         if in_place
         else f"Serve version {plan.version} as {trial.endpoint}, and wait until every live replica does.",
         f"Ask {trial.endpoint} on each replica: {signatures} over REST and gRPC{accuracy}.",
-        *([f"Go on asking it for {watched:g} s."] if watched else []),
+        *([f"Soak it: go on asking for {soak:g} s."] if soak else []),
         f"Accept version {plan.version}.",
         f"Serve it as {final.endpoint}, and wait until every live replica does.",
         f"Ask {final.endpoint} in the same way.",

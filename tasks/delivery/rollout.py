@@ -16,7 +16,7 @@ from tasks.errors import (
 )
 from tasks.fleet.config import Fleet, FleetConfig, live_version
 from tasks.processes import this_process
-from tasks.records import Manifest, RolloutRecord, Strategy, Verdict, VerdictState, now
+from tasks.records import Manifest, RolloutRecord, Strategy, Verdict, VerdictState, now, strategy_named
 from tasks.store import keys
 from tasks.validation.compatibility import broken, held_against, require_reason
 from tasks.validation.soak import soak_time
@@ -37,9 +37,10 @@ def begin_rollout(
         NotFound: there is no such version.
         GateFailed: clients of the version that serves could not go on asking; nothing was changed.
         RolloutConflict: another rollout of this model is under way.
-        InvalidInput: `force` gives no reason.
+        InvalidInput: `force` gives no reason, or there is no such strategy.
     """
     require_reason(force)
+    strategy = strategy_named(strategy)
     manifest = catalog.manifest(fleet.store, model, version)
     record = RolloutRecord(model, version, strategy, run, this_process(), deadline_of(fleet), forced=force)
     key = keys.rollout_key(fleet.name, model)
@@ -58,13 +59,13 @@ def begin_rollout(
         live = None if force is not None else held_against(fleet.store, manifest, live_version(current, model))
         if live is not None:
             _require_unbroken(manifest, live)
-        watched = soak_time(fleet.store, model, version, strategy)
+        soak = soak_time(fleet.store, model, version, strategy)
         record = dataclasses.replace(
             record,
-            deadline=record.deadline + timedelta(seconds=watched),
+            deadline=record.deadline + timedelta(seconds=soak),
             previous_config=current.number,
             against=live.version if live is not None else None,
-            watched=watched,
+            soak=soak,
         )
         fleet.store.put(key, record.to_json())
     except BaseException:

@@ -225,7 +225,7 @@ def live_version(config: FleetConfig, model: str) -> int | None:
 def serving_strategy(config: FleetConfig, model: str) -> Strategy:
     """The strategy by which `model` is served now: `labels` where a version bears `stable`."""
     found = servings(config).get(model)
-    return "labels" if found is not None and STABLE in found.labels else "candidate"
+    return "labels" if found is not None and STABLE in found.labels else "blue-green"
 
 
 def live_in(serving: Serving | None) -> int | None:

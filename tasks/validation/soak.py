@@ -1,4 +1,4 @@
-"""Watching a version on trial for a while: it must go on answering as it did at first."""
+"""Soaking a version on trial: for a while it must go on answering as it did at first."""
 
 import logging
 import time
@@ -20,13 +20,13 @@ _PAUSE = 0.5  # seconds between two rounds of questions
 
 
 def soak_time(store: Store, model: str, version: int, strategy: Strategy) -> float:
-    """How long a version is watched before `stable` moves to it, seconds.
+    """How long a version soaks before `stable` moves to it, seconds.
 
-    Not at all by strategy `candidate`, or where it was accepted before, so that going back is quick.
+    Not at all by strategy `blue-green`, or where it was accepted before, so that going back is quick.
     """
     verdict = catalog.verdict(store, model, version)
     proven = verdict is not None and verdict.state == "accepted"
-    return 0.0 if proven or strategy == "candidate" else settings().watch
+    return 0.0 if proven or strategy == "blue-green" else settings().soak
 
 
 def soak(fleet: Fleet, record: RolloutRecord, endpoint: Target, asked: Sequence[ReplicaReport]) -> None:
@@ -39,10 +39,10 @@ def soak(fleet: Fleet, record: RolloutRecord, endpoint: Target, asked: Sequence[
     manifest = catalog.manifest(fleet.store, record.model, record.version)
     examples = golden_examples(fleet.store, manifest)
     deadline, budget = settings().call_deadline, settings().answer_budget
-    rounds, end = 0, time.monotonic() + record.watched
+    rounds, end = 0, time.monotonic() + record.soak
     while time.monotonic() < end:
         time.sleep(_PAUSE)
         report = validate_version(manifest, examples, None, asked, endpoint, deadline=deadline, budget=budget)
         report.require_passed()
         rounds += 1
-    log.info("%s: asked %d times in %g s, all right", endpoint, rounds, record.watched)
+    log.info("%s: asked %d times in %g s, all right", endpoint, rounds, record.soak)

@@ -32,7 +32,7 @@ class Release:
         environment: Mapping[str, str],
         prefect_api: str,
         *,
-        strategy: Strategy = "candidate",
+        strategy: Strategy = "blue-green",
         writes: int | None = None,
     ) -> None:
         """Begin it.

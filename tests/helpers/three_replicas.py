@@ -62,7 +62,7 @@ class ThreeReplicas:
         return self.models / "affine" / str(1 + number % 3)
 
     def release(
-        self, number: int, *, strategy: Strategy = "candidate", writes: int | None = None, **environment: str
+        self, number: int, *, strategy: Strategy = "blue-green", writes: int | None = None, **environment: str
     ) -> Release:
         """Begin the release of a SavedModel in a process of its own."""
         mine = {name: value for name, value in os.environ.items() if name.startswith("SLIPWAY_")}

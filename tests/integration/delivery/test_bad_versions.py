@@ -171,7 +171,7 @@ def test_what_was_published_past_the_sandbox_is_taken_back_before_a_client_meets
     assert fleet.newest().versions("affine") == [live]
 
 
-def test_a_version_that_turns_bad_while_it_is_watched_is_met_by_nobody(
+def test_a_version_that_turns_bad_while_it_soaks_is_met_by_nobody(
     fleet: Fleet, replica: LocalReplica, live: int, bad: Path
 ) -> None:
     tiring = publish_untried(fleet.store, bad / "tiring", affine())
@@ -194,7 +194,7 @@ def test_what_breaks_clients_is_rolled_out_for_a_reason_alone_and_there_is_a_way
             GateFailed, match=f"affine version {version} breaks what clients of version {live}, .*{said}"
         ):
             rollout("affine", version, fleet.name)
-        (warning,) = preview_rollout(fleet, "affine", version, "candidate").warnings
+        (warning,) = preview_rollout(fleet, "affine", version, "blue-green").warnings
         assert said in warning
         assert catalog.version(fleet.store, "affine", version).state == "published"
     assert fleet.newest().number == config

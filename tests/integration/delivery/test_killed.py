@@ -39,14 +39,14 @@ def test_whenever_a_release_dies_the_fleet_serves_an_accepted_version_and_nothin
 def test_whenever_a_release_by_labels_or_a_rollback_dies_no_url_answers_with_what_is_not_accepted(
     trio: ThreeReplicas,
 ) -> None:
-    assert trio.release(0, strategy="labels", SLIPWAY_WATCH="0").end() is None
+    assert trio.release(0, strategy="labels", SLIPWAY_SOAK="0").end() is None
     trio.require_whole()
     releases, rollbacks = count(FIRST_OF_THE_ROLLOUT), count(1)
     ended: str | None = "killed"
     with Client(*trio.replicas, labels=["stable"]).hammering() as client:
         while ended == "killed":
             writes = next(releases)
-            ended = trio.release(writes, strategy="labels", writes=writes, SLIPWAY_WATCH="0.5").end()
+            ended = trio.release(writes, strategy="labels", writes=writes, SLIPWAY_SOAK="0.5").end()
             reconcile(trio.fleet.name)
             trio.require_whole()
         assert (ended, writes > FIRST_OF_THE_ROLLOUT + 3) == (None, True)
@@ -70,14 +70,14 @@ def test_whenever_a_release_by_labels_or_a_rollback_dies_no_url_answers_with_wha
 
 def test_a_release_that_dies_at_any_moment_is_mended_by_reconcile_or_by_the_next_release(trio: ThreeReplicas) -> None:
     moments, died = random.Random(SEED), 0
-    assert trio.release(0, strategy="labels", SLIPWAY_WATCH="0").end() is None
+    assert trio.release(0, strategy="labels", SLIPWAY_SOAK="0").end() is None
     with Client(*trio.replicas, labels=["stable"]).hammering() as client:
         whole = seconds_of_a_release(trio, MOMENTS)
         for number in range(MOMENTS):
             moment = moments.uniform(0, whole)
             strategy = moments.choice(STRATEGIES)
             told = f"release {number} of seed {SEED} by {strategy}, killed {moment:.2f} s after its start"
-            dying = trio.release(number, strategy=strategy, SLIPWAY_WATCH="0.5")
+            dying = trio.release(number, strategy=strategy, SLIPWAY_SOAK="0.5")
             dying.kill_after(moment)
             ended = dying.end()
             assert ended in ("killed", None), f"{told}: {ended}"

@@ -22,7 +22,7 @@ def test_a_rollout_does_what_its_plan_said_and_the_history_tells_it(
     for number in (1, 2):
         publish_affine(fleet.store, small_models, number)
     rollout("affine", 1, fleet.name)
-    found = preview_rollout(fleet, "affine", 2, "candidate")
+    found = preview_rollout(fleet, "affine", 2, "blue-green")
     assert fleet.newest().number == found.plan.config
     (mine,) = found.replicas
     sizes = [sum(f.size for f in catalog.manifest(fleet.store, "affine", n).files) for n in (1, 2)]
@@ -38,4 +38,4 @@ def test_a_rollout_does_what_its_plan_said_and_the_history_tells_it(
     assert live.changes == ("affine-candidate is served no more", "affine serves 2, before: 1")
     assert trial.changes == ("affine-candidate serves 2",)
     assert live.run == trial.run is not None
-    assert preview_rollout(fleet, "affine", 2, "candidate").warnings == ("Version 2 serves already.",)
+    assert preview_rollout(fleet, "affine", 2, "blue-green").warnings == ("Version 2 serves already.",)

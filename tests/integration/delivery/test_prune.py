@@ -64,7 +64,7 @@ def test_what_a_fleet_serves_or_may_go_back_to_stays_even_if_it_is_needed_only_s
 def test_a_rollout_keeps_the_version_that_it_brings_and_the_one_that_it_would_go_back_to(
     fleet: Fleet, published: list[int]
 ) -> None:
-    record = begin_rollout(fleet, "affine", 2, "candidate", "test")
+    record = begin_rollout(fleet, "affine", 2, "blue-green", "test")
     assert going(fleet, 1) == [3]
     for stage in make_plan(fleet, record).stages:
         serve_stage(fleet, record, stage)

@@ -31,8 +31,8 @@ pytestmark = pytest.mark.usefixtures("flows")
 PLAIN, STABLE = "/v1/models/affine", "/v1/models/affine/labels/stable"
 
 
-def watch_for(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLIPWAY_WATCH", str(seconds))
+def soak_for(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIPWAY_SOAK", str(seconds))
     settings.cache_clear()
 
 
@@ -94,7 +94,7 @@ def test_a_first_version_that_is_wrong_leaves_nothing_served(
 def test_with_labels_no_url_answers_with_a_version_on_trial_and_the_version_before_stays_loaded(
     fleet: Fleet, replica: LocalReplica, small_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch_for(1, monkeypatch)
+    soak_for(1, monkeypatch)
     for number in (1, 2):
         publish_affine(fleet.store, small_models, number)
     wrong = publish_affine(fleet.store, small_models, 3, golden=1)
@@ -114,7 +114,7 @@ def test_with_labels_no_url_answers_with_a_version_on_trial_and_the_version_befo
 def test_whoever_asks_the_plain_url_or_stable_is_served_through_every_rollback_and_rollout(
     fleet: Fleet, replica: LocalReplica, small_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch_for(0, monkeypatch)
+    soak_for(0, monkeypatch)
     for number in (1, 2, 3):
         publish_affine(fleet.store, small_models, number)
         rollout("affine", number, fleet.name, "labels")
@@ -174,7 +174,7 @@ def test_rolling_back_serves_the_accepted_version_before_and_skips_rejected_ones
 
 def test_a_rollout_that_is_under_way_keeps_others_out(fleet: Fleet, small_models: Path) -> None:
     publish_affine(fleet.store, small_models, 1)
-    begin_rollout(fleet, "affine", 1, "candidate", "another run")
+    begin_rollout(fleet, "affine", 1, "blue-green", "another run")
     with pytest.raises(RolloutConflict, match="version 1 by run another run"):
         rollout("affine", 1, fleet.name, new_fleet=True)
 
@@ -214,7 +214,7 @@ def test_a_rollout_whose_run_died_is_taken_back_and_its_run_can_change_nothing_a
     for number in (1, 2):
         publish_affine(fleet.store, small_models, number)
     rollout("affine", 1, fleet.name)
-    record = begin_rollout(fleet, "affine", 2, "candidate", "a run that will be taken for dead")
+    record = begin_rollout(fleet, "affine", 2, "blue-green", "a run that will be taken for dead")
     trial, live = make_plan(fleet, record).stages
     replicas.await_config(fleet, serve(fleet, record, trial), "affine")
     monkeypatch.setattr("tasks.delivery.rollout.is_gone", lambda process: process == record.process)

@@ -88,7 +88,7 @@ def test_versions_move_on_every_server_by_both_strategies_without_a_failed_reque
         publish_affine(fleet.store, small_models, number)
     wrong = publish_affine(fleet.store, small_models, 1, golden=2)
     rollout("affine", 1, fleet.name)
-    plan = preview_rollout(fleet, "affine", 2, "candidate")
+    plan = preview_rollout(fleet, "affine", 2, "blue-green")
     assert [(r.replica, r.config) for r in plan.replicas] == [(r.replica, 2) for r in replicas.live(fleet)]
     with Client(servers[0]).hammering() as first, Client(servers[1]).hammering() as second:
         report = rollout("affine", 2, fleet.name)
@@ -99,7 +99,7 @@ def test_versions_move_on_every_server_by_both_strategies_without_a_failed_reque
     assert (first.variants, second.variants) == ({1, 2}, {1, 2})
     assert local_versions(servers) == ["2"]
 
-    monkeypatch.setenv("SLIPWAY_WATCH", "1")
+    monkeypatch.setenv("SLIPWAY_SOAK", "1")
     settings.cache_clear()
     rollout("affine", 2, fleet.name, "labels")
     with Client(*servers, labels=["stable"]).hammering() as labelled:
@@ -150,7 +150,7 @@ def test_two_models_rolled_out_at_once_by_two_processes_both_land_and_others_ent
 def test_a_release_that_dies_on_its_way_is_finished_or_undone_on_every_server(
     fleet: Fleet, servers: list[LocalReplica], small_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SLIPWAY_WATCH", "0.5")
+    monkeypatch.setenv("SLIPWAY_SOAK", "0.5")
     settings.cache_clear()
     environment = {k: v for k, v in os.environ.items() if k.startswith("SLIPWAY_")}
     rollout("affine", publish_affine(fleet.store, small_models, 1), fleet.name, "labels")

@@ -22,7 +22,7 @@ NOTHING = FleetConfig(0, ModelServerConfig())
 
 
 def test_a_candidate_is_asked_under_its_own_name_before_it_takes_the_models() -> None:
-    plan = plan_rollout(serving(6), "MLP", 7, "candidate")
+    plan = plan_rollout(serving(6), "MLP", 7, "blue-green")
     assert [s.endpoint for s in plan.stages] == [Target("MLP-candidate"), Target("MLP")]
     trial, live = plan.changes
     assert (trial.loads, trial.unloads) == (("MLP-candidate 7",), ())
@@ -31,13 +31,13 @@ def test_a_candidate_is_asked_under_its_own_name_before_it_takes_the_models() ->
 
 
 def test_a_models_first_version_is_a_candidate_too() -> None:
-    trial, live = plan_rollout(NOTHING, "MLP", 1, "candidate").changes
+    trial, live = plan_rollout(NOTHING, "MLP", 1, "blue-green").changes
     assert trial.loads == ("MLP-candidate 1",)
     assert (live.loads, live.unloads) == (("MLP 1",), ("MLP-candidate 1",))
 
 
 def test_a_candidate_takes_the_label_that_clients_ask_for_too() -> None:
-    trial, live = plan_rollout(serving(5, 6, stable=6), "MLP", 7, "candidate").changes
+    trial, live = plan_rollout(serving(5, 6, stable=6), "MLP", 7, "blue-green").changes
     assert (trial.loads, trial.unloads, trial.relabels) == (("MLP-candidate 7",), ("MLP 5",), ())
     assert live.relabels == ("MLP stable: 6 → 7",)
     assert live.unloads == ("MLP 6", "MLP-candidate 7")
@@ -125,7 +125,7 @@ def test_what_is_loaded_above_the_stable_version_is_not_restored() -> None:
 
 
 def test_the_entries_of_a_stage_are_what_the_plan_says() -> None:
-    live = plan_rollout(serving(6), "MLP", 7, "candidate").stages[1]
+    live = plan_rollout(serving(6), "MLP", 7, "blue-green").stages[1]
     entries = stage_entries(live, "s3://b/models/MLP")
     assert entries == {"MLP": serving_entry("MLP", "s3://b/models/MLP", [7], {}), "MLP-candidate": None}
 
@@ -140,13 +140,13 @@ SOURCES = {
 SIX = serving(6)
 
 
-def on_a_replica(serves: FleetConfig, strategy: Strategy = "candidate", current: FleetConfig = SIX) -> ReplicaPlan:
+def on_a_replica(serves: FleetConfig, strategy: Strategy = "blue-green", current: FleetConfig = SIX) -> ReplicaPlan:
     return plan_replica(plan_rollout(current, "MLP", 7, strategy), current, "r1", serves, SOURCES)
 
 
 def test_a_replica_that_keeps_up_does_what_the_plan_says_and_holds_three_copies_at_its_peak() -> None:
     found = on_a_replica(serving(6))
-    assert found.changes == plan_rollout(serving(6), "MLP", 7, "candidate").changes
+    assert found.changes == plan_rollout(serving(6), "MLP", 7, "blue-green").changes
     assert found.memory == (100 + 1000, 100 + 1000 + 1000)
     assert found.downloads == 1000
 
@@ -161,14 +161,14 @@ def test_a_replica_that_lags_behind_catches_up_in_the_first_stage() -> None:
     found = on_a_replica(behind)
     assert (found.config, found.downloads) == (4, 1100)
     assert (found.changes[0].loads, found.changes[0].unloads) == (("MLP 6", "MLP-candidate 7"), ("MLP 5",))
-    assert found.changes[1:] == plan_rollout(serving(6), "MLP", 7, "candidate").changes[1:]
+    assert found.changes[1:] == plan_rollout(serving(6), "MLP", 7, "blue-green").changes[1:]
 
 
 def test_what_slipway_did_not_write_is_named_and_not_counted() -> None:
     latest = ModelConfig(name="latest", base_path="/srv/latest")
     pinned = serving_entry("pinned", "/srv/pinned", [3], {})
     beside = FleetConfig(5, with_entries(serving(6).models, {"latest": latest, "pinned": pinned}))
-    found = plan_replica(plan_rollout(beside, "MLP", 7, "candidate"), beside, "r1", beside, SOURCES)
+    found = plan_replica(plan_rollout(beside, "MLP", 7, "blue-green"), beside, "r1", beside, SOURCES)
     assert found.uncounted == ("latest", "pinned 3")
     assert found.memory == (1100, 2100)
 

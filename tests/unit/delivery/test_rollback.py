@@ -35,9 +35,9 @@ def serve(fleet: Fleet, *numbers: int, **labels: int) -> None:
 
 def test_it_goes_to_the_accepted_version_before_the_one_that_serves(fleet: Fleet) -> None:
     serve(fleet, 5)
-    assert find_way_back(fleet, "MLP", None) == WayBack(3, "candidate")
+    assert find_way_back(fleet, "MLP", None) == WayBack(3, "blue-green")
     serve(fleet, 3)
-    assert find_way_back(fleet, "MLP", None) == WayBack(1, "candidate")
+    assert find_way_back(fleet, "MLP", None) == WayBack(1, "blue-green")
     serve(fleet, 1)
     with pytest.raises(NotFound, match="MLP has no accepted version before 1: there is nothing to go back to"):
         find_way_back(fleet, "MLP", None)
@@ -45,7 +45,7 @@ def test_it_goes_to_the_accepted_version_before_the_one_that_serves(fleet: Fleet
 
 def test_it_goes_where_it_is_told_to(fleet: Fleet) -> None:
     serve(fleet, 5)
-    assert find_way_back(fleet, "MLP", 1) == WayBack(1, "candidate")
+    assert find_way_back(fleet, "MLP", 1) == WayBack(1, "blue-green")
 
 
 def test_where_clients_ask_for_stable_the_label_goes_back_from_where_it_is(fleet: Fleet) -> None:

@@ -56,7 +56,7 @@ def fleet(moody: Moody, tmp_path: Path) -> Fleet:
 
 
 def begun(fleet: Fleet) -> RolloutRecord:
-    return begin_rollout(fleet, "affine", 1, "candidate", "this run")
+    return begin_rollout(fleet, "affine", 1, "blue-green", "this run")
 
 
 def test_a_run_whose_beginning_broke_off_begins_again_and_keeps_others_out(fleet: Fleet, moody: Moody) -> None:
@@ -68,7 +68,7 @@ def test_a_run_whose_beginning_broke_off_begins_again_and_keeps_others_out(fleet
     assert rollout_under_way(fleet, "affine") == record
     assert record.previous_config == 0
     with pytest.raises(RolloutConflict, match="by run this run"):
-        begin_rollout(fleet, "affine", 1, "candidate", "another run")
+        begin_rollout(fleet, "affine", 1, "blue-green", "another run")
 
 
 def test_the_way_back_waits_for_a_store_that_is_away(fleet: Fleet, moody: Moody) -> None:
@@ -111,7 +111,7 @@ def test_an_end_whose_answer_is_lost_takes_no_place_from_the_rollout_that_began_
 
     def lose_the_answer(key: str) -> None:
         Store.delete_once(moody, key)
-        begin_rollout(fleet, "affine", 1, "candidate", "another run")
+        begin_rollout(fleet, "affine", 1, "blue-green", "another run")
         raise StoreUnreachable("The store does not answer.")
 
     monkeypatch.setattr(moody, "delete_once", lose_the_answer)

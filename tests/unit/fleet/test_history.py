@@ -48,8 +48,8 @@ def test_another_teams_change_that_has_no_words_here_is_told_all_the_same() -> N
 
 
 def test_the_note_says_when_and_which_run_and_why() -> None:
-    text = render(config(), "2026-03-01T10:00:00+00:00 run 4711: live MLP 7").decode()
-    assert read_note(text) == (datetime(2026, 3, 1, 10, tzinfo=UTC), "4711", "live MLP 7")
+    text = render(config(), "2026-03-01T10:00:00+00:00 run 4711: final MLP 7").decode()
+    assert read_note(text) == (datetime(2026, 3, 1, 10, tzinfo=UTC), "4711", "final MLP 7")
 
 
 def test_a_config_that_was_written_by_hand_has_the_note_that_it_has() -> None:

@@ -158,15 +158,15 @@ def test_a_comparison_says_whether_the_model_passes_and_shows_both_models_class_
 
 
 def test_a_plan_names_what_each_stage_does_on_each_replica() -> None:
-    change = Change("live", ("MLP 7",), ("MLP 6",), (), ("MLP 6", "MLP 7"))
-    stages = (Stage("live", (Serving("MLP", (7,), {}),), Target("MLP")),)
-    plan = Plan("MLP", 7, "candidate", 42, stages, (change,), (Route(Target("MLP"), (None, 7)),))
+    change = Change("final", ("MLP 7",), ("MLP 6",), (), ("MLP 6", "MLP 7"))
+    stages = (Stage("final", (Serving("MLP", (7,), {}),), Target("MLP")),)
+    plan = Plan("MLP", 7, "blue-green", 42, stages, (change,), (Route(Target("MLP"), (None, 7)),))
     found = Preview(
         "default", 6, plan, (ReplicaPlan("r1", 42, 0, (change,), (2_500_000,), ()),), ("Ask it.",), ("Hm.",)
     )
     report = pages.plan(found)
-    assert "Strategy candidate, from config 42: version 6 serves." in report
-    assert rows(report, "stage") == [["live", "r1", "MLP 7", "MLP 6", "", "2.5 MB"]]
+    assert "Strategy blue-green, from config 42: version 6 serves." in report
+    assert rows(report, "stage") == [["final", "r1", "MLP 7", "MLP 6", "", "2.5 MB"]]
     assert rows(report, "asked at") == [["/v1/models/MLP", "none", "7"]]
     assert "1. Ask it." in report
     assert "- **Hm.**" in report
@@ -178,9 +178,9 @@ def test_replicas_history_and_pruning_are_tables() -> None:
     assert rows(shown, "replica") == [
         ["r1", "failing", "41", "nothing", "http://r1:1", "3 s ago", r"MLP 7 \| did not load"]
     ]
-    change = ConfigChange(42, datetime(2026, 3, 1, 10, tzinfo=UTC), "4711", "live MLP 7", ("MLP serves 7",))
+    change = ConfigChange(42, datetime(2026, 3, 1, 10, tzinfo=UTC), "4711", "final MLP 7", ("MLP serves 7",))
     assert rows(pages.history("default", [change, ConfigChange(41, None, None, "", ())]), "config") == [
-        ["42", "2026-03-01 10:00:00", "4711", "live MLP 7", "MLP serves 7"],
+        ["42", "2026-03-01 10:00:00", "4711", "final MLP 7", "MLP serves 7"],
         ["41", "unknown", "", "", "nothing"],
     ]
     fates = (Fate(1, "accepted", 1_000_000, ()), Fate(2, "accepted", 1_000_000, ("served by fleet default",)))

@@ -1,4 +1,4 @@
-"""Which versions are watched, and for how long."""
+"""Which versions are soaked, and for how long."""
 
 import pytest
 
@@ -10,12 +10,12 @@ from tasks.versions import catalog
 
 
 @pytest.mark.parametrize(
-    ("state", "watched"), [(None, True), ("rejected", True), ("retired", True), ("accepted", False)]
+    ("state", "soaked"), [(None, True), ("rejected", True), ("retired", True), ("accepted", False)]
 )
-def test_a_version_under_a_label_is_watched_unless_it_has_proven_itself_before(
-    store: Store, state: VerdictState | None, watched: bool
+def test_a_version_under_a_label_is_soaked_unless_it_has_proven_itself_before(
+    store: Store, state: VerdictState | None, soaked: bool
 ) -> None:
     if state is not None:
         catalog.decide(store, Verdict(model="MLP", version=1, state=state, reason="", run="test"))
-    assert soak_time(store, "MLP", 1, "labels") == (settings().watch if watched else 0)
-    assert soak_time(store, "MLP", 1, "candidate") == 0
+    assert soak_time(store, "MLP", 1, "labels") == (settings().soak if soaked else 0)
+    assert soak_time(store, "MLP", 1, "blue-green") == 0
