@@ -114,7 +114,7 @@ def store(settings: Settings) -> Program:
             f"-s3.config={settings.credentials_file.absolute()}",
             "-s3.autoCreateBucket=false",
             "-s3.iam=false",
-            f"-s3.allowedOrigins={address}",  # by default a page of any
+            f"-s3.allowedOrigins={address}",  # by default any web page's
             f"-s3.localSocket={home / 's3.sock'}",  # by default in /tmp
             f"-filer.localSocket={home / 'filer.sock'}",
             "-disableHttp",  # master and filer are asked over gRPC alone
@@ -124,9 +124,10 @@ def store(settings: Settings) -> Program:
         ),
         address=address,
         ready=lambda _: probes.answers(f"{address}/healthz"),
-        # Without it: near 1 GB under load. With half of it Go's collector never rests, on an idle store either.
-        # What ~/.seaweedfs holds is another's.
-        environment={"GOMEMLIMIT": "512MiB", "HOME": str(home)},
+        environment={
+            "GOMEMLIMIT": "512MiB",  # without it: near 1 GB under load; with half of it Go's collector never rests
+            "HOME": str(home),  # where weed looks for .seaweedfs, which is for other stores
+        },
         ports=tuple(PortUse(use.port + offset, use.setting) for use in ports.values() for offset in (0, GRPC_OFFSET)),
         asks_for="its access key",
         stop_seconds=20,

@@ -1,25 +1,26 @@
 """Who may ask the local store what: S3 answers whoever has its keys, everything else only the store's own parts.
 
-SeaweedFS is made of servers (master, volume, filer, upkeep) that by themselves answer anyone who reaches their ports.
-Here each of them, over HTTP and over gRPC, asks for the one certificate that the store was given, and has: mutual TLS
+SeaweedFS is made of servers (master, volume, filer, admin) that answer anyone who reaches their ports unless told
+otherwise. Here each of them asks for the store's own certificate, over HTTP and over gRPC: mutual TLS
 (https://github.com/seaweedfs/seaweedfs/wiki/Security-Configuration).
 """
 
 import ipaddress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from infra.stack.secrets import create_private, replace_private
 from tasks.settings import Settings
 
 _NAME = "slipway-store"
-_BEGIN, _END = datetime(2000, 1, 1), datetime(2100, 1, 1)  # noqa: DTZ001 - a clock that is wrong closes nothing
+# So long that a clock that is wrong does not stop the store.
+_BEGIN, _END = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 _GRPC = ("master", "volume", "filer", "s3", "admin", "worker", "client")
 _HTTPS = ("master", "volume", "filer", "admin")
 
 
 def secure_store(settings: Settings) -> None:
-    """Make the store's certificate unless it is there, and the configuration by which its ports ask for it."""
+    """Make the store's certificate unless it is there, and write the configuration by which its ports ask for it."""
     folder = settings.home.absolute() / "store"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
@@ -49,14 +50,13 @@ def _made_certificate(host: str) -> str:
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    key = ec.generate_private_key(ec.SECP256R1())
-
     def named(host: str) -> x509.GeneralName:
         try:
             return x509.IPAddress(ipaddress.ip_address(host))
         except ValueError:
             return x509.DNSName(host)
 
+    key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, _NAME)])
     certificate = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), _BEGIN, _END)
