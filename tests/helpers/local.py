@@ -26,6 +26,23 @@ from tasks.settings import Settings
 STORE_PORTS = ("store_port", "store_master_port", "store_volume_port", "store_filer_port", "store_admin_port")
 OTHER_PORTS = ("prefect_port", "mlflow_port", "grpc_port", "rest_port", "agent_port")
 
+# What a user's shell may hold for other work. Nothing of Slipway's may follow it: no server is at these addresses, no
+# store takes these keys, and there is no JAX.
+OTHER_WORK = {
+    "http_proxy": "http://127.0.0.1:9",
+    "HTTPS_PROXY": "http://127.0.0.1:9",
+    "ALL_PROXY": "socks5://127.0.0.1:9",
+    "NO_PROXY": "corp.example",
+    "AWS_ACCESS_KEY_ID": "ASIAIOSFODNN7EXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "other",
+    "AWS_SESSION_TOKEN": "other",
+    "AWS_PROFILE": "nowhere",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "AWS_USE_FIPS_ENDPOINT": "true",
+    "KERAS_BACKEND": "jax",
+    "TF_USE_LEGACY_KERAS": "1",
+}
+
 
 def until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
     """Wait until `condition` holds; fail, naming `what`, if it does not within `seconds`."""
@@ -149,10 +166,10 @@ class LocalStack:
         self.http = patient_session()
 
     def slipway(self, *arguments: str, seconds: float = 280, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end, whatever its exit code."""
+        """Run a command to its end, whatever its exit code, in a shell that was set up for other work."""
         return subprocess.run(
             [sys.executable, "-m", "infra.cli.main", *arguments],
-            env=self.env | env,
+            env=self.env | OTHER_WORK | env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
