@@ -31,6 +31,7 @@ def running_flows() -> Iterator[None]:
             "or set SLIPWAY_PREFECT_URL to an API, whose path mostly ends in /api."
         ) from None
     from infra.stack.programs import flow_environment
+    from tasks.training.factory import use_tensorflow
 
     if settings().prefect_url is None:
         os.environ.pop("PREFECT_API_AUTH_STRING", None)  # of another server; this one's comes with the profile
@@ -49,6 +50,7 @@ def running_flows() -> Iterator[None]:
     steps = logging.getLogger("tasks")
     steps.setLevel(logging.INFO)
     steps.addHandler(console)
+    use_tensorflow()  # before any library imports Keras
     import prefect.main  # noqa: F401 - sets up logging, and would take the handler away again
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 

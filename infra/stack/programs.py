@@ -12,6 +12,7 @@ from infra.stack import probes
 from infra.stack.login import PROFILE, authorization
 from infra.stack.secrets import has_credentials, profile_file
 from tasks.errors import InvalidSettings
+from tasks.training.factory import WITH_TENSORFLOW
 from tasks.isolation import isolated
 from tasks.serving.program import model_server_command
 from tasks.settings import Settings
@@ -251,7 +252,7 @@ def worker(settings: Settings) -> Program:
         ready=lambda began: probes.worker_online(
             settings.prefect_api, WORK_POOL, settings.replica, began, authorization(settings)
         ),
-        environment=flow_environment(settings),
+        environment=flow_environment(settings) | WITH_TENSORFLOW,
         steady_seconds=20,
         stop_seconds=30,  # a run that is under way takes back what it began
         after=("prefect",),

@@ -21,6 +21,7 @@ from tasks.settings import settings
 
 log = logging.getLogger(__name__)
 
+WITH_TENSORFLOW = {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": "0"}  # with 1 tf.keras is Keras 2
 SERVING_DEFAULT = "serving_default"
 _EXAMPLE = "for instance tasks.models:mlp"
 _LIBRARIES = ("tensorflow", "keras", "numpy")
@@ -164,7 +165,7 @@ def _module(spec: str) -> ModuleType:
     if not colon or not all(part.isidentifier() for part in [*name.split("."), factory]):
         raise InvalidModel(f"Factory {spec!r} is not of the form package.module:function, {_EXAMPLE}.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    _use_tensorflow()
+    use_tensorflow()
     here = str(settings().project.absolute())
     if here not in sys.path:
         sys.path.append(here)  # last, so that nothing here takes the place of a library
@@ -185,7 +186,7 @@ def _module(spec: str) -> ModuleType:
         raise InvalidModel(f"Module {name!r} of factory {spec!r} cannot be imported: {_error_text(error)}.") from error
 
 
-def _use_tensorflow() -> None:
+def use_tensorflow() -> None:
     """Have Keras 3 compute with TensorFlow, whatever the environment or ~/.keras/keras.json choose for other work.
 
     Raises:
@@ -194,8 +195,7 @@ def _use_tensorflow() -> None:
     chosen = os.environ.get("KERAS_BACKEND") or "tensorflow"
     if chosen != "tensorflow":
         log.warning("KERAS_BACKEND=%s is left aside: what TensorFlow Serving serves is made with TensorFlow", chosen)
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ["TF_USE_LEGACY_KERAS"] = "0"  # tf.keras would be Keras 2
+    os.environ.update(WITH_TENSORFLOW)
     loaded = sys.modules.get("keras")
     backend = loaded.backend.backend() if loaded is not None else "tensorflow"
     if backend != "tensorflow":

@@ -102,6 +102,11 @@ def test_every_program_but_the_worker_which_runs_the_users_code_is_kept_from_the
         assert ("infra.stack.takeover" in program.command) == (name != "worker")
 
 
+def test_runs_of_the_worker_train_with_tensorflow_whatever_the_user_set_for_other_work(tmp_path: Path) -> None:
+    told = by_name(Settings(home=tmp_path))["worker"].environment
+    assert (told["KERAS_BACKEND"], told["TF_USE_LEGACY_KERAS"]) == ("tensorflow", "0")
+
+
 def test_a_process_elsewhere_reads_back_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     mine = Settings(home=Path("relative"), models_dir=Path("models"), rest_port=1234, debug=True)
