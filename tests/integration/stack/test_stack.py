@@ -198,7 +198,7 @@ def test_a_taken_port_is_named_with_its_holder_and_setting_before_anything_start
         done = local.slipway("up")
     assert done.returncode == 1
     assert f"Port {local.settings.rest_port} on 127.0.0.1 is in use by" in done.stderr
-    assert f"(process {os.getpid()})" in done.stderr
+    assert f"(process {os.getpid()} of user" in done.stderr
     assert "SLIPWAY_REST_PORT=" in done.stderr
     assert not members.members(local.home)
 
