@@ -12,10 +12,10 @@ from infra.stack import probes
 from infra.stack.login import PROFILE, authorization
 from infra.stack.secrets import has_credentials, profile_file
 from tasks.errors import InvalidSettings
-from tasks.training.factory import WITH_TENSORFLOW
 from tasks.isolation import isolated
 from tasks.serving.program import model_server_command
 from tasks.settings import Settings
+from tasks.training.factory import WITH_TENSORFLOW
 
 WORK_POOL = "slipway"
 MONITORING = Path(__file__).with_name("monitoring.config")
