@@ -39,6 +39,7 @@ from tasks.validation import soak as soaking
 from tasks.validation import validate as validation
 from tasks.validation.validate import ValidationReport
 from tasks.versions import publish as publishing
+from tasks.versions.signing import Trust
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -80,10 +81,24 @@ def with_store(function: Callable[Concatenate[Store, P], R]) -> Callable[P, R]:
     def connected(*args: P.args, **kwargs: P.kwargs) -> R:
         return function(Store.connect(settings()), *args, **kwargs)
 
-    # Prefect binds and shows the parameters by this signature, so the store must not stand in it.
+    return _without_first(1, function, connected)
+
+
+def with_trusted_store(function: Callable[Concatenate[Store, Trust, P], R]) -> Callable[P, R]:
+    """`function` with the settings' store and trust as its first arguments, which its callers leave out."""
+
+    @functools.wraps(function)
+    def connected(*args: P.args, **kwargs: P.kwargs) -> R:
+        return function(Store.connect(settings()), Trust.of(settings()), *args, **kwargs)
+
+    return _without_first(2, function, connected)
+
+
+def _without_first(count: int, function: Callable[..., R], connected: Callable[P, R]) -> Callable[P, R]:
+    """`connected`, shown with the parameters of `function` but its first: Prefect binds arguments by what it shows."""
     whole = inspect.signature(function)
-    mine = list(whole.parameters.values())[1:]
-    connected.__signature__ = whole.replace(parameters=mine)  # type: ignore[attr-defined]
+    left = list(whole.parameters.values())[count:]
+    connected.__signature__ = whole.replace(parameters=left)  # type: ignore[attr-defined]
     return connected
 
 
@@ -151,13 +166,13 @@ def _pruning(found: Pruning, *_: object, **__: object) -> Report:
 
 
 # Making a version.
-choose_parameters = step(with_store(parameters.choose_parameters), "choose parameters of {model}")
+choose_parameters = step(with_trusted_store(parameters.choose_parameters), "choose parameters of {model}")
 take_snapshot = step(with_store(snapshot.take_snapshot))
 train_and_export = step(training.train_and_export, "train and export {model}", _training)
 prepare_saved_model = step(prepare.prepare_saved_model)
 try_alone = step(sandbox.try_alone, "try {build.model} alone")
 compare_with_live = step(with_fleet(gate.compare_with_live), "compare {build.model} with what serves", _comparison)
-publish = step(with_store(publishing.publish), "publish {build.model}")
+publish = step(with_trusted_store(publishing.publish), "publish {build.model}")
 discard_build = step(prepare.discard_build)
 tell_mlflow = step(with_store(registry.tell_mlflow), "tell MLflow of {model} {version}")
 
@@ -168,7 +183,7 @@ make_plan = step(with_fleet(rollout.make_plan))
 serve = step(with_fleet(rollout.serve), "serve {record.model} {record.version} as {stage.endpoint}")
 await_config = step(with_fleet(replicas.await_config))
 validate = step(with_fleet(validation.validate), "validate {endpoint}", _validation)
-soak = step(with_fleet(soaking.soak), "soak {endpoint} for {record.soak:g} s")
+soak = step(with_fleet(soaking.soak), "soak {endpoint} for {record.watched:g} s")
 accept = step(with_fleet(rollout.accept), "accept {record.model} {record.version}")
 end_rollout = step(with_fleet(rollout.end_rollout))
 abort = step(with_fleet(recover.abort), "abort {record.model} {record.version}")

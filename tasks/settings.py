@@ -257,6 +257,11 @@ class Settings(BaseSettings):
         return self.trusted_key or self.home / "keys" / "signing.pub"
 
     @property
+    def allowed_operations(self) -> frozenset[str]:
+        """Names of operations that touch files or run code, yet may be served."""
+        return frozenset(name.strip() for name in self.allowed_ops.split(",") if name.strip())
+
+    @property
     def replica_models(self) -> Path:
         """Folder that this replica's model server reads, absolute: TensorFlow Serving refuses relative base paths."""
         return (self.models_dir or self.home / "replicas" / self.replica / "models").absolute()

@@ -31,11 +31,12 @@ def _run(stop: threading.Event) -> None:
     from tasks.serving.client import ServingClient
     from tasks.settings import settings
     from tasks.store.s3 import Store
+    from tasks.versions.signing import Trust
 
     mine = settings()
     stay_local(os.environ, mine.host)
     server = ServingClient(f"{mine.host}:{mine.grpc_port}", f"http://{mine.host}:{mine.rest_port}", mine.call_deadline)
-    replica = Replica(Store.connect(mine), server, mine.replica_models, mine.replica_config)
+    replica = Replica(Store.connect(mine), Trust.of(mine), server, mine.replica_models, mine.replica_config)
     agent = Agent(mine, replica)
     listener = health.serve(agent, mine.host, mine.agent_port)
     logging.getLogger(__name__).info(

@@ -44,7 +44,7 @@ class Agent:
     def __init__(self, settings: Settings, replica: Replica) -> None:
         self.settings = settings
         self.replica = replica
-        self.fleet = Fleet(replica.store, settings.fleet, settings.load_deadline)
+        self.fleet = Fleet(replica.store, replica.trust, settings.fleet, settings.load_deadline)
         self.health = Health()
         self._config = FleetConfig(0, ModelServerConfig())  # the newest known
         self._fatal = (0, 0)  # number of a config, and how often the model server died on the way to it

@@ -122,13 +122,14 @@ def publish(
     from tasks.store.s3 import Store
     from tasks.validation.sandbox import try_alone
     from tasks.versions.publish import publish as publish_version
+    from tasks.versions.signing import Trust
 
     store, run = Store.connect(settings()), f"publish-{uuid.uuid4()}"
     store.require_suitable()
     build = prepare_saved_model(model, str(directory), str(inputs) if inputs else None, run)
     try:
         try_alone(build)
-        manifest = publish_version(store, build, run)
+        manifest = publish_version(store, Trust.of(settings()), build, run)
     finally:
         discard_build(build)
     if as_json:

@@ -16,6 +16,7 @@ from tasks.store.s3 import Store
 from tasks.tracking.registry import Registry
 from tasks.versions import catalog
 from tasks.versions.catalog import Version
+from tasks.versions.signing import Trust
 from tasks.wire.protos import ModelConfig
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def still_needed(store: Store, model: str) -> Reasons:
     """Which versions of `model` a fleet serves, or may have to serve again, each with why."""
     found: dict[int | None, list[str]] = {}
     for name in store.children(keys.fleets_prefix()):
-        for version, why in _needed_by(Fleet(store, name, settings().load_deadline), model):
+        for version, why in _needed_by(Fleet(store, Trust(None), name, settings().load_deadline), model):
             found.setdefault(version, []).append(why)
     return found
 

@@ -104,7 +104,7 @@ def _members(fleet: Fleet, direct: WithoutAgents) -> Iterator[list[_Member]]:
             server = ServingClient(address.grpc_address, address.rest_url, direct.deadline)
             stack.callback(server.close)
             config_file = direct.models_dir / CONFIGS / f"{address.name}.config"
-            replica = Replica(fleet.store, server, direct.models_dir, config_file)
+            replica = Replica(fleet.store, fleet.trust, server, direct.models_dir, config_file)
             members.append(_Member(replica, _last_report(fleet, address, server)))
         yield members
 

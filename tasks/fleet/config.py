@@ -13,6 +13,7 @@ from tasks.records import Record, RolloutRecord, Strategy, now
 from tasks.settings import ServerAddress, Settings
 from tasks.store.keys import config_key, configs_prefix, number_in, rollout_key, versions_prefix
 from tasks.store.s3 import Store
+from tasks.versions.signing import Trust
 from tasks.wire.protos import ModelConfig, ModelServerConfig
 
 log = logging.getLogger(__name__)
@@ -48,11 +49,12 @@ class WithoutAgents:
 
 
 class Fleet:
-    """A fleet of replicas: the store that holds its state, its name, and what is asked of its replicas."""
+    """A fleet of replicas: the store that holds its state, whose versions it serves, and what its replicas must do."""
 
     def __init__(
         self,
         store: Store,
+        trust: Trust,
         name: str,
         deadline: float,
         quorum: float = 1.0,
@@ -61,6 +63,7 @@ class Fleet:
         """A fleet whose state is read and written only when that is asked for.
 
         Args:
+            trust: what must hold of a version before a replica without an agent serves it.
             deadline: longest time for the replicas to reach a config, seconds.
             quorum: share of the live replicas that must reach it, 0..1.
             without_agents: its replicas, where they have no agents.
@@ -69,6 +72,7 @@ class Fleet:
             InvalidName: the name cannot stand in a key.
         """
         self.store = store
+        self.trust = trust
         self.name = names.fleet_name(name)
         self.deadline = deadline
         self.quorum = quorum
@@ -81,6 +85,7 @@ class Fleet:
         direct = WithoutAgents(servers, settings.replica_models, settings.call_deadline) if servers else None
         return cls(
             Store.connect(settings),
+            Trust.of(settings),
             name,
             settings.load_deadline,
             settings.quorum,

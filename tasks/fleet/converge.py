@@ -15,6 +15,7 @@ from tasks.records import VersionState
 from tasks.serving.client import ServingClient
 from tasks.store.s3 import Store
 from tasks.versions import fetch
+from tasks.versions.signing import Trust
 from tasks.wire.protos import ModelConfig, ModelServerConfig
 
 log = logging.getLogger(__name__)
@@ -29,8 +30,10 @@ _STALE = 3.0  # seconds
 class Replica:
     """A model server, the folder it reads and the config file it starts from."""
 
-    def __init__(self, store: Store, server: ServingClient, models_dir: Path, config_file: Path) -> None:
+    def __init__(self, store: Store, trust: Trust, server: ServingClient, models_dir: Path, config_file: Path) -> None:
+        """`trust`: what must hold of a version before the server hears of it."""
         self.store = store
+        self.trust = trust
         self.server = server
         self.models_dir = models_dir
         self.config_file = config_file
@@ -50,7 +53,7 @@ class Replica:
         end = time.monotonic() + deadline
         for model, version in wanted_from_store(config.models, self.store):
             try:
-                fetch.fetch_version(self.store, model, version, self.models_dir)
+                fetch.fetch_version(self.store, self.trust, model, version, self.models_dir)
             except SlipwayError as error:
                 error.model = model
                 raise

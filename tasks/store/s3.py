@@ -24,15 +24,14 @@ from tasks.errors import (
     StoreUnsuitable,
 )
 from tasks.settings import Settings
+from tasks.store.base import StoredObject
 from tasks.store.credentials import credentials
-from tasks.versions.signing import Trust
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
     from botocore.session import Session
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, GetObjectRequestTypeDef
-from tasks.store.base import StoredObject
 
 _REFUSED = {
     "AccessDenied",
@@ -95,17 +94,14 @@ class Store:
     Raises (all methods):
         StoreUnreachable: no answer, or an answer that a retry may mend.
         StoreRefused: wrong credentials, no bucket, no permission.
-
-    `trust` is what must hold of the versions in it before they are served.
     """
 
-    def __init__(self, client: "S3Client", once: "S3Client", bucket: str, endpoint: str, trust: Trust) -> None:
+    def __init__(self, client: "S3Client", once: "S3Client", bucket: str, endpoint: str) -> None:
         """`once`: a client that asks no question twice."""
         self._client = client
         self._once = once
         self.bucket = bucket
         self.endpoint = endpoint
-        self.trust = trust
 
     @classmethod
     def connect(cls, settings: Settings) -> "Store":
@@ -159,7 +155,7 @@ class Store:
                 f"AWS's own settings in the environment or in ~/.aws cannot be used: {error} Correct or unset them, or "
                 "give the store's keys as SLIPWAY_S3_ACCESS_KEY and SLIPWAY_S3_SECRET_KEY."
             ) from error
-        return cls(client, once, settings.bucket, settings.store_url or "AWS S3", Trust.of(settings))
+        return cls(client, once, settings.bucket, settings.store_url or "AWS S3")
 
     def uri(self, key: str) -> str:
         """`key` as an s3:// address."""

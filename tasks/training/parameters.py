@@ -11,6 +11,7 @@ from tasks.limits import Limits
 from tasks.records import Manifest, Record
 from tasks.store.s3 import Store
 from tasks.versions import catalog
+from tasks.versions.signing import Trust
 
 DEMO_MODEL = "MLP"
 
@@ -32,6 +33,7 @@ class TrainingParameters(Record):
 
 def choose_parameters(
     store: Store,
+    trust: Trust,
     model: str,
     limits: Limits | None,
     *,
@@ -62,10 +64,10 @@ def choose_parameters(
             'which model is trained on it: {"model": "NAME", "data": "PATH"}.'
         )
     names.model_name(model)
-    chosen = TrainingParameters(factory) if factory else parameters_before(last_version(store, model), model)
+    chosen = TrainingParameters(factory) if factory else parameters_before(last_version(store, trust, model), model)
     chosen = _changed(chosen, signatures=signatures, data=data, epochs=epochs, seed=seed, split_seed=split_seed)
     # What a signed version was made with was allowed when it was made.
-    unsigned = store.trust.public_key is None
+    unsigned = trust.public_key is None
     if limits and (factory or unsigned):
         limits.require_factory(chosen.factory)
     if not chosen.data:
@@ -109,7 +111,7 @@ def parameters_before(last: Manifest | None, model: str) -> TrainingParameters:
     )
 
 
-def last_version(store: Store, model: str) -> Manifest | None:
+def last_version(store: Store, trust: Trust, model: str) -> Manifest | None:
     """The manifest of the last version that was accepted, or of the newest if none was; None if there is none.
 
     Raises:
@@ -119,7 +121,7 @@ def last_version(store: Store, model: str) -> Manifest | None:
     verdicts = ((number, catalog.verdict(store, model, number)) for number in numbers)
     accepted = (number for number, verdict in verdicts if verdict and verdict.state == "accepted")
     number = next(accepted, max(numbers, default=None))
-    return None if number is None else catalog.trusted_manifest(store, model, number)
+    return None if number is None else catalog.trusted_manifest(store, trust, model, number)
 
 
 def _changed(parameters: TrainingParameters, **values: Any) -> TrainingParameters:

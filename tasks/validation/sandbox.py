@@ -16,7 +16,6 @@ from tasks.serving.client import Target
 from tasks.serving.sandbox import VERSION, SandboxPortTaken, serving
 from tasks.settings import Settings, settings
 from tasks.validation.validate import ValidationReport, validate_version
-from tasks.versions.signing import Trust
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +32,7 @@ def try_saved_model(
         LoadFailed: it does not load, or the server dies of it; carries the server's own last words.
         DeadlineExceeded: it does not load in time.
     """
-    safety.require_harmless(directory, Trust.of(settings).allowed_ops)
+    safety.require_harmless(directory, settings.allowed_operations)
     signatures = require_golden(directory, examples)
     manifest = Manifest(model, VERSION, "", (), signatures, None, Training())
     with tempfile.TemporaryDirectory(prefix="slipway-sandbox-") as folder:

@@ -12,6 +12,7 @@ from tasks.savedmodel.golden import GoldenExample
 from tasks.store import keys
 from tasks.store.s3 import Store
 from tasks.versions import signing
+from tasks.versions.signing import Trust
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +63,8 @@ def manifest(store: Store, model: str, version: int) -> Manifest:
     return _parsed(store, model, version, _manifest_bytes(store, model, version))
 
 
-def trusted_manifest(store: Store, model: str, version: int) -> Manifest:
-    """The manifest of a version, proven to be its publisher's where the store's trust asks for that.
+def trusted_manifest(store: Store, trust: Trust, model: str, version: int) -> Manifest:
+    """The manifest of a version, proven to be its publisher's if `trust` asks for that.
 
     Raises:
         NotFound: there is no such version.
@@ -71,9 +72,9 @@ def trusted_manifest(store: Store, model: str, version: int) -> Manifest:
         SignatureInvalid: it is unsigned, or was not signed with the trusted key.
     """
     data = _manifest_bytes(store, model, version)
-    if store.trust.public_key is not None:
+    if trust.public_key is not None:
         signature = store.find(keys.signature_key(model, version))
-        signing.verify(data, signature, f"{model} version {version}", store.trust.public_key)
+        signing.verify(data, signature, f"{model} version {version}", trust.public_key)
     return _parsed(store, model, version, data)
 
 

@@ -18,6 +18,7 @@ from tasks.store import keys
 from tasks.store.s3 import Store
 from tasks.store.transfer import Wanted, download_all
 from tasks.versions import catalog
+from tasks.versions.signing import Trust
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ _SPARE = 64 << 20  # bytes that stay free on the disk
 _LEFT_FOR_SURE = 86400.0  # age of a leftover where the file system knows no locks, seconds
 
 
-def fetch_version(store: Store, model: str, version: int, models_dir: Path) -> Path:
+def fetch_version(store: Store, trust: Trust, model: str, version: int, models_dir: Path) -> Path:
     """Have `models_dir`/`model`/`version` hold the version as published, and return it.
 
     The manifest's signature, every file's size and sha256 and the graph's operations are checked before the rename
@@ -52,13 +53,13 @@ def fetch_version(store: Store, model: str, version: int, models_dir: Path) -> P
     target = models_dir / names.model_name(model) / str(version)
     if target.is_dir():
         return target
-    manifest = catalog.trusted_manifest(store, model, version)
+    manifest = catalog.trusted_manifest(store, trust, model, version)
     require_whole(store, manifest)
     try:
         _require_room(manifest, models_dir)
         with _staging(target) as staging:
             _fetch_files(store, manifest, staging)
-            safety.require_harmless(staging, store.trust.allowed_ops)
+            safety.require_harmless(staging, trust.allowed_ops)
             _sync_folders(staging)
             _show(staging, target)
     except OSError as error:

@@ -12,17 +12,19 @@ from tasks.savedmodel.content import content_id, describe_files, stamps
 from tasks.store import keys
 from tasks.store.s3 import Store
 from tasks.versions import catalog, signing
+from tasks.versions.signing import Trust
 
 log = logging.getLogger(__name__)
 
 
-def publish(store: Store, build: Build, run: str, gate: Comparison | None = None) -> Manifest:
+def publish(store: Store, trust: Trust, build: Build, run: str, gate: Comparison | None = None) -> Manifest:
     """Publish the build as the next version of its model. Its folder is no longer needed then.
 
     A version is visible once its manifest is there, which is written last. A publisher that dies before leaves a
     claimed number and no version; the number is not used again.
 
     Args:
+        trust: holds the key that signs it, and what its graph may hold.
         run: name of the run that publishes.
         gate: how it compared with the version that serves; None where nobody asked.
 
@@ -35,9 +37,9 @@ def publish(store: Store, build: Build, run: str, gate: Comparison | None = None
         StoreError: the store did not take it, or something else writes there. What was sent is deleted again.
     """
     model, directory = names.model_name(build.model), Path(build.directory)
-    if store.trust.private_key is not None:
-        signing.require_signer(store.trust.private_key)
-    safety.require_harmless(directory, store.trust.allowed_ops)
+    if trust.private_key is not None:
+        signing.require_signer(trust.private_key)
+    safety.require_harmless(directory, trust.allowed_ops)
     before = stamps(directory)
     files = describe_files(directory)
     store.require_suitable()
@@ -57,7 +59,7 @@ def publish(store: Store, build: Build, run: str, gate: Comparison | None = None
         _send_files(store, manifest, directory)
         if stamps(directory) != before:
             raise InvalidSavedModel(f"{directory} was written to while it was published: wait for its writer to end.")
-        _commit(store, manifest)
+        _commit(store, trust, manifest)
     except Exception:
         with contextlib.suppress(SlipwayError):  # the first error matters; what stays behind is found as abandoned
             catalog.discard(store, model, number)
@@ -87,11 +89,11 @@ def _send_files(store: Store, manifest: Manifest, directory: Path) -> None:
         raise _gave_up(manifest)
 
 
-def _commit(store: Store, manifest: Manifest) -> None:
+def _commit(store: Store, trust: Trust, manifest: Manifest) -> None:
     """Sign the manifest and write it, which makes the version visible."""
     model, number, data = manifest.model, manifest.version, manifest.to_json()
-    if store.trust.private_key is not None:
-        signature = signing.sign(data, f"{model} version {number}", store.trust.private_key)
+    if trust.private_key is not None:
+        signature = signing.sign(data, f"{model} version {number}", trust.private_key)
         store.put(keys.signature_key(model, number), signature)
     if not store.create(keys.manifest_key(model, number), data):
         raise _gave_up(manifest)

@@ -34,10 +34,9 @@ class Trust:
     @classmethod
     def of(cls, settings: Settings) -> "Trust":
         """The trust that the settings ask for."""
-        ops = frozenset(name.strip() for name in settings.allowed_ops.split(",") if name.strip())
         if settings.signing == "off":
-            return cls(None, None, ops)
-        return cls(settings.public_key, settings.private_key, ops)
+            return cls(None, None, settings.allowed_operations)
+        return cls(settings.public_key, settings.private_key, settings.allowed_operations)
 
 
 def warnings(settings: Settings) -> list[str]:

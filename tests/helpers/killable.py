@@ -15,6 +15,7 @@ from tasks.records import Training
 from tasks.settings import Settings
 from tasks.store.s3 import Store
 from tasks.versions.fetch import fetch_version
+from tasks.versions.signing import Trust
 from tests.helpers.forkserver import context
 from tests.helpers.versions import publish_version
 
@@ -61,7 +62,14 @@ def publish(settings: Settings, model: str, directory: Path, start: Barrier | No
     if start is not None:
         start.wait(60)
     return publish_version(
-        store, model, directory, signatures={}, golden=None, training=Training(), run=f"process {os.getpid()}"
+        store,
+        Trust.of(settings),
+        model,
+        directory,
+        signatures={},
+        golden=None,
+        training=Training(),
+        run=f"process {os.getpid()}",
     ).version
 
 
@@ -70,7 +78,7 @@ def fetch(settings: Settings, model: str, models_dir: Path, start: Barrier | Non
     store = _store(settings)
     if start is not None:
         start.wait(60)
-    return int(fetch_version(store, model, 1, models_dir).name)
+    return int(fetch_version(store, Trust.of(settings), model, 1, models_dir).name)
 
 
 def barrier(parties: int) -> Barrier:

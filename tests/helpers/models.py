@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.fleet.config import Fleet
 from tasks.records import Training
 from tasks.savedmodel.golden import GOLDEN, GoldenExample, write_golden
 from tasks.savedmodel.read import read_signatures
-from tasks.store.s3 import Store
 from tests.helpers.versions import publish_version
 
 MAKE_MODELS = Path(__file__).parent.parent / "conformance" / "make_models.py"
@@ -34,7 +34,7 @@ def prepare_affine(model: Path, directory: Path, promised: int) -> Path:
 
 
 def publish_affine(
-    store: Store, models: Path, version: int, *, golden: int | None = None, model: str = "affine"
+    fleet: Fleet, models: Path, version: int, *, golden: int | None = None, model: str = "affine"
 ) -> int:
     """Publish `affine` version `version`, which answers 0.5·x + version, as the next version of `model`.
 
@@ -45,7 +45,8 @@ def publish_affine(
     with tempfile.TemporaryDirectory() as folder:
         directory = prepare_affine(models / "affine" / str(version), Path(folder) / "saved_model", promised)
         return publish_version(
-            store,
+            fleet.store,
+            fleet.trust,
             model,
             directory,
             signatures=read_signatures(directory),

@@ -49,7 +49,7 @@ class ThreeReplicas:
             try:
                 with ThreadPoolExecutor(len(self.replicas)) as pool:
                     list(pool.map(LocalReplica.start, self.replicas))
-                rollout("affine", publish_affine(self.fleet.store, self.models, 1), self.fleet.name)
+                rollout("affine", publish_affine(self.fleet, self.models, 1), self.fleet.name)
                 self.require_whole()
                 yield self
             finally:
@@ -91,7 +91,7 @@ class ThreeReplicas:
         assert set(published) <= set(claimed)
         for version in published:
             if keys.manifest_key("affine", version) not in self._seen:
-                fetch.require_whole(store, catalog.trusted_manifest(store, "affine", version))
+                fetch.require_whole(store, catalog.trusted_manifest(store, self.fleet.trust, "affine", version))
         self._require_unchanged()
         self.accepted |= {v for v in published if v not in self.accepted and self.state(v) in ("accepted", "retired")}
 

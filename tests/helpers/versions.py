@@ -6,10 +6,14 @@ from pathlib import Path
 from tasks.records import Build, Comparison, Manifest, SignatureSpec, Training
 from tasks.store.s3 import Store
 from tasks.versions.publish import publish
+from tasks.versions.signing import Trust
+
+UNSIGNED = Trust(None)
 
 
 def publish_version(
     store: Store,
+    trust: Trust,
     model: str,
     directory: Path,
     *,
@@ -20,4 +24,4 @@ def publish_version(
     gate: Comparison | None = None,
 ) -> Manifest:
     """Publish the SavedModel in `directory` as the next version of `model`."""
-    return publish(store, Build(model, str(directory), signatures, golden, training), run, gate)
+    return publish(store, trust, Build(model, str(directory), signatures, golden, training), run, gate)

@@ -100,14 +100,15 @@ def live(fleet: Fleet, replica: LocalReplica, small_models: Path) -> int:
 
 
 def publish_untried(
-    store: Store, folder: Path, *golden: GoldenExample, model: str = "affine", training: Training | None = None
+    fleet: Fleet, folder: Path, *golden: GoldenExample, model: str = "affine", training: Training | None = None
 ) -> int:
     """Publish what a sandbox would refuse, as somebody would who writes to the store himself."""
     (folder / GOLDEN).parent.mkdir(exist_ok=True)
     (folder / GOLDEN).unlink(missing_ok=True)
     write_golden(folder / GOLDEN, golden)
     return publish_version(
-        store,
+        fleet.store,
+        fleet.trust,
         model,
         folder,
         signatures=read_signatures(folder),
@@ -162,7 +163,7 @@ def test_what_was_published_past_the_sandbox_is_taken_back_before_a_client_meets
 ) -> None:
     with Client(replica).hammering() as client:
         for name, (golden, said) in TAKEN_BACK.items():
-            version = publish_untried(fleet.store, bad / name, golden)
+            version = publish_untried(fleet, bad / name, golden)
             with pytest.raises(RolloutFailed, match=said) as failed:
                 rollout("affine", version, fleet.name)
             assert str(failed.value).endswith(f"Version {live} serves as before."), name
@@ -174,7 +175,7 @@ def test_what_was_published_past_the_sandbox_is_taken_back_before_a_client_meets
 def test_a_version_that_turns_bad_while_it_soaks_is_met_by_nobody(
     fleet: Fleet, replica: LocalReplica, live: int, bad: Path
 ) -> None:
-    tiring = publish_untried(fleet.store, bad / "tiring", affine())
+    tiring = publish_untried(fleet, bad / "tiring", affine())
     wrong = r"served as affine-candidate: .* output 'y' differs in 3 of 3"
     with Client(replica).hammering() as client, pytest.raises(RolloutFailed, match=wrong):
         rollout("affine", tiring, fleet.name, "labels")
@@ -186,8 +187,8 @@ def test_a_version_that_turns_bad_while_it_soaks_is_met_by_nobody(
 def test_what_breaks_clients_is_rolled_out_for_a_reason_alone_and_there_is_a_way_back(
     fleet: Fleet, replica: LocalReplica, live: int, bad: Path
 ) -> None:
-    renamed = publish_untried(fleet.store, bad / "renamed", affine(signature="serving"))
-    reshaped = publish_untried(fleet.store, bad / "reshaped", affine(x=np.stack([X, X], axis=1)))
+    renamed = publish_untried(fleet, bad / "renamed", affine(signature="serving"))
+    reshaped = publish_untried(fleet, bad / "reshaped", affine(x=np.stack([X, X], axis=1)))
     config = fleet.newest().number
     for version, said in ((renamed, "'serving_default' is missing"), (reshaped, "clients send float32")):
         with pytest.raises(
@@ -220,10 +221,10 @@ def test_a_model_with_its_classes_swapped_is_found_out_with_the_live_versions_he
     fleet.store.create(key, (tmp_path / "held-out.npz").read_bytes())
     trained = Training(dataset=DatasetRef("random", "ab" * 32, 0, key), metrics={"accuracy": 1.0})
     classes = GoldenExample("classify", {"inputs": x[:8]}, {"class": y[:8], "score": softmax(scores[:8]).max(axis=1)})
-    first = publish_untried(fleet.store, good, classes, model="mlp", training=trained)
+    first = publish_untried(fleet, good, classes, model="mlp", training=trained)
     rollout("mlp", first, fleet.name)
 
-    swapped = publish_untried(fleet.store, bad / "swapped", classes, model="mlp", training=trained)
+    swapped = publish_untried(fleet, bad / "swapped", classes, model="mlp", training=trained)
     with pytest.raises(RolloutFailed, match="output 'class' differs in 8 of 8 values"):
         rollout("mlp", swapped, fleet.name)
 
@@ -248,7 +249,7 @@ def test_a_version_whose_load_kills_the_model_server_is_taken_back_and_the_one_b
     fleet: Fleet, replica: LocalReplica, live: int, bad: Path
 ) -> None:
     length = GoldenExample("text", {"mib": np.array(1, np.int32)}, {"length": np.array(1 << 20, np.int32)})
-    version = publish_untried(fleet.store, bad / "greedy", affine(), length)
+    version = publish_untried(fleet, bad / "greedy", affine(), length)
     client = Client(replica)
     with client.hammering(), replica.supervised():
         with pytest.raises(RolloutFailed, match=r"The model server ended 2 times on its way to config \d+") as failed:

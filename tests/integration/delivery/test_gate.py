@@ -46,6 +46,7 @@ def worse(build: Build) -> Build:
 def serve_mlp(fleet: Fleet, build: Build) -> None:
     version = publish_version(
         fleet.store,
+        fleet.trust,
         "mlp",
         Path(build.directory),
         signatures=build.signatures,

@@ -20,7 +20,7 @@ def test_a_rollout_does_what_its_plan_said_and_the_history_tells_it(
     fleet: Fleet, replica: LocalReplica, small_models: Path
 ) -> None:
     for number in (1, 2):
-        publish_affine(fleet.store, small_models, number)
+        publish_affine(fleet, small_models, number)
     rollout("affine", 1, fleet.name)
     found = preview_rollout(fleet, "affine", 2, "blue-green")
     assert fleet.newest().number == found.plan.config

@@ -18,7 +18,7 @@ from tests.helpers.models import publish_affine
 @pytest.fixture
 def published(fleet: Fleet, small_models: Path) -> list[int]:
     """Four versions of `affine`, of which the fleet serves the first."""
-    numbers = [publish_affine(fleet.store, small_models, 1 + n % 3, golden=1 + n % 3) for n in range(4)]
+    numbers = [publish_affine(fleet, small_models, 1 + n % 3, golden=1 + n % 3) for n in range(4)]
     serve(fleet, 1)
     return numbers
 
@@ -45,13 +45,13 @@ def test_what_nothing_needs_is_deleted_whole_and_its_number_stays_taken(
             catalog.manifest(store, "affine", number)
     assert delete_version(store, "affine", 2, "test")
     assert going(fleet, 1) == []
-    assert publish_affine(store, small_models, 1) == 5
+    assert publish_affine(fleet, small_models, 1) == 5
 
 
 def test_what_a_fleet_serves_or_may_go_back_to_stays_even_if_it_is_needed_only_since_the_list_was_made(
     fleet: Fleet, published: list[int]
 ) -> None:
-    other = Fleet(fleet.store, "other", 30.0)
+    other = Fleet(fleet.store, fleet.trust, "other", 30.0)
     serve(other, 2, 3, stable=3)
     assert going(fleet, 1) == []
     serve(other, 3)

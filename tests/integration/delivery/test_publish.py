@@ -12,6 +12,7 @@ from tasks.store import keys
 from tasks.store.s3 import Store
 from tasks.versions import catalog
 from tasks.versions.fetch import fetch_version
+from tasks.versions.signing import Trust
 from tests.helpers import killable
 from tests.helpers.saved_models import write_saved_model
 from tests.helpers.versions import publish_version
@@ -46,7 +47,7 @@ def test_16_processes_at_once_publish_16_versions_none_lost_and_none_twice(
     assert sorted(e.version for e in ended) == list(range(1, 17))
     assert catalog.published(store, "MLP") == catalog.claimed(store, "MLP") == list(range(1, 17))
     for model, e in zip(models, ended, strict=True):
-        fetched = fetch_version(store, "MLP", e.version, tmp_path / "models")
+        fetched = fetch_version(store, Trust.of(store_settings), "MLP", e.version, tmp_path / "models")
         weights = "variables/variables.data-00000-of-00001"
         assert (fetched / weights).read_bytes() == (model / weights).read_bytes()
 
@@ -66,9 +67,16 @@ def test_a_publisher_killed_at_any_step_leaves_no_half_version_and_its_number_is
         claimed, published = catalog.claimed(store, model), catalog.published(store, model)
         assert published in ([], [1])
         if published:
-            assert fetch_version(store, model, 1, tmp_path / "models").is_dir()
+            assert fetch_version(store, Trust.of(store_settings), model, 1, tmp_path / "models").is_dir()
         following = publish_version(
-            store, model, small, signatures={}, golden=None, training=Training(), run=f"after {step}"
+            store,
+            Trust.of(store_settings),
+            model,
+            small,
+            signatures={},
+            golden=None,
+            training=Training(),
+            run=f"after {step}",
         ).version
         assert following == len(claimed) + 1
         catalog.discard_abandoned(store, model, grace=-60)
@@ -96,7 +104,7 @@ def test_of_a_publisher_and_whoever_closes_its_number_one_wins(
     assert catalog.published(store, "MLP") == sorted(won)
     assert folders(store, "MLP") == sorted(won)
     for number in won:
-        assert fetch_version(store, "MLP", number, tmp_path / "models").is_dir()
+        assert fetch_version(store, Trust.of(store_settings), "MLP", number, tmp_path / "models").is_dir()
 
 
 def test_publishing_a_large_version_needs_little_more_memory_than_a_small_one(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydantic import SecretStr
 
 from infra.stack.secrets import ensure_key_pair
 from tasks.errors import SignatureInvalid
@@ -15,12 +14,12 @@ from tasks.fleet.config import Fleet, serving_entry
 from tasks.records import Training
 from tasks.serving.client import Target
 from tasks.store import keys
-from tasks.store.credentials import credentials
 from tasks.store.s3 import Store
 from tasks.versions import catalog
+from tasks.versions.signing import Trust
 from tests.helpers.local import until
 from tests.helpers.replica import LocalReplica
-from tests.helpers.versions import publish_version
+from tests.helpers.versions import UNSIGNED, publish_version
 
 MODEL = "affine"
 READS_A_FILE = """
@@ -33,9 +32,9 @@ tf.saved_model.save(module, sys.argv[1], signatures={"serving_default": module.a
 """
 
 
-def publish(store: Store, folder: Path) -> int:
+def publish(store: Store, trust: Trust, folder: Path) -> int:
     return publish_version(
-        store, MODEL, folder, signatures={}, golden=None, training=Training(), run=f"test {folder}"
+        store, trust, MODEL, folder, signatures={}, golden=None, training=Training(), run=f"test {folder}"
     ).version
 
 
@@ -56,23 +55,19 @@ def test_a_replica_refuses_and_reports_what_it_must_not_serve_and_serves_on(
     settings = replica.settings
     stranger = settings.model_copy(update={"home": tmp_path / "stranger"})
     ensure_key_pair(stranger)
-    access, secret = credentials(settings)
-    unsigned = Store.connect(settings.model_copy(update={"signing": "off"}))
-    foreign = Store.connect(
-        stranger.model_copy(update={"s3_access_key": access, "s3_secret_key": SecretStr(str(secret))})
-    )
-    careless = Store.connect(settings.model_copy(update={"allowed_ops": "ReadFile"}))
+    unsigned, foreign = UNSIGNED, Trust.of(stranger)
+    careless = Trust.of(settings.model_copy(update={"allowed_ops": "ReadFile"}))
     reader = tmp_path / "reader"
     subprocess.run([sys.executable, "-c", READS_A_FILE, reader], check=True, capture_output=True)
 
-    served = publish(fleet.store, good)
+    served = publish(fleet.store, fleet.trust, good)
     ask_for(fleet, served)
     until(lambda: [s for s in replicas.reports(fleet) if s.config == 1], "version 1 serves")
     refused = {
-        publish(unsigned, other): "is not signed",
-        publish(foreign, other): "was not made over its manifest with the key",
-        publish(careless, reader): "ReadFile in node",
-        _flipped(fleet.store, publish(fleet.store, other)): "is not what was published",
+        publish(fleet.store, unsigned, other): "is not signed",
+        publish(fleet.store, foreign, other): "was not made over its manifest with the key",
+        publish(fleet.store, careless, reader): "ReadFile in node",
+        _flipped(fleet.store, publish(fleet.store, fleet.trust, other)): "is not what was published",
         _replayed(fleet.store, served): f"is the manifest of {MODEL} {served}",
     }
     for version, why in refused.items():
@@ -80,7 +75,7 @@ def test_a_replica_refuses_and_reports_what_it_must_not_serve_and_serves_on(
         until(lambda why=why: any(why in (r.error or "") for r in replicas.reports(fleet)), f"reported: {why}")  # type: ignore[misc]
         assert answer(replica) == (3.0, served)
         assert [p.name for p in (settings.replica_models / MODEL).iterdir()] == [str(served)]
-    following = publish(fleet.store, other)
+    following = publish(fleet.store, fleet.trust, other)
     ask_for(fleet, following)
     until(lambda: answer(replica) == (4.0, following), "a good version serves")
 
@@ -89,9 +84,9 @@ def test_versions_can_be_served_unsigned_where_that_is_asked_for(
     fleet: Fleet, replica: LocalReplica, small_models: Path
 ) -> None:
     lenient = replica.settings.model_copy(update={"signing": "off"})
-    version = publish(Store.connect(lenient), small_models / MODEL / "1")
+    version = publish(fleet.store, UNSIGNED, small_models / MODEL / "1")
     with pytest.raises(SignatureInvalid):
-        catalog.trusted_manifest(fleet.store, MODEL, version)
+        catalog.trusted_manifest(fleet.store, fleet.trust, MODEL, version)
     replica.end()
     replica.settings = lenient
     replica.start()

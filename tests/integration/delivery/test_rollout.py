@@ -53,7 +53,7 @@ def test_clients_move_from_one_accepted_version_to_the_next_and_no_request_fails
     fleet: Fleet, replica: LocalReplica, small_models: Path
 ) -> None:
     for number in (1, 2):
-        publish_affine(fleet.store, small_models, number)
+        publish_affine(fleet, small_models, number)
     assert rollout("affine", 1, fleet.name).passed
     with Client(replica).hammering() as client:
         report = rollout("affine", 2, fleet.name)
@@ -69,8 +69,8 @@ def test_clients_move_from_one_accepted_version_to_the_next_and_no_request_fails
 def test_a_version_that_answers_otherwise_than_it_was_trained_is_never_met_by_clients(
     fleet: Fleet, replica: LocalReplica, small_models: Path
 ) -> None:
-    publish_affine(fleet.store, small_models, 1)
-    wrong = publish_affine(fleet.store, small_models, 2, golden=3)
+    publish_affine(fleet, small_models, 1)
+    wrong = publish_affine(fleet, small_models, 2, golden=3)
     rollout("affine", 1, fleet.name)
     with Client(replica).hammering() as client, pytest.raises(RolloutFailed) as failed:
         rollout("affine", wrong, fleet.name)
@@ -85,7 +85,7 @@ def test_a_version_that_answers_otherwise_than_it_was_trained_is_never_met_by_cl
 def test_a_first_version_that_is_wrong_leaves_nothing_served(
     fleet: Fleet, replica: LocalReplica, small_models: Path
 ) -> None:
-    wrong = publish_affine(fleet.store, small_models, 1, golden=3)
+    wrong = publish_affine(fleet, small_models, 1, golden=3)
     with pytest.raises(RolloutFailed, match="No version of affine is served, as before"):
         rollout("affine", wrong, fleet.name)
     assert names(fleet) == []
@@ -96,8 +96,8 @@ def test_with_labels_no_url_answers_with_a_version_on_trial_and_the_version_befo
 ) -> None:
     soak_for(1, monkeypatch)
     for number in (1, 2):
-        publish_affine(fleet.store, small_models, number)
-    wrong = publish_affine(fleet.store, small_models, 3, golden=1)
+        publish_affine(fleet, small_models, number)
+    wrong = publish_affine(fleet, small_models, 3, golden=1)
     rollout("affine", 1, fleet.name, "labels")
     with Client(replica, labels=["stable"]).hammering() as client:
         rollout("affine", 2, fleet.name, "labels")
@@ -116,7 +116,7 @@ def test_whoever_asks_the_plain_url_or_stable_is_served_through_every_rollback_a
 ) -> None:
     soak_for(0, monkeypatch)
     for number in (1, 2, 3):
-        publish_affine(fleet.store, small_models, number)
+        publish_affine(fleet, small_models, number)
         rollout("affine", number, fleet.name, "labels")
     before = fleet.newest().number
     with Client(replica, labels=["stable"]).hammering() as client:
@@ -138,7 +138,7 @@ def test_a_dead_rollout_that_had_the_version_on_trial_under_the_models_name_is_f
 ) -> None:
     """As Slipway 0.2.0 left it: 3 was gone back from and stayed loaded, 2 is on trial under a label."""
     for number in (1, 2, 3):
-        publish_affine(fleet.store, small_models, number)
+        publish_affine(fleet, small_models, number)
     rollout("affine", 1, fleet.name, "labels")
     path = fleet.base_path("affine")
     fleet.change({"affine": serving_entry("affine", path, [1, 3], {"stable": 1})}, "a rollback")
@@ -146,7 +146,7 @@ def test_a_dead_rollout_that_had_the_version_on_trial_under_the_models_name_is_f
     fleet.change({"affine": serving_entry("affine", path, [1, 2], {"stable": 1, "canary": 2})}, "its trial")
     if accepted:
         accept(fleet, record)
-    monkeypatch.setattr("tasks.delivery.rollout.is_gone", lambda process: process == record.process)
+    monkeypatch.setattr("tasks.delivery.recover.is_gone", lambda process: process == record.process)
     (said,) = reconcile(fleet.name)
     assert said.endswith("had been accepted: it serves." if accepted else "Version 1 serves as before.")
     whole = serving_entry("affine", path, [1, 2] if accepted else [1], {"stable": 2 if accepted else 1})
@@ -159,12 +159,12 @@ def test_a_dead_rollout_that_had_the_version_on_trial_under_the_models_name_is_f
 def test_rolling_back_serves_the_accepted_version_before_and_skips_rejected_ones(
     fleet: Fleet, replica: LocalReplica, small_models: Path
 ) -> None:
-    publish_affine(fleet.store, small_models, 1)
+    publish_affine(fleet, small_models, 1)
     rollout("affine", 1, fleet.name)
-    publish_affine(fleet.store, small_models, 2, golden=3)
+    publish_affine(fleet, small_models, 2, golden=3)
     with pytest.raises(RolloutFailed):
         rollout("affine", 2, fleet.name)
-    publish_affine(fleet.store, small_models, 3)
+    publish_affine(fleet, small_models, 3)
     rollout("affine", 3, fleet.name)
     assert rollback("affine", fleet=fleet.name).version == 1
     assert fleet.newest().versions("affine") == [1]
@@ -173,7 +173,7 @@ def test_rolling_back_serves_the_accepted_version_before_and_skips_rejected_ones
 
 
 def test_a_rollout_that_is_under_way_keeps_others_out(fleet: Fleet, small_models: Path) -> None:
-    publish_affine(fleet.store, small_models, 1)
+    publish_affine(fleet, small_models, 1)
     begin_rollout(fleet, "affine", 1, "blue-green", "another run")
     with pytest.raises(RolloutConflict, match="version 1 by run another run"):
         rollout("affine", 1, fleet.name, new_fleet=True)
@@ -182,7 +182,7 @@ def test_a_rollout_that_is_under_way_keeps_others_out(fleet: Fleet, small_models
 def test_a_fleet_without_replicas_is_refused_before_anything_is_written_unless_it_is_new(
     fleet: Fleet, small_models: Path, tmp_path: Path, store_settings: Settings
 ) -> None:
-    publish_affine(fleet.store, small_models, 1)
+    publish_affine(fleet, small_models, 1)
     before = fleet.store.keys("")
     for begin in (
         lambda: rollout("affine", 1, fleet.name, "labels"),
@@ -212,12 +212,12 @@ def test_a_rollout_whose_run_died_is_taken_back_and_its_run_can_change_nothing_a
     fleet: Fleet, replica: LocalReplica, small_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in (1, 2):
-        publish_affine(fleet.store, small_models, number)
+        publish_affine(fleet, small_models, number)
     rollout("affine", 1, fleet.name)
     record = begin_rollout(fleet, "affine", 2, "blue-green", "a run that will be taken for dead")
     trial, live = make_plan(fleet, record).stages
     replicas.await_config(fleet, serve(fleet, record, trial), "affine")
-    monkeypatch.setattr("tasks.delivery.rollout.is_gone", lambda process: process == record.process)
+    monkeypatch.setattr("tasks.delivery.recover.is_gone", lambda process: process == record.process)
     assert reconcile(fleet.name) == [
         "affine version 2, which the dead run a run that will be taken for dead was rolling out, was taken back. "
         "Version 1 serves as before."
@@ -231,10 +231,12 @@ def test_a_rollout_whose_run_died_is_taken_back_and_its_run_can_change_nothing_a
 def test_another_models_version_that_does_not_load_holds_a_rollout_up_and_does_not_fail_it(
     fleet: Fleet, replica: LocalReplica, small_models: Path, tmp_path: Path
 ) -> None:
-    publish_affine(fleet.store, small_models, 1)
+    publish_affine(fleet, small_models, 1)
     broken = shutil.copytree(small_models / "affine" / "1", tmp_path / "broken")
     (broken / "variables" / "variables.index").write_bytes(b"cut off")
-    publish_version(fleet.store, "other", broken, signatures={}, golden=None, training=Training(), run="test")
+    publish_version(
+        fleet.store, fleet.trust, "other", broken, signatures={}, golden=None, training=Training(), run="test"
+    )
 
     def take_the_other_back() -> None:
         until(lambda: fleet.newest().entry("affine-candidate"), "the rollout is under way")

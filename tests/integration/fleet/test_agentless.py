@@ -85,8 +85,8 @@ def test_versions_move_on_every_server_by_both_strategies_without_a_failed_reque
     fleet: Fleet, servers: list[LocalReplica], small_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in (1, 2, 3):
-        publish_affine(fleet.store, small_models, number)
-    wrong = publish_affine(fleet.store, small_models, 1, golden=2)
+        publish_affine(fleet, small_models, number)
+    wrong = publish_affine(fleet, small_models, 1, golden=2)
     rollout("affine", 1, fleet.name)
     plan = preview_rollout(fleet, "affine", 2, "blue-green")
     assert [(r.replica, r.config) for r in plan.replicas] == [(r.replica, 2) for r in replicas.live(fleet)]
@@ -130,7 +130,7 @@ def test_two_models_rolled_out_at_once_by_two_processes_both_land_and_others_ent
     environment = {k: v for k, v in os.environ.items() if k.startswith("SLIPWAY_")}
     models = ("one", "two")
     for model in models:
-        publish_affine(fleet.store, small_models, 1, model=model)
+        publish_affine(fleet, small_models, 1, model=model)
     runs = [
         context().Process(target=roll_out, args=(model, environment, str(PREFECT_API_URL.value()))) for model in models
     ]
@@ -153,7 +153,7 @@ def test_a_release_that_dies_on_its_way_is_finished_or_undone_on_every_server(
     monkeypatch.setenv("SLIPWAY_SOAK", "0.5")
     settings.cache_clear()
     environment = {k: v for k, v in os.environ.items() if k.startswith("SLIPWAY_")}
-    rollout("affine", publish_affine(fleet.store, small_models, 1), fleet.name, "labels")
+    rollout("affine", publish_affine(fleet, small_models, 1), fleet.name, "labels")
     ended, died, accepted = "killed", 0, {1}
     strategies = itertools.cycle(get_args(Strategy))
     with Client(*servers, labels=["stable"]).hammering() as client:
@@ -185,7 +185,7 @@ def test_a_server_that_is_gone_is_named_and_one_that_comes_back_is_brought_to_th
     fleet: Fleet, servers: list[LocalReplica], small_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in (1, 2):
-        publish_affine(fleet.store, small_models, number)
+        publish_affine(fleet, small_models, number)
     rollout("affine", 1, fleet.name)
     servers[1].kill("model-server")
     monkeypatch.setenv("SLIPWAY_LOAD_DEADLINE", "5")
@@ -209,7 +209,7 @@ def test_a_server_that_is_gone_is_named_and_one_that_comes_back_is_brought_to_th
 def test_a_folder_that_cannot_be_used_is_named(
     fleet: Fleet, small_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish_affine(fleet.store, small_models, 1)
+    publish_affine(fleet, small_models, 1)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SLIPWAY_MODELS_DIR", str(tmp_path / "file"))
     settings.cache_clear()

@@ -12,6 +12,7 @@ from tasks.records import Training
 from tasks.settings import Settings
 from tasks.store.s3 import Store
 from tasks.versions.fetch import clear_leftovers, fetch_version
+from tasks.versions.signing import Trust
 from tests.helpers import killable
 from tests.helpers.saved_models import write_saved_model
 from tests.helpers.versions import publish_version
@@ -21,11 +22,17 @@ WEIGHTS = "variables/variables.data-00000-of-00001"
 
 
 @pytest.fixture
-def published(store: Store, tmp_path: Path) -> Path:
+def published(store: Store, trust: Trust, tmp_path: Path) -> Path:
     """The folder of a version, published as version 1."""
     folder = write_saved_model(tmp_path / "model", LARGE)
-    publish_version(store, "MLP", folder, signatures={}, golden=None, training=Training(), run="test")
+    publish_version(store, trust, "MLP", folder, signatures={}, golden=None, training=Training(), run="test")
     return folder
+
+
+@pytest.fixture
+def trust(store_settings: Settings) -> Trust:
+    """What this test's own settings ask of a version."""
+    return Trust.of(store_settings)
 
 
 def files(directory: Path) -> dict[str, bytes]:
@@ -38,7 +45,7 @@ def numbers(models: Path) -> list[str]:
 
 
 def test_a_fetch_killed_at_any_step_leaves_a_whole_version_or_none(
-    store_settings: Settings, store: Store, published: Path, tmp_path: Path
+    store_settings: Settings, store: Store, trust: Trust, published: Path, tmp_path: Path
 ) -> None:
     whole = killable.Process(killable.fetch, store_settings, "MLP", tmp_path / "whole").end()
     assert (whole.version, whole.error) == (1, "")
@@ -51,7 +58,7 @@ def test_a_fetch_killed_at_any_step_leaves_a_whole_version_or_none(
         if numbers(models):
             assert files(models / "MLP" / "1") == expected
         clear_leftovers(models)
-        assert files(fetch_version(store, "MLP", 1, models)) == expected
+        assert files(fetch_version(store, trust, "MLP", 1, models)) == expected
         assert [p.name for p in (models / "MLP").iterdir()] == ["1"]
 
     with ThreadPoolExecutor(4) as pool:
@@ -69,11 +76,11 @@ def test_processes_that_fetch_one_version_into_one_folder_at_once_all_have_it(
 
 
 def test_fetching_a_large_version_needs_little_more_memory_than_a_small_one(
-    store_settings: Settings, store: Store, tmp_path: Path
+    store_settings: Settings, store: Store, trust: Trust, tmp_path: Path
 ) -> None:
     for model, weights in (("small", b"weights"), ("large", LARGE * 6)):
         folder = write_saved_model(tmp_path / model, weights)
-        publish_version(store, model, folder, signatures={}, golden=None, training=Training(), run="test")
+        publish_version(store, trust, model, folder, signatures={}, golden=None, training=Training(), run="test")
     small, large = (
         killable.Process(killable.fetch, store_settings, model, tmp_path / "models").end()
         for model in ("small", "large")
@@ -83,11 +90,11 @@ def test_fetching_a_large_version_needs_little_more_memory_than_a_small_one(
 
 
 def test_a_flipped_byte_of_a_signed_version_is_never_on_the_disk_under_a_number(
-    store: Store, published: Path, tmp_path: Path
+    store: Store, trust: Trust, published: Path, tmp_path: Path
 ) -> None:
     store.put(f"models/MLP/1/{WEIGHTS}", LARGE[:-1] + bytes([LARGE[-1] ^ 1]))
     with pytest.raises(Corrupt, match="is not what was published"):
-        fetch_version(store, "MLP", 1, tmp_path / "models")
+        fetch_version(store, trust, "MLP", 1, tmp_path / "models")
     assert not list((tmp_path / "models" / "MLP").iterdir())
 
 
@@ -96,7 +103,6 @@ def test_a_version_of_another_signer_is_refused(
 ) -> None:
     other = Settings(home=tmp_path / "other")
     ensure_key_pair(other)
-    careful = Store.connect(store_settings.model_copy(update={"trusted_key": other.public_key}))
     with pytest.raises(SignatureInvalid, match="MLP version 1"):
-        fetch_version(careful, "MLP", 1, tmp_path / "models")
+        fetch_version(store, Trust(other.public_key), "MLP", 1, tmp_path / "models")
     assert not (tmp_path / "models").exists()

@@ -17,7 +17,7 @@ from tests.helpers.versions import publish_version
 
 def publish(fleet: Fleet, folder: Path, model: str = "affine") -> int:
     return publish_version(
-        fleet.store, model, folder, signatures={}, golden=None, training=Training(), run=f"test {folder}"
+        fleet.store, fleet.trust, model, folder, signatures={}, golden=None, training=Training(), run=f"test {folder}"
     ).version
 
 

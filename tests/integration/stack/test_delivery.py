@@ -22,6 +22,7 @@ from tasks.store import keys
 from tasks.store.s3 import Store
 from tasks.tracking.registry import Registry
 from tasks.versions import catalog
+from tasks.versions.signing import Trust
 from tasks.wire.protos import PredictionServiceStub, PredictRequest
 from tasks.wire.tensors import from_proto, to_proto
 from tests.helpers.local import LocalStack, until
@@ -184,7 +185,7 @@ def test_a_version_whose_weights_are_not_those_it_was_trained_with_is_taken_back
 ) -> None:
     served = next(v["manifest"]["version"] for v in listed(stack) if v["served"])
     before = answered(stack, {"instances": digits.x_test[0:3].tolist()})
-    wrong = publish_with_the_golden_examples_of_another(store, tmp_path)
+    wrong = publish_with_the_golden_examples_of_another(store, Trust.of(stack.settings), tmp_path)
     done = stack.slipway("rollout", "MLP", str(wrong))
     assert done.returncode == 1
     assert f"slipway: MLP version {wrong} was taken back: " in done.stderr
@@ -203,7 +204,7 @@ def listed(stack: LocalStack) -> list[dict[str, Any]]:
     return found
 
 
-def publish_with_the_golden_examples_of_another(store: Store, folder: Path) -> int:
+def publish_with_the_golden_examples_of_another(store: Store, trust: Trust, folder: Path) -> int:
     """Publish version 1's files again, beside golden examples that promise other answers."""
     manifest = catalog.manifest(store, "MLP", 1)
     assert manifest.golden is not None
@@ -217,6 +218,7 @@ def publish_with_the_golden_examples_of_another(store: Store, folder: Path) -> i
     write_golden(golden, promised)
     return publish_version(
         store,
+        trust,
         "MLP",
         folder,
         signatures=manifest.signatures,
@@ -314,6 +316,7 @@ def test_an_event_retrains_a_model_as_its_last_version_was_made(
     download(store, first, tmp_path)
     publish_version(
         store,
+        Trust.of(stack.settings),
         "FromEvent",
         tmp_path,
         signatures=first.signatures,

@@ -12,7 +12,7 @@ from tasks.store import keys
 from tasks.store.s3 import Store
 from tasks.versions import catalog
 from tests.helpers.saved_models import write_saved_model
-from tests.helpers.versions import publish_version
+from tests.helpers.versions import UNSIGNED, publish_version
 
 DECISIONS: tuple[VerdictState | None, ...] = ("accepted", "rejected", "accepted", None, "accepted")
 
@@ -22,11 +22,11 @@ def fleet(store: Store, tmp_path: Path) -> Fleet:
     """Five versions of MLP, accepted but for 2 (rejected) and 4 (never rolled out)."""
     for number, state in enumerate(DECISIONS, 1):
         folder = write_saved_model(tmp_path / str(number))
-        publish_version(store, "MLP", folder, signatures={}, golden=None, training=Training(), run="test")
+        publish_version(store, UNSIGNED, "MLP", folder, signatures={}, golden=None, training=Training(), run="test")
         if state is not None:
             catalog.decide(store, Verdict(model="MLP", version=number, state=state, reason="", run="test"))
     store.put(keys.replica_key("test", "r1"), ReplicaReport("r1", "", "", 0, {}).to_json())
-    return Fleet(store, "test", 1.0)
+    return Fleet(store, UNSIGNED, "test", 1.0)
 
 
 def serve(fleet: Fleet, *numbers: int, **labels: int) -> None:
@@ -57,4 +57,4 @@ def test_where_clients_ask_for_stable_the_label_goes_back_from_where_it_is(fleet
 
 def test_in_a_fleet_without_replicas_there_is_no_way_back(fleet: Fleet) -> None:
     with pytest.raises(NoLiveReplica, match=r"Fleet 'tset' has no replica: none has ever reported\. Is 'test' meant\?"):
-        find_way_back(Fleet(fleet.store, "tset", 1.0), "MLP", None)
+        find_way_back(Fleet(fleet.store, fleet.trust, "tset", 1.0), "MLP", None)

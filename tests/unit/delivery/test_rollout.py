@@ -14,7 +14,7 @@ from tasks.store import keys
 from tasks.store.s3 import Store
 from tasks.versions import catalog
 from tests.helpers.saved_models import write_saved_model
-from tests.helpers.versions import publish_version
+from tests.helpers.versions import UNSIGNED, publish_version
 
 DEADLINE = 5.0  # seconds that the fleet may take
 
@@ -49,10 +49,10 @@ def moody(memory: Settings) -> Moody:
 def fleet(moody: Moody, tmp_path: Path) -> Fleet:
     """A fleet whose one replica has always reached its newest config; version 1 of `affine` is published."""
     folder = write_saved_model(tmp_path / "1")
-    publish_version(moody, "affine", folder, signatures={}, golden=None, training=Training(), run="test")
+    publish_version(moody, UNSIGNED, "affine", folder, signatures={}, golden=None, training=Training(), run="test")
     report = ReplicaReport("r1", "http://127.0.0.1:1", "127.0.0.1:1", config=1000, models={})
     moody.put(keys.replica_key("test", "r1"), report.to_json())
-    return Fleet(moody, "test", DEADLINE)
+    return Fleet(moody, UNSIGNED, "test", DEADLINE)
 
 
 def begun(fleet: Fleet) -> RolloutRecord:

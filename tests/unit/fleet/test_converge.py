@@ -13,6 +13,7 @@ from tasks.records import VersionState
 from tasks.serving.client import ServingClient
 from tasks.store.s3 import Store
 from tasks.wire.protos import ModelServerConfig
+from tests.helpers.versions import UNSIGNED
 
 
 def config(**models: str) -> ModelServerConfig:
@@ -113,7 +114,7 @@ def test_a_version_that_is_larger_than_the_free_memory_never_gets_to_the_server(
     entry = serving_entry("MLP", store.uri("models/MLP"), [7], {})
     wanted = FleetConfig(1, with_entries(ModelServerConfig(), {"MLP": entry}))
     with FakeServer() as server:
-        replica = converge.Replica(store, server, models, tmp_path / "models.config")
+        replica = converge.Replica(store, UNSIGNED, server, models, tmp_path / "models.config")
         with pytest.raises(LoadFailed, match="MLP version 7 cannot be loaded: the files take"):
             replica.converge(wanted, 1.0)
         assert server.asked == []

@@ -14,8 +14,9 @@ from tasks.settings import Settings
 from tasks.store.s3 import Store
 from tasks.training.parameters import TrainingParameters, choose_parameters
 from tasks.versions import catalog
+from tasks.versions.signing import Trust
 from tests.helpers.saved_models import write_saved_model
-from tests.helpers.versions import publish_version
+from tests.helpers.versions import UNSIGNED, publish_version
 
 Publish = Callable[..., int]
 MADE_WITH = Training(
@@ -30,22 +31,24 @@ AS_BEFORE = TrainingParameters("shop.models:make", {"predict": "call"}, "/shop/d
 
 
 @pytest.fixture
-def store(memory: Settings, tmp_path: Path) -> Store:
-    """A store in memory whose versions are signed."""
-    settings = memory.model_copy(update={"home": tmp_path / "home", "signing": "on"})
+def trust(tmp_path: Path) -> Trust:
+    """Of versions that are signed."""
+    settings = Settings(home=tmp_path / "home")
     secrets.ensure_key_pair(settings)
-    return Store.connect(settings)
+    return Trust.of(settings)
 
 
 @pytest.fixture
-def published(store: Store, tmp_path: Path) -> Publish:
+def published(store: Store, trust: Trust, tmp_path: Path) -> Publish:
     """Publishes a version that was trained so, with a verdict, and gives its number."""
 
-    def one(training: Training, state: VerdictState | None = None, into: Store = store, model: str = "Mine") -> int:
+    def one(training: Training, state: VerdictState | None = None, trust: Trust = trust, model: str = "Mine") -> int:
         folder = write_saved_model(tmp_path / uuid.uuid4().hex)
-        number = publish_version(into, model, folder, signatures={}, golden=None, training=training, run="test").version
+        number = publish_version(
+            store, trust, model, folder, signatures={}, golden=None, training=training, run="test"
+        ).version
         if state:
-            catalog.decide(into, Verdict(model=model, version=number, state=state, reason="", run="test"))
+            catalog.decide(store, Verdict(model=model, version=number, state=state, reason="", run="test"))
         return number
 
     return one
@@ -59,86 +62,87 @@ def limits(tmp_path: Path) -> Limits:
 
 @pytest.mark.parametrize("given", [{}, {"factory": ""}, {"data": "/elsewhere/d.npz"}, {"epochs": 3}])
 def test_a_model_that_was_never_made_is_not_made_by_the_demos_factory(
-    store: Store, limits: Limits, given: dict[str, str]
+    store: Store, trust: Trust, limits: Limits, given: dict[str, str]
 ) -> None:
     for allowed in (None, limits):
         with pytest.raises(InvalidModel, match=r"Nothing says what makes model 'Mine': no version.*--factory"):
-            choose_parameters(store, "Mine", allowed, **given)  # type: ignore[arg-type]
+            choose_parameters(store, trust, "Mine", allowed, **given)  # type: ignore[arg-type]
 
 
-def test_the_demos_own_model_begins_with_the_demos_factory(store: Store, limits: Limits) -> None:
+def test_the_demos_own_model_begins_with_the_demos_factory(store: Store, trust: Trust, limits: Limits) -> None:
     for allowed in (None, limits):
-        assert choose_parameters(store, "MLP", allowed) == TrainingParameters("tasks.models:mlp")
+        assert choose_parameters(store, trust, "MLP", allowed) == TrainingParameters("tasks.models:mlp")
 
 
-def test_a_model_is_made_as_its_last_version_was(store: Store, limits: Limits, published: Publish) -> None:
+def test_a_model_is_made_as_its_last_version_was(
+    store: Store, trust: Trust, limits: Limits, published: Publish
+) -> None:
     published(MADE_WITH, model="MLP")
     published(MADE_WITH)
     for model in ("MLP", "Mine"):
-        assert choose_parameters(store, model, None) == AS_BEFORE
-        assert choose_parameters(store, model, limits) == AS_BEFORE  # it was allowed when it was made
-    given = choose_parameters(store, "Mine", None, data="e.npz", epochs=1)
+        assert choose_parameters(store, trust, model, None) == AS_BEFORE
+        assert choose_parameters(store, trust, model, limits) == AS_BEFORE  # it was allowed when it was made
+    given = choose_parameters(store, trust, "Mine", None, data="e.npz", epochs=1)
     assert (given.factory, given.data, given.epochs, given.seed) == ("shop.models:make", "e.npz", 1, 7)
 
 
-def test_with_a_factory_all_else_has_its_default(store: Store, published: Publish) -> None:
+def test_with_a_factory_all_else_has_its_default(store: Store, trust: Trust, published: Publish) -> None:
     published(MADE_WITH)
-    chosen = choose_parameters(store, "Mine", None, factory="other:make", data="", seed=0)
+    chosen = choose_parameters(store, trust, "Mine", None, factory="other:make", data="", seed=0)
     assert chosen == TrainingParameters("other:make", None, "mnist-5k", epochs=15, seed=0)
 
 
-def test_the_last_accepted_version_counts_before_later_ones(store: Store, published: Publish) -> None:
+def test_the_last_accepted_version_counts_before_later_ones(store: Store, trust: Trust, published: Publish) -> None:
     published(MADE_WITH)
     published(Training(factory="newest:make", data="mnist"), "rejected")
-    assert choose_parameters(store, "Mine", None).factory == "newest:make"
+    assert choose_parameters(store, trust, "Mine", None).factory == "newest:make"
     published(Training(factory="accepted:make", data="mnist"), "accepted")
     published(MADE_WITH, "retired")
     published(MADE_WITH, "rejected")
     published(MADE_WITH)
-    assert choose_parameters(store, "Mine", None).factory == "accepted:make"
+    assert choose_parameters(store, trust, "Mine", None).factory == "accepted:make"
 
 
-def test_a_model_that_was_made_elsewhere_is_not_trained(store: Store, published: Publish) -> None:
+def test_a_model_that_was_made_elsewhere_is_not_trained(store: Store, trust: Trust, published: Publish) -> None:
     published(MADE_WITH, "accepted")
     number = published(Training(), "accepted")
     with pytest.raises(InvalidModel, match=rf"Version {number} of model 'Mine' is a SavedModel .* made elsewhere"):
-        choose_parameters(store, "Mine", None)
+        choose_parameters(store, trust, "Mine", None)
 
 
-def test_data_that_was_not_recorded_is_asked_for(store: Store, published: Publish) -> None:
+def test_data_that_was_not_recorded_is_asked_for(store: Store, trust: Trust, published: Publish) -> None:
     published(Training(factory="shop.models:make", dataset=MADE_WITH.dataset))
     with pytest.raises(InvalidInput, match=r"did not record where its data was.*--data"):
-        choose_parameters(store, "Mine", None)
-    assert choose_parameters(store, "Mine", None, data="mnist").data == "mnist"
+        choose_parameters(store, trust, "Mine", None)
+    assert choose_parameters(store, trust, "Mine", None, data="mnist").data == "mnist"
     published(Training(factory="shop.models:make", dataset=DatasetRef("mnist-5k", "0" * 64, 0, "key")))
-    assert choose_parameters(store, "Mine", None).data == "mnist-5k"
+    assert choose_parameters(store, trust, "Mine", None).data == "mnist-5k"
 
 
 def test_what_a_deployments_run_names_itself_is_limited(
-    store: Store, limits: Limits, published: Publish, tmp_path: Path
+    store: Store, trust: Trust, limits: Limits, published: Publish, tmp_path: Path
 ) -> None:
     published(MADE_WITH)
     with pytest.raises(InvalidInput, match="SLIPWAY_FACTORIES"):
-        choose_parameters(store, "Mine", limits, factory="os:abort", data="/etc/d.npz")
+        choose_parameters(store, trust, "Mine", limits, factory="os:abort", data="/etc/d.npz")
     with pytest.raises(InvalidInput, match="SLIPWAY_DATA_ROOTS"):
-        choose_parameters(store, "Mine", limits, data="/etc/d.npz")
-    assert choose_parameters(store, "Mine", limits, data="d.npz").data == str(tmp_path / "d.npz")
-    assert choose_parameters(store, "Mine", limits, data="mnist").data == "mnist"
+        choose_parameters(store, trust, "Mine", limits, data="/etc/d.npz")
+    assert choose_parameters(store, trust, "Mine", limits, data="d.npz").data == str(tmp_path / "d.npz")
+    assert choose_parameters(store, trust, "Mine", limits, data="mnist").data == "mnist"
 
 
-def test_what_an_unsigned_version_names_is_limited_too(memory: Settings, limits: Limits, published: Publish) -> None:
-    unsigned = Store.connect(memory)
-    published(MADE_WITH, into=unsigned)
+def test_what_an_unsigned_version_names_is_limited_too(store: Store, limits: Limits, published: Publish) -> None:
+    published(MADE_WITH, trust=UNSIGNED)
     with pytest.raises(InvalidInput, match="SLIPWAY_FACTORIES"):
-        choose_parameters(unsigned, "Mine", limits)
-    published(Training(factory="tasks.models:mlp", data="/etc/d.npz"), into=unsigned)
+        choose_parameters(store, UNSIGNED, "Mine", limits)
+    published(Training(factory="tasks.models:mlp", data="/etc/d.npz"), trust=UNSIGNED)
     with pytest.raises(InvalidInput, match="SLIPWAY_DATA_ROOTS"):
-        choose_parameters(unsigned, "Mine", limits)
-    assert choose_parameters(unsigned, "Mine", None).factory == "tasks.models:mlp"
+        choose_parameters(store, UNSIGNED, "Mine", limits)
+    assert choose_parameters(store, UNSIGNED, "Mine", None).factory == "tasks.models:mlp"
 
 
-def test_a_run_without_a_model_says_what_an_event_must_name(store: Store) -> None:
+def test_a_run_without_a_model_says_what_an_event_must_name(store: Store, trust: Trust) -> None:
     with pytest.raises(InvalidInput, match=r"names no model\. An event"):
-        choose_parameters(store, "", None)
+        choose_parameters(store, trust, "", None)
     with pytest.raises(InvalidName):
-        choose_parameters(store, "no/name", None, factory="a:b")
+        choose_parameters(store, trust, "no/name", None, factory="a:b")

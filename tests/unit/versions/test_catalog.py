@@ -11,22 +11,25 @@ from tasks.settings import Settings
 from tasks.store import keys
 from tasks.store.s3 import Store
 from tasks.versions import catalog, publish
+from tasks.versions.signing import Trust
 from tests.helpers.saved_models import write_saved_model
-from tests.helpers.versions import publish_version
+from tests.helpers.versions import UNSIGNED, publish_version
 
 
-def published(store: Store, folder: Path, weights: bytes = b"weights", model: str = "MLP") -> Manifest:
+def published(
+    store: Store, folder: Path, weights: bytes = b"weights", model: str = "MLP", trust: Trust = UNSIGNED
+) -> Manifest:
     """A version of `model` with these weights."""
     directory = write_saved_model(folder / f"{model}-{weights.decode()}", weights)
-    return publish_version(store, model, directory, signatures={}, golden=None, training=Training(), run="test")
+    return publish_version(store, trust, model, directory, signatures={}, golden=None, training=Training(), run="test")
 
 
 @pytest.fixture
-def signed(memory: Settings, tmp_path: Path) -> Store:
-    """A store in memory whose versions are signed and must be."""
-    settings = memory.model_copy(update={"home": tmp_path / "home", "signing": "on"})
+def trust(tmp_path: Path) -> Trust:
+    """Versions are signed, and must be."""
+    settings = Settings(home=tmp_path / "home")
     secrets.ensure_key_pair(settings)
-    return Store.connect(settings)
+    return Trust.of(settings)
 
 
 def test_a_claimed_number_is_no_version_until_its_manifest_is_there(store: Store, tmp_path: Path) -> None:
@@ -125,34 +128,38 @@ def test_a_cut_off_manifest_is_refused(store: Store, tmp_path: Path, kept: int) 
         catalog.manifest(store, "MLP", 1)
 
 
-def test_a_signed_version_is_trusted(signed: Store, tmp_path: Path) -> None:
-    manifest = published(signed, tmp_path)
-    assert catalog.trusted_manifest(signed, "MLP", 1) == manifest
+def test_a_signed_version_is_trusted(store: Store, trust: Trust, tmp_path: Path) -> None:
+    manifest = published(store, tmp_path, trust=trust)
+    assert catalog.trusted_manifest(store, trust, "MLP", 1) == manifest
 
 
-def test_a_version_published_without_a_signature_is_not_trusted(store: Store, signed: Store, tmp_path: Path) -> None:
+def test_a_version_published_without_a_signature_is_not_trusted(store: Store, trust: Trust, tmp_path: Path) -> None:
     published(store, tmp_path)
-    assert catalog.trusted_manifest(store, "MLP", 1).version == 1
+    assert catalog.trusted_manifest(store, UNSIGNED, "MLP", 1).version == 1
     with pytest.raises(SignatureInvalid, match="MLP version 1 is not signed"):
-        catalog.trusted_manifest(signed, "MLP", 1)
+        catalog.trusted_manifest(store, trust, "MLP", 1)
 
 
-def test_an_old_version_does_not_pass_under_a_new_number_nor_as_another_model(signed: Store, tmp_path: Path) -> None:
-    published(signed, tmp_path)
-    published(signed, tmp_path, b"newer")
+def test_an_old_version_does_not_pass_under_a_new_number_nor_as_another_model(
+    store: Store, trust: Trust, tmp_path: Path
+) -> None:
+    published(store, tmp_path, trust=trust)
+    published(store, tmp_path, b"newer", trust=trust)
     for model, number in (("MLP", 2), ("Other", 1)):
-        signed.put(keys.manifest_key(model, number), signed.get(keys.manifest_key("MLP", 1)))
+        store.put(keys.manifest_key(model, number), store.get(keys.manifest_key("MLP", 1)))
         with pytest.raises(SignatureInvalid):
-            catalog.trusted_manifest(signed, model, number)
-        signed.put(keys.signature_key(model, number), signed.get(keys.signature_key("MLP", 1)))
+            catalog.trusted_manifest(store, trust, model, number)
+        store.put(keys.signature_key(model, number), store.get(keys.signature_key("MLP", 1)))
         with pytest.raises(Corrupt, match="is the manifest of MLP 1"):
-            catalog.trusted_manifest(signed, model, number)
+            catalog.trusted_manifest(store, trust, model, number)
 
 
-def test_a_manifest_that_was_changed_after_it_was_signed_is_not_trusted(signed: Store, tmp_path: Path) -> None:
-    manifest = published(signed, tmp_path)
+def test_a_manifest_that_was_changed_after_it_was_signed_is_not_trusted(
+    store: Store, trust: Trust, tmp_path: Path
+) -> None:
+    manifest = published(store, tmp_path, trust=trust)
     other = manifest.files[0].sha256.translate(str.maketrans("0123456789", "1234567890"))
     changed = manifest.to_json().replace(manifest.files[0].sha256.encode(), other.encode())
-    signed.put(keys.manifest_key("MLP", 1), changed)
+    store.put(keys.manifest_key("MLP", 1), changed)
     with pytest.raises(SignatureInvalid, match="changed since"):
-        catalog.trusted_manifest(signed, "MLP", 1)
+        catalog.trusted_manifest(store, trust, "MLP", 1)

@@ -16,8 +16,9 @@ from tasks.settings import Settings
 from tasks.store import keys
 from tasks.store.s3 import Store
 from tasks.versions import catalog, fetch
+from tasks.versions.signing import Trust
 from tests.helpers.saved_models import write_saved_model
-from tests.helpers.versions import publish_version
+from tests.helpers.versions import UNSIGNED, publish_version
 
 WEIGHTS = "models/MLP/1/variables/variables.data-00000-of-00001"
 
@@ -32,8 +33,8 @@ def manifest(store: Store, directory: Path) -> Manifest:
     return publish(store, directory)
 
 
-def publish(store: Store, directory: Path) -> Manifest:
-    return publish_version(store, "MLP", directory, signatures={}, golden=None, training=Training(), run="test")
+def publish(store: Store, directory: Path, trust: Trust = UNSIGNED) -> Manifest:
+    return publish_version(store, trust, "MLP", directory, signatures={}, golden=None, training=Training(), run="test")
 
 
 def files(directory: Path) -> dict[str, bytes]:
@@ -52,7 +53,7 @@ def rewrite(store: Store, manifest: Manifest) -> None:
 def test_a_version_arrives_as_it_was_published(
     store: Store, manifest: Manifest, directory: Path, tmp_path: Path
 ) -> None:
-    target = fetch.fetch_version(store, "MLP", 1, tmp_path / "models")
+    target = fetch.fetch_version(store, UNSIGNED, "MLP", 1, tmp_path / "models")
     assert target == tmp_path / "models" / "MLP" / "1"
     assert files(target) == files(directory)
     assert fetch.local_versions(tmp_path / "models", "MLP") == [1]
@@ -60,9 +61,9 @@ def test_a_version_arrives_as_it_was_published(
 
 
 def test_a_version_that_is_there_costs_nothing(store: Store, manifest: Manifest, tmp_path: Path) -> None:
-    first = fetch.fetch_version(store, "MLP", 1, tmp_path / "models")
+    first = fetch.fetch_version(store, UNSIGNED, "MLP", 1, tmp_path / "models")
     store.delete_all("models/")
-    assert fetch.fetch_version(store, "MLP", 1, tmp_path / "models") == first
+    assert fetch.fetch_version(store, UNSIGNED, "MLP", 1, tmp_path / "models") == first
 
 
 HARM: dict[str, Callable[[Store, Manifest], None]] = {
@@ -87,7 +88,7 @@ def test_what_is_not_as_published_never_gets_a_number(
 ) -> None:
     HARM[kind](store, manifest)
     with pytest.raises(Corrupt):
-        fetch.fetch_version(store, "MLP", 1, tmp_path / "models")
+        fetch.fetch_version(store, UNSIGNED, "MLP", 1, tmp_path / "models")
     assert seen(tmp_path / "models") == []
     assert not list((tmp_path / "models").glob("*/*"))
 
@@ -116,14 +117,14 @@ def test_a_path_that_leaves_the_folder_is_refused_before_anything_is_brought(
 ) -> None:
     rewrite(store, replace(manifest, files=(*manifest.files, FileEntry(path, 1, "00"))))
     with pytest.raises(Corrupt, match="leaves the version's folder"):
-        fetch.fetch_version(store, "MLP", 1, tmp_path / "models")
+        fetch.fetch_version(store, UNSIGNED, "MLP", 1, tmp_path / "models")
     assert list(tmp_path.iterdir()) == [tmp_path / "model"]
 
 
 @pytest.mark.parametrize("name", ["../../etc", "/etc", "a/b", ".."])
 def test_a_model_whose_name_leaves_the_folder_is_refused(store: Store, tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidName):
-        fetch.fetch_version(store, name, 1, tmp_path / "models")
+        fetch.fetch_version(store, UNSIGNED, name, 1, tmp_path / "models")
 
 
 def test_a_folder_that_some_tool_drew_in_the_store_is_no_extra_file(
@@ -131,45 +132,44 @@ def test_a_folder_that_some_tool_drew_in_the_store_is_no_extra_file(
 ) -> None:
     store.put("models/MLP/1/", b"")
     store.put("models/MLP/1/assets/", b"")
-    assert fetch.fetch_version(store, "MLP", 1, tmp_path / "models").is_dir()
+    assert fetch.fetch_version(store, UNSIGNED, "MLP", 1, tmp_path / "models").is_dir()
 
 
 def test_a_version_that_does_not_exist_or_was_given_up_is_not_found(store: Store, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
-        fetch.fetch_version(store, "MLP", 1, tmp_path / "models")
+        fetch.fetch_version(store, UNSIGNED, "MLP", 1, tmp_path / "models")
     catalog.close(store, "MLP", 1)
     with pytest.raises(NotFound):
-        fetch.fetch_version(store, "MLP", 1, tmp_path / "models")
+        fetch.fetch_version(store, UNSIGNED, "MLP", 1, tmp_path / "models")
 
 
-def test_an_unsigned_version_never_gets_a_number(memory: Settings, manifest: Manifest, tmp_path: Path) -> None:
-    settings = memory.model_copy(update={"signing": "on", "home": tmp_path / "home"})
+def test_an_unsigned_version_never_gets_a_number(store: Store, manifest: Manifest, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home")
     secrets.ensure_key_pair(settings)
     with pytest.raises(SignatureInvalid):
-        fetch.fetch_version(Store.connect(settings), "MLP", 1, tmp_path / "models")
+        fetch.fetch_version(store, Trust.of(settings), "MLP", 1, tmp_path / "models")
     assert not (tmp_path / "models").exists()
 
 
 def test_a_signed_version_with_a_flipped_byte_never_gets_a_number(
-    memory: Settings, directory: Path, tmp_path: Path
+    store: Store, directory: Path, tmp_path: Path
 ) -> None:
-    settings = memory.model_copy(update={"signing": "on", "home": tmp_path / "home"})
+    settings = Settings(home=tmp_path / "home")
     secrets.ensure_key_pair(settings)
-    signed = Store.connect(settings)
-    publish(signed, directory)
-    signed.put(WEIGHTS, b"weighus")
+    publish(store, directory, Trust.of(settings))
+    store.put(WEIGHTS, b"weighus")
     with pytest.raises(Corrupt, match="is not what was published"):
-        fetch.fetch_version(signed, "MLP", 1, tmp_path / "models")
+        fetch.fetch_version(store, Trust.of(settings), "MLP", 1, tmp_path / "models")
     assert seen(tmp_path / "models") == []
 
 
-def test_a_graph_that_reads_files_is_refused_at_the_replica_too(memory: Settings, tmp_path: Path) -> None:
-    careless = Store.connect(memory.model_copy(update={"allowed_ops": "ReadFile"}))
-    publish(careless, write_saved_model(tmp_path / "model", b"", "ReadFile"))
+def test_a_graph_that_reads_files_is_refused_at_the_replica_too(store: Store, tmp_path: Path) -> None:
+    careless = Trust(None, allowed_ops=frozenset({"ReadFile"}))
+    publish(store, write_saved_model(tmp_path / "model", b"", "ReadFile"), careless)
     with pytest.raises(ForbiddenOps, match="ReadFile in node 'the-ReadFile' of the graph"):
-        fetch.fetch_version(Store.connect(memory), "MLP", 1, tmp_path / "models")
+        fetch.fetch_version(store, UNSIGNED, "MLP", 1, tmp_path / "models")
     assert seen(tmp_path / "models") == []
-    assert fetch.fetch_version(careless, "MLP", 1, tmp_path / "models").is_dir()
+    assert fetch.fetch_version(store, careless, "MLP", 1, tmp_path / "models").is_dir()
 
 
 def test_a_full_disk_is_an_error_before_the_download(
@@ -178,7 +178,7 @@ def test_a_full_disk_is_an_error_before_the_download(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1 << 40, 1 << 40, 1 << 20))
     with pytest.raises(InvalidSettings, match=r"has 1 MiB free; MLP version 1 needs 64 MiB.*SLIPWAY_MODELS_DIR"):
-        fetch.fetch_version(store, "MLP", 1, tmp_path / "models")
+        fetch.fetch_version(store, UNSIGNED, "MLP", 1, tmp_path / "models")
     assert list((tmp_path / "models").iterdir()) == []
 
 
@@ -186,7 +186,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(store: Store, manifest: Man
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "MLP").write_text("a file where the model's folder should be")
     with pytest.raises(InvalidSettings, match=r"models cannot take MLP version 1"):
-        fetch.fetch_version(store, "MLP", 1, tmp_path / "models")
+        fetch.fetch_version(store, UNSIGNED, "MLP", 1, tmp_path / "models")
 
 
 def test_something_else_in_a_versions_place_is_an_error_and_stays(
@@ -196,7 +196,7 @@ def test_something_else_in_a_versions_place_is_an_error_and_stays(
     place.parent.mkdir(parents=True)
     place.write_text("a file")
     with pytest.raises(InvalidSettings, match=r"models cannot take MLP version 1"):
-        fetch.fetch_version(store, "MLP", 1, tmp_path / "models")
+        fetch.fetch_version(store, UNSIGNED, "MLP", 1, tmp_path / "models")
     assert place.read_text() == "a file"
     assert list(place.parent.iterdir()) == [place]
 
@@ -205,7 +205,9 @@ def test_many_fetches_at_once_into_one_folder_all_succeed(
     store: Store, manifest: Manifest, directory: Path, tmp_path: Path
 ) -> None:
     with ThreadPoolExecutor(4) as pool:
-        targets = list(pool.map(lambda _: fetch.fetch_version(store, "MLP", 1, tmp_path / "models"), range(4)))
+        targets = list(
+            pool.map(lambda _: fetch.fetch_version(store, UNSIGNED, "MLP", 1, tmp_path / "models"), range(4))
+        )
     assert set(targets) == {tmp_path / "models" / "MLP" / "1"}
     assert files(targets[0]) == files(directory)
     assert [p.name for p in targets[0].parent.iterdir()] == ["1"]

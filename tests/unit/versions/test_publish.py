@@ -23,16 +23,17 @@ from tasks.store import keys
 from tasks.store.base import StoredObject
 from tasks.store.s3 import Store
 from tasks.versions import catalog
+from tasks.versions.signing import Trust
 from tests.helpers.fake_s3 import FakeS3
 from tests.helpers.saved_models import write_saved_model
-from tests.helpers.versions import publish_version
+from tests.helpers.versions import UNSIGNED, publish_version
 
 
 class Watched(Store):
     """A store that tells before each write and listing."""
 
     def __init__(self, store: Store, before: Callable[[str], None]) -> None:
-        super().__init__(store._client, store._once, store.bucket, store.endpoint, store.trust)
+        super().__init__(store._client, store._once, store.bucket, store.endpoint)
         self.before = before
 
     def create(self, key: str, data: bytes) -> bool:
@@ -48,8 +49,8 @@ class Watched(Store):
         return super().objects(prefix, after)
 
 
-def publish(store: Store, directory: Path, model: str = "MLP") -> Manifest:
-    return publish_version(store, model, directory, signatures={}, golden=None, training=Training(), run="test")
+def publish(store: Store, directory: Path, model: str = "MLP", trust: Trust = UNSIGNED) -> Manifest:
+    return publish_version(store, trust, model, directory, signatures={}, golden=None, training=Training(), run="test")
 
 
 @pytest.fixture
@@ -195,15 +196,14 @@ def test_a_graph_that_reads_files_is_refused_before_a_number_is_claimed(store: S
     assert store.keys("") == []
 
 
-def test_a_graph_that_reads_files_is_published_where_that_is_allowed(memory: Settings, tmp_path: Path) -> None:
-    store = Store.connect(memory.model_copy(update={"allowed_ops": "ReadFile"}))
-    assert publish(store, write_saved_model(tmp_path / "model", b"", "ReadFile")).version == 1
+def test_a_graph_that_reads_files_is_published_where_that_is_allowed(store: Store, tmp_path: Path) -> None:
+    lenient = Trust(None, allowed_ops=frozenset({"ReadFile"}))
+    assert publish(store, write_saved_model(tmp_path / "model", b"", "ReadFile"), trust=lenient).version == 1
 
 
-def test_without_a_signing_key_nothing_is_claimed(memory: Settings, directory: Path, tmp_path: Path) -> None:
-    store = Store.connect(memory.model_copy(update={"signing": "on", "home": tmp_path}))
+def test_without_a_signing_key_nothing_is_claimed(store: Store, directory: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match="SLIPWAY_SIGNING_KEY"):
-        publish(store, directory)
+        publish(store, directory, trust=Trust.of(Settings(home=tmp_path)))
     assert store.keys("") == []
 
 
