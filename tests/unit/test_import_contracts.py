@@ -15,6 +15,8 @@ BREACHES = {
     "top": ("tasks/breach_top.py", "import flows.release"),
     "flows": ("infra/stack/breach_flows.py", "import flows.release"),
     "agent": ("infra/agent/breach_agent.py", "import infra.stack.ports"),
+    "floors": ("tasks/store/breach_floors.py", "import tasks.delivery.rollout"),
+    "circles": ("infra/stack/breach_circles.py", "import infra.cli.main"),
     "modelserver": ("infra/modelserver/breach_modelserver.py", "import tasks.names"),
     "wire": ("tasks/wire/breach_wire.py", "import tasks.names"),
     "prefect": ("tasks/delivery/breach_prefect.py", "import prefect"),
