@@ -43,8 +43,9 @@ class LocalReplica:
 
     def start(self) -> None:
         """Start what does not run: the model server, then the agent."""
-        if not self.config_file.exists():
-            write_config(self.config_file, ModelServerConfig())
+        for config in (self.config_file, self.settings.replica_config):
+            if not config.exists():
+                write_config(config, ModelServerConfig())
         self.settings.replica_models.mkdir(exist_ok=True)
         server = model_server(self.settings)
         # The last of two flags counts.
