@@ -1,1 +1,1 @@
-"""What is scheduled: the order of the steps, and where it goes back."""
+"""What is scheduled: the order of the steps, and where a rollout is aborted."""

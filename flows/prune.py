@@ -5,7 +5,7 @@ import dataclasses
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.steps import choose_versions, delete_version, finish_pruning, tell_retired
+from flows.steps import choose_versions, delete_version, finish_pruning, record_retirement
 from tasks.delivery.prune import Pruning
 
 
@@ -23,5 +23,5 @@ def prune(model: str, keep: int = 10, yes: bool = False) -> Pruning:
     deleted = [fate.version for fate in pruning.going if delete_version(model, fate.version, flow_run.id)]
     finish_pruning(model)
     for version in deleted:
-        tell_retired(model, version)
+        record_retirement(model, version)
     return dataclasses.replace(pruning, deleted=tuple(deleted))

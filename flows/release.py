@@ -13,9 +13,9 @@ from flows.steps import (
     discard_build,
     prepare_saved_model,
     publish,
-    require_live,
-    tell_mlflow,
-    try_alone,
+    record_in_mlflow,
+    require_replicas,
+    try_in_sandbox,
 )
 from flows.train import train
 from tasks.records import Build, Manifest, Record, Strategy
@@ -35,7 +35,7 @@ class Release(Record):
         trained = f"  held-out accuracy when trained: {accuracy:.4f}\n" if accuracy is not None else ""
         return (
             f"{self.manifest.model} version {self.manifest.version} is accepted and serves.\n{trained}"
-            f"  live: {self.report.summary()}"
+            f"  served: {self.report.summary()}"
         )
 
 
@@ -56,16 +56,16 @@ def release(
     """Train `model` (see the flow `train`), publish it as the next version, and serve it once it has proven itself.
 
     Args:
-        force: a reason for publishing it even if it is worse than the version that serves, or breaks that one's
-            clients; kept with the version.
-        new_fleet: go on though no replica of the fleet is live, and wait for its first one.
+        force: a reason for publishing it even if it is worse than the live version, or breaks clients of it; kept with
+            the version.
+        new_fleet: go on though no replica of the fleet reports, and wait for its first one.
 
     Raises:
-        NoLiveReplica: nobody would serve it. Nothing was trained.
-        GateFailed: it is worse, or breaks clients of the version that serves. Nothing was published.
-        RolloutFailed: it was published, and taken back; says why, and what serves now.
+        NoReplica: no replica would serve it. Nothing was trained.
+        GateFailed: it is worse than the live version, or breaks clients of it. Nothing was published.
+        RolloutFailed: it was published, and its rollout aborted; says why, and what serves now.
     """
-    require_live(fleet, new_fleet)
+    require_replicas(fleet, new_fleet)
     build = train(model, factory, signatures, data, epochs, seed, split_seed)
     return deliver(build, fleet, strategy, force, new_fleet)
 
@@ -87,10 +87,10 @@ def release_saved_model(
         inputs: a `.json` of predict requests, or an `.npz`, whose answers are its golden examples.
         force, new_fleet: as for `release`.
     """
-    require_live(fleet, new_fleet)
+    require_replicas(fleet, new_fleet)
     build = prepare_saved_model(model, saved_model, inputs, flow_run.id, limits())
     try:
-        try_alone(build)
+        try_in_sandbox(build)
     except BaseException:
         discard_build(build)
         raise
@@ -105,5 +105,5 @@ def deliver(build: Build, fleet: str, strategy: Strategy, force: str | None, new
         manifest = publish(build, flow_run.id, comparison)
     finally:
         discard_build(build)
-    tell_mlflow(manifest.model, manifest.version)
+    record_in_mlflow(manifest.model, manifest.version)
     return Release(manifest, rollout(manifest.model, manifest.version, fleet, strategy, new_fleet=new_fleet))

@@ -1,24 +1,24 @@
-"""Going back to an earlier version, validated like any rollout."""
+"""Serving an earlier version again, validated like any rollout."""
 
 from prefect import flow
 
 from flows.defaults import FLEET
 from flows.rollout import rollout
-from flows.steps import find_way_back
+from flows.steps import choose_rollback
 from tasks.validation.validate import ValidationReport
 
 
-@flow(name="rollback", flow_run_name="{model} back")
+@flow(name="rollback", flow_run_name="rollback {model}")
 def rollback(model: str, to: int | None = None, fleet: str = FLEET) -> ValidationReport:
-    """Have `fleet` serve an earlier version of `model` again; what its live answers were.
+    """Have `fleet` serve an earlier version of `model` again; returns how its served answers were validated.
 
     Args:
-        to: the version to go back to; the newest accepted one below the served one if not given.
+        to: the version to serve; the newest accepted one below the live one if not given.
 
     Raises:
-        NoLiveReplica: nobody would serve it. Nothing was changed.
-        NotFound: there is no such version, or none to go back to.
-        RolloutFailed: the earlier version was taken back; says why, and what serves now.
+        NoReplica: no replica would serve it. Nothing was changed.
+        NotFound: there is no such version, or no accepted one below the live one.
+        RolloutFailed: the rollout was aborted; says why, and what serves now.
     """
-    back = find_way_back(fleet, model, to)
-    return rollout(model, back.version, fleet, back.strategy)
+    chosen = choose_rollback(fleet, model, to)
+    return rollout(model, chosen.version, fleet, chosen.strategy)

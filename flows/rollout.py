@@ -1,4 +1,4 @@
-"""Rolling a published version out to a fleet: stage by stage, each validated on every replica, or back."""
+"""Rolling a published version out to a fleet: stage by stage, each validated on every replica, else aborted."""
 
 from prefect import flow
 from prefect.runtime import flow_run
@@ -12,17 +12,17 @@ from flows.steps import (
     begin_rollout,
     end_rollout,
     make_plan,
-    require_live,
+    record_in_mlflow,
+    require_replicas,
     serve,
     soak,
-    tell_mlflow,
     validate,
 )
 from tasks.records import Strategy
 from tasks.validation.validate import ValidationReport
 
 
-@flow(name="rollout", flow_run_name="{model} {version} to {fleet}")
+@flow(name="rollout", flow_run_name="rollout {model} {version} to {fleet}")
 def rollout(
     model: str,
     version: int,
@@ -33,37 +33,37 @@ def rollout(
 ) -> ValidationReport:
     """Have every replica of `fleet` serve `version` of `model`, or what it served before.
 
-    Clients never meet a version that has not been validated: it is served under another name first, and by strategy
-    `labels` soaked there for a while.
+    Clients never meet a version that has not been validated: it is served under another name first, and with strategy
+    `labels` it soaks there.
 
     Args:
-        force: a reason for rolling it out even if it breaks clients of the version that serves, or is much slower;
+        force: a reason for rolling it out even if it breaks clients of the live version, or is much slower;
             kept with the verdict.
-        new_fleet: go on though no replica of the fleet is live, and wait for its first one.
+        new_fleet: go on though no replica of the fleet reports, and wait for its first one.
 
     Raises:
-        NoLiveReplica: nobody would serve it. Nothing was changed.
-        GateFailed: it breaks them. Nothing was changed.
-        RolloutFailed: the version was taken back; says why, and what serves now.
+        NoReplica: no replica would serve it. Nothing was changed.
+        GateFailed: it breaks clients of the live version. Nothing was changed.
+        RolloutFailed: the rollout was aborted; says why, and what serves now.
         RolloutConflict: another rollout of the model is under way.
     """
-    require_live(fleet, new_fleet)
+    require_replicas(fleet, new_fleet)
     reconcile(fleet)
     record = begin_rollout(fleet, model, version, strategy, flow_run.id, force)
     try:
-        trial, live = make_plan(fleet, record).stages
+        trial, final = make_plan(fleet, record).stages
         replicas = await_config(fleet, serve(fleet, record, trial), model)
         validate(fleet, model, version, trial.endpoint, replicas, record.against).require_passed()
         if record.soak:
             soak(fleet, record, trial.endpoint, replicas)
         accept(fleet, record)
-        replicas = await_config(fleet, serve(fleet, record, live), model)
-        report = validate(fleet, model, version, live.endpoint, replicas)
+        replicas = await_config(fleet, serve(fleet, record, final), model)
+        report = validate(fleet, model, version, final.endpoint, replicas)
         report.require_passed()
     except BaseException as error:
         failure = abort(fleet, record, error)
-        tell_mlflow(model, version)
+        record_in_mlflow(model, version)
         raise failure from error
     end_rollout(fleet, record)
-    tell_mlflow(model, version)
+    record_in_mlflow(model, version)
     return report

@@ -166,18 +166,18 @@ def _pruning(found: Pruning, *_: object, **__: object) -> Report:
 
 
 # Making a version.
-choose_parameters = step(with_trusted_store(parameters.choose_parameters), "choose parameters of {model}")
+choose_parameters = step(with_trusted_store(parameters.choose_parameters), "choose parameters for {model}")
 take_snapshot = step(with_store(snapshot.take_snapshot))
 train_and_export = step(training.train_and_export, "train and export {model}", _training)
 prepare_saved_model = step(prepare.prepare_saved_model)
-try_alone = step(sandbox.try_alone, "try {build.model} alone")
-compare_with_live = step(with_fleet(gate.compare_with_live), "compare {build.model} with what serves", _comparison)
+try_in_sandbox = step(sandbox.try_in_sandbox, "try {build.model} in a sandbox")
+compare_with_live = step(with_fleet(gate.compare_with_live), "compare {build.model} with the live version", _comparison)
 publish = step(with_trusted_store(publishing.publish), "publish {build.model}")
 discard_build = step(prepare.discard_build)
-tell_mlflow = step(with_store(registry.tell_mlflow), "tell MLflow of {model} {version}")
+record_in_mlflow = step(with_store(registry.record_in_mlflow), "record {model} {version} in MLflow")
 
 # Rolling it out.
-require_live = step(with_fleet(replicas.require_live))
+require_replicas = step(with_fleet(replicas.require_replicas))
 begin_rollout = step(with_fleet(rollout.begin_rollout))
 make_plan = step(with_fleet(rollout.make_plan))
 serve = step(with_fleet(rollout.serve), "serve {record.model} {record.version} as {stage.endpoint}")
@@ -188,8 +188,8 @@ accept = step(with_fleet(rollout.accept), "accept {record.model} {record.version
 end_rollout = step(with_fleet(rollout.end_rollout))
 abort = step(with_fleet(recover.abort), "abort {record.model} {record.version}")
 
-# Going back, and clearing what was left.
-find_way_back = step(with_fleet(rollback.find_way_back))
+# Rollback, recovery, and clearing what was left.
+choose_rollback = step(with_fleet(rollback.choose_rollback))
 find_dead_rollouts = step(with_fleet(recover.find_dead_rollouts))
 recover_rollout = step(with_fleet(recover.recover_rollout))
 converge_without_agents = step(with_fleet(replicas.converge_without_agents))
@@ -197,7 +197,7 @@ discard_abandoned = step(with_store(prune.discard_abandoned))
 choose_versions = step(with_store(prune.choose_versions), report=_pruning)
 delete_version = step(with_store(prune.delete_version), "delete {model} {version}")
 finish_pruning = step(with_store(prune.finish_pruning))
-tell_retired = step(with_store(prune.tell_retired), "tell MLflow that {model} {version} is retired")
+record_retirement = step(with_store(prune.record_retirement), "record in MLflow that {model} {version} is retired")
 
 # Looking at a fleet.
 preview_rollout = step(with_fleet(preview.preview_rollout), "preview {model} {version}", _preview)

@@ -4,7 +4,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.limits import limits
-from flows.steps import choose_parameters, discard_build, take_snapshot, train_and_export, try_alone
+from flows.steps import choose_parameters, discard_build, take_snapshot, train_and_export, try_in_sandbox
 from tasks.records import Build
 
 
@@ -43,7 +43,7 @@ def train(
     taken = take_snapshot(chosen.data, chosen.split_seed)
     build = train_and_export(model, chosen, taken, flow_run.id).build
     try:
-        try_alone(build)
+        try_in_sandbox(build)
     except BaseException:
         discard_build(build)
         raise

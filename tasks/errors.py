@@ -7,7 +7,7 @@
     │   ├── InvalidName          a model, fleet or bucket name
     │   ├── InvalidSavedModel    a folder that is no SavedModel
     │   ├── InvalidSettings      a setting, a missing file or program
-    │   └── NoLiveReplica        a fleet that nobody serves now: mistyped, or its replicas are silent
+    │   └── NoReplica            a fleet none of whose replicas reports: mistyped, or they are silent
     ├── NotServable              a SavedModel that TensorFlow Serving could not serve
     │   └── ForbiddenOps         its graph holds operations that touch files or run code
     ├── NotFound                 a version, model or record that does not exist
@@ -25,8 +25,8 @@
     │   └── TrackingUnreachable  no answer, or an answer that a retry may mend
     ├── DeadlineExceeded         something took longer than it may; says what was awaited
     ├── GateFailed               the version is worse than the one that serves, or breaks that one's clients
-    ├── ValidationFailed         the live server's answers are not the trained model's
-    ├── RolloutFailed            the version was taken back; says what serves now
+    ├── ValidationFailed         a replica's answers are not the trained model's
+    ├── RolloutFailed            the rollout was aborted; says what serves now
     │   └── RolloutConflict      another rollout of this model is under way
     └── StackError               the local stack: a taken port, a program that ended
         └── PortTaken
@@ -65,8 +65,8 @@ class InvalidSettings(InvalidInput):
     """A setting with an impossible value, or something it points at that is missing."""
 
 
-class NoLiveReplica(InvalidInput):
-    """A fleet of which no replica is live: its name is mistyped, or its replicas are silent."""
+class NoReplica(InvalidInput):
+    """A fleet none of whose replicas reports: its name is mistyped, or they are silent."""
 
 
 class NotServable(SlipwayError):
@@ -142,11 +142,11 @@ class GateFailed(SlipwayError):
 
 
 class ValidationFailed(SlipwayError):
-    """The live server's answers are not those of the trained model."""
+    """A replica's answers are not those of the trained model."""
 
 
 class RolloutFailed(SlipwayError):
-    """A version was taken back."""
+    """A rollout was aborted, and what was served before it is restored."""
 
 
 class RolloutConflict(RolloutFailed):

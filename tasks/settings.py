@@ -195,7 +195,8 @@ class Settings(BaseSettings):
         "flows converge them, and all of them read SLIPWAY_MODELS_DIR.",
     )
     quorum: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0, description="Share of the live replicas that must reach a config, above 0, up to 1; the others follow."
+        1.0,
+        description="Share of the reporting replicas that must reach a config, above 0, up to 1; the others follow.",
     )
 
     start_deadline: Seconds = Field(240.0, description="Longest time for the local stack to come up, seconds.")

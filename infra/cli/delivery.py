@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 from infra.cli.options import Version
 
 NewFleet = Annotated[
-    bool, typer.Option("--new-fleet", help="The fleet has no live replica yet: wait for its first one.")
+    bool, typer.Option("--new-fleet", help="No replica of the fleet reports yet: wait for its first one.")
 ]
 
 
@@ -68,7 +68,7 @@ def release(
     new_fleet: NewFleet = False,
     as_json: Json = False,
 ) -> None:
-    """Train a model, publish it as the next version, and roll it out once live servers answer as it was trained."""
+    """Train a model, publish it as the next version, and roll it out once its replicas answer as it was trained."""
     names.model_name(model)
     if factory:
         require_visible(factory)
@@ -120,7 +120,7 @@ def publish(
     """Publish a SavedModel as the next version of a model, without serving it."""
     from tasks.savedmodel.prepare import discard_build, prepare_saved_model
     from tasks.store.s3 import Store
-    from tasks.validation.sandbox import try_alone
+    from tasks.validation.sandbox import try_in_sandbox
     from tasks.versions.publish import publish as publish_version
     from tasks.versions.signing import Trust
 
@@ -128,7 +128,7 @@ def publish(
     store.require_suitable()
     build = prepare_saved_model(model, str(directory), str(inputs) if inputs else None, run)
     try:
-        try_alone(build)
+        try_in_sandbox(build)
         manifest = publish_version(store, Trust.of(settings()), build, run)
     finally:
         discard_build(build)
@@ -142,7 +142,7 @@ def publish(
 def rollback(
     model: Model,
     to: Annotated[
-        int | None, typer.Option("--to", help="Version to go back to; the accepted one before if not given.")
+        int | None, typer.Option("--to", help="Version to serve again; the accepted one before if not given.")
     ] = None,
     fleet: Fleet = None,
     as_json: Json = False,

@@ -1,4 +1,4 @@
-"""The demonstration: one release of a digit classifier, and three digits that the live server is asked for."""
+"""The demonstration: one release of a digit classifier, and three digits that its model server is asked for."""
 
 import time
 from typing import Annotated
@@ -21,7 +21,7 @@ def demo(
         typer.Option("--factory", help="What makes the model: package.module:name; tasks.models:mlp if not given."),
     ] = None,
 ) -> None:
-    """Start the stack if it is not up, release a digit classifier, and ask the live server for three test digits."""
+    """Start the stack if it is not up, release a digit classifier, and ask its model server for three test digits."""
     from infra.cli.flow_runs import running_flows
     from infra.stack.login import login_sentence
     from infra.stack.start import up

@@ -73,17 +73,17 @@ def _print_plan(found: "Preview") -> None:
 
 @example("slipway replicas default")
 def replicas(fleet: FleetName = None, as_json: Json = False) -> None:
-    """List a fleet's replicas: what each serves and whether it keeps up; exit code 1 unless all live ones are ready."""
+    """List a fleet's replicas: what each serves, and if it keeps up; exit code 1 unless all that report are ready."""
     from tasks.fleet.config import Fleet as ConnectedFleet
-    from tasks.fleet.replicas import replica_states, without_live
+    from tasks.fleet.replicas import no_replica_message, replica_states
 
     mine = ConnectedFleet.connect(settings(), fleet)
     found = replica_states(mine)
-    alive = [s for s in found if s.state != "silent"]
+    reporting = [s for s in found if s.state != "silent"]
     if as_json:
         print_json([{"state": s.state, "silent": s.silent, "labels": s.labels, "report": s.report} for s in found])
     elif not found:
-        print(without_live(mine))
+        print(no_replica_message(mine))
     else:
         print_table(
             ["REPLICA", "STATE", "CONFIG", "SERVES", "REST", "GRPC", "REPORTED", "ERROR"],
@@ -101,7 +101,7 @@ def replicas(fleet: FleetName = None, as_json: Json = False) -> None:
                 for s in found
             ],
         )
-    raise typer.Exit(0 if alive and all(s.state == "ready" for s in alive) else 1)
+    raise typer.Exit(0 if reporting and all(s.state == "ready" for s in reporting) else 1)
 
 
 @example("slipway history default --last 5")

@@ -159,7 +159,7 @@ def entry_to_restore(config: FleetConfig, model: str) -> ModelConfig | None:
 
 
 def _stages(now: Mapping[str, Serving], model: str, version: int, strategy: Strategy) -> tuple[Stage, Stage]:
-    """A stage in which the version is on trial, and one in which it is live."""
+    """The stage in which the version is on trial, and the one in which clients meet it."""
     before, candidate = now.get(model), candidate_name(model)
     live, loaded = live_in(before), sorted(before.versions) if before is not None else []
     labelled = strategy == "labels" or (before is not None and STABLE in before.labels)

@@ -1,4 +1,4 @@
-"""What a rollout would do, before anything is done: on each live replica, stage by stage."""
+"""What a rollout would do, before anything is done: on each replica, stage by stage."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -36,19 +36,19 @@ def preview_rollout(fleet: Fleet, model: str, version: int, strategy: Strategy) 
     """
     strategy = strategy_named(strategy)
     manifest = catalog.manifest(fleet.store, model, version)
-    current, alive = fleet.newest(), replicas.live(fleet)
-    serving = {report.config: fleet.read(report.config) for report in alive}
+    current, present = fleet.newest(), replicas.reporting(fleet)
+    serving = {report.config: fleet.read(report.config) for report in present}
     plan = plan_rollout(current, model, version, strategy)
     sources = _sources(fleet, manifest, [current, *serving.values()])
     return Preview(
         fleet=fleet.name,
         live=live_version(current, model),
         plan=plan,
-        replicas=tuple(plan_replica(plan, current, r.replica, serving[r.config], sources) for r in alive),
+        replicas=tuple(plan_replica(plan, current, r.replica, serving[r.config], sources) for r in present),
         steps=steps(
             plan, fleet.name, live_version(current, model), manifest, soak_time(fleet.store, model, version, strategy)
         ),
-        warnings=tuple(_warnings(fleet, current, manifest, len(alive))),
+        warnings=tuple(_warnings(fleet, current, manifest, len(present))),
     )
 
 
@@ -66,15 +66,15 @@ def steps(plan: Plan, fleet: str, live: int | None, manifest: Manifest, soak: fl
     in_place = trial.endpoint.version is not None
     return (
         f"Finish or undo what dead runs left in fleet {fleet}.",
-        f"Find version {plan.version} loaded as {trial.endpoint} on every live replica."
+        f"Find version {plan.version} loaded as {trial.endpoint} on every replica."
         if in_place
-        else f"Serve version {plan.version} as {trial.endpoint}, and wait until every live replica does.",
+        else f"Serve version {plan.version} as {trial.endpoint}, and wait until every replica does.",
         f"Ask {trial.endpoint} on each replica: {signatures} over REST and gRPC{accuracy}.",
         *([f"Soak it: go on asking for {soak:g} s."] if soak else []),
         f"Accept version {plan.version}.",
-        f"Serve it as {final.endpoint}, and wait until every live replica does.",
+        f"Serve it as {final.endpoint}, and wait until every replica does.",
         f"Ask {final.endpoint} in the same way.",
-        f"If anything is wrong on the way: {back}, proven on every live replica.",
+        f"If anything is wrong on the way: {back}, proven on every replica.",
     )
 
 
@@ -107,7 +107,7 @@ def _size(manifest: Manifest) -> int:
     return sum(file.size for file in manifest.files)
 
 
-def _warnings(fleet: Fleet, current: FleetConfig, manifest: Manifest, alive: int) -> Iterable[str]:
+def _warnings(fleet: Fleet, current: FleetConfig, manifest: Manifest, present: int) -> Iterable[str]:
     model, version = manifest.model, manifest.version
     verdict = catalog.verdict(fleet.store, model, version)
     if verdict is not None and verdict.state == "rejected":
@@ -126,5 +126,6 @@ def _warnings(fleet: Fleet, current: FleetConfig, manifest: Manifest, alive: int
         yield f"Version {other.version} is being rolled out (run {other.run}): until that ends, others are turned away."
     if manifest.golden is None:
         yield f"Version {version} has no golden examples: nothing could be asked, and the rollout would fail."
-    if not alive:
-        yield f"{replicas.without_live(fleet)} The rollout is refused, unless `--new-fleet` says that one will come."
+    if not present:
+        why = replicas.no_replica_message(fleet)
+        yield f"{why} The rollout is refused, unless `--new-fleet` says that one will come."

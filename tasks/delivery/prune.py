@@ -115,12 +115,12 @@ def delete_version(store: Store, model: str, version: int, run: str) -> bool:
     return True
 
 
-def tell_retired(store: Store, model: str, version: int) -> None:
+def record_retirement(store: Store, model: str, version: int) -> None:
     """Have MLflow's registry say that a version was pruned; MLflow's absence is no error, for nothing depends on it."""
     verdict = catalog.verdict(store, model, version)
     try:
         if verdict is not None:
-            Registry.connect(settings()).decided(verdict)
+            Registry.connect(settings()).record_verdict(verdict)
     except SlipwayError as error:
         log.warning("MLflow does not know that %s version %d was pruned: %s", model, version, error)
 
@@ -149,7 +149,7 @@ def _needed_by(fleet: Fleet, model: str) -> list[tuple[int | None, str]]:
     current = fleet.newest()
     while True:
         needed = _named_by(fleet, current, model, f"served by fleet {fleet.name}")
-        for report in replicas.live(fleet):
+        for report in replicas.reporting(fleet):
             what = f"served by replica {report.replica} of fleet {fleet.name}"
             states = [s for name in _names(model) for s in report.models.get(name, ())]
             needed += [(s.version, what) for s in states if s.state == "AVAILABLE"]
@@ -157,7 +157,7 @@ def _needed_by(fleet: Fleet, model: str) -> list[tuple[int | None, str]]:
         if record is not None:
             needed.append((record.version, f"being rolled out to fleet {fleet.name}"))
             before = fleet.read(record.previous_config or 0)
-            needed += _named_by(fleet, before, model, f"what a rollout in fleet {fleet.name} goes back to")
+            needed += _named_by(fleet, before, model, f"what an abort in fleet {fleet.name} would restore")
         newer = fleet.newer(current.number)
         if newer is None:
             return list(dict.fromkeys(needed))

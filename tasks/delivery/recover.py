@@ -1,4 +1,4 @@
-"""Going back from a rollout that failed, and finishing or undoing one whose run is dead."""
+"""Aborting a rollout that failed, and finishing or aborting one whose run is dead."""
 
 import contextlib
 import dataclasses
@@ -44,41 +44,42 @@ def restore(fleet: Fleet, record: RolloutRecord) -> FleetConfig:
     """Ask the fleet for what it served of this model before the rollout; other models' entries stay as they are now."""
     before = fleet.read(record.previous_config or 0)
     entries = {record.model: entry_to_restore(before, record.model), candidate_name(record.model): None}
-    note = f"run {record.run}: back from {record.model} {record.version}"
+    note = f"run {record.run}: abort {record.model} {record.version}"
     return fleet.change(entries, note, still_mine=lambda: require_ours(fleet, record), always=True)
 
 
 def abort(fleet: Fleet, record: RolloutRecord, cause: BaseException) -> RolloutFailed:
     """Restore what the fleet served before, prove it on every replica, and say so in an error.
 
-    The version is rejected where it is at fault, and not where a deadline passed, a server was away or someone stopped
-    the run. Where the fleet did not get back, the rollout's record stays, and `reconcile` goes on from it.
+    The version is rejected if it is at fault, and not if a deadline passed, a server was away or someone stopped the
+    run. If the fleet could not be restored, the rollout's record stays, and `reconcile` goes on from it.
     """
     trial = f"{record.model} version {record.version}"
     reason = str(cause) or f"The run was stopped ({type(cause).__name__})."
-    # A server that is away is waited for: what failed may be its absence, and only the way back makes the fleet whole.
+    # Wait for a server that is away: its absence may be what failed, and the fleet is whole only once it is restored.
     patiently = stamina.RetryingCaller(attempts=None, timeout=fleet.deadline, wait_max=5.0)
     try:
-        config: FleetConfig = patiently(TRANSPORT_ERRORS, _go_back, fleet, record, cause, reason)
+        config: FleetConfig = patiently(TRANSPORT_ERRORS, _restore_and_end, fleet, record, cause, reason)
     except SlipwayError as error:
         with contextlib.suppress(SlipwayError):
             _leave_to_others(fleet, record)
         return RolloutFailed(
-            f"{trial} failed: {reason} Going back failed too: {error} Run `slipway reconcile` once that is mended."
+            f"{trial} failed: {reason} Restoring what was served before failed too: {error} "
+            "Run `slipway reconcile` once that is mended."
         )
-    return RolloutFailed(f"{trial} was taken back: {reason} {serving_sentence(config, record.model)}")
+    return RolloutFailed(f"The rollout of {trial} was aborted: {reason} {serving_sentence(config, record.model)}")
 
 
 def _leave_to_others(fleet: Fleet, record: RolloutRecord) -> None:
-    """Have the rollout taken for dead from now on, though this process lives."""
+    """Make the rollout count as dead from now on, though this process is alive."""
     if is_ours(fleet, record):
         record = dataclasses.replace(record, deadline=now() - timedelta(seconds=1))
         fleet.store.put(keys.rollout_key(fleet.name, record.model), record.to_json())
 
 
-def _go_back(fleet: Fleet, record: RolloutRecord, cause: BaseException, reason: str) -> FleetConfig:
-    """Decide about the version, restore what was served before it, and end the rollout; safe to do twice."""
-    # The verdict comes first: should this process die now, the rollout is not taken for one to be finished.
+def _restore_and_end(fleet: Fleet, record: RolloutRecord, cause: BaseException, reason: str) -> FleetConfig:
+    """Decide about the version, restore what was served before it, and end the rollout. Idempotent."""
+    # The verdict comes first: should this process die now, nobody finishes the rollout.
     if isinstance(cause, ValidationFailed | LoadFailed | RolloutFailed):
         decide(fleet, record, "rejected", reason)
     elif _was_accepted(fleet, record):
@@ -90,27 +91,27 @@ def _go_back(fleet: Fleet, record: RolloutRecord, cause: BaseException, reason: 
 
 
 def recover_rollout(fleet: Fleet, record: RolloutRecord) -> str:
-    """Finish or undo the rollout of a run that is dead; what was done, in one sentence.
+    """Finish or abort the rollout of a run that is dead; what was done, in one sentence.
 
     An accepted version had proven itself on every replica, and clients may have met it: its rollout is finished.
-    Anything less is undone.
+    Any other is aborted.
     """
     trial = f"{record.model} version {record.version}, which the dead run {record.run} was rolling out,"
-    # Whoever comes back from the dead must find that the place is not its own any more, before the fleet is changed.
+    # Taken over before the fleet is changed: a run that was only taken for dead then finds that it has lost its place.
     record = dataclasses.replace(record, process=this_process(), deadline=deadline_of(fleet))
     fleet.store.put(keys.rollout_key(fleet.name, record.model), record.to_json())
     if record.previous_config is None:
         end_rollout(fleet, record)
         return f"{trial} had changed nothing."
     if _was_accepted(fleet, record):
-        _, live = make_plan(fleet, record).stages
-        replicas.await_config(fleet, serve(fleet, record, live), record.model)
+        final = make_plan(fleet, record).stages[-1]
+        replicas.await_config(fleet, serve(fleet, record, final), record.model)
         end_rollout(fleet, record)
         return f"{trial} had been accepted: it serves."
     config = restore(fleet, record)
     replicas.await_config(fleet, config, record.model)
     end_rollout(fleet, record)
-    return f"{trial} was taken back. {serving_sentence(config, record.model)}"
+    return f"The rollout of {trial} was aborted. {serving_sentence(config, record.model)}"
 
 
 def _was_accepted(fleet: Fleet, record: RolloutRecord) -> bool:

@@ -1,4 +1,4 @@
-"""Which version a rollback goes back to, and by which strategy."""
+"""Which version a rollback rolls out, and by which strategy."""
 
 from dataclasses import dataclass
 
@@ -10,26 +10,26 @@ from tasks.versions import catalog
 
 
 @dataclass(frozen=True)
-class WayBack(Record):
-    """What a rollback rolls out, and how."""
+class Rollback(Record):
+    """What a rollback rolls out, and by which strategy."""
 
     version: int
     strategy: Strategy
 
 
-def find_way_back(fleet: Fleet, model: str, to: int | None) -> WayBack:
-    """Back to version `to`, or to the newest below the live one that a rollout accepted.
+def choose_rollback(fleet: Fleet, model: str, to: int | None) -> Rollback:
+    """Version `to`, or the newest below the live one that a rollout accepted.
 
-    Where clients ask for the label `stable` it is the label that moves: the version before may still be loaded.
+    If clients ask for the label `stable`, the label moves: the version before may still be loaded.
 
     Raises:
-        NoLiveReplica: nobody would serve it.
-        NotFound: there is none.
+        NoReplica: no replica would serve it.
+        NotFound: there is no such version.
     """
-    replicas.require_live(fleet)
+    replicas.require_replicas(fleet)
     current = fleet.newest()
     version = to if to is not None else _previous_accepted(fleet, model, live_version(current, model))
-    return WayBack(version, serving_strategy(current, model))
+    return Rollback(version, serving_strategy(current, model))
 
 
 def _previous_accepted(fleet: Fleet, model: str, live: int | None) -> int:

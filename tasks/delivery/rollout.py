@@ -1,4 +1,4 @@
-"""Moving a fleet from one version of a model to another, and back: the steps, each safe to do twice."""
+"""Moving a fleet from one version of a model to another: the steps, each idempotent."""
 
 import contextlib
 import dataclasses
@@ -28,14 +28,14 @@ log = logging.getLogger(__name__)
 def begin_rollout(
     fleet: Fleet, model: str, version: int, strategy: Strategy, run: str, force: str | None = None
 ) -> RolloutRecord:
-    """Take the model's place in the fleet for this run, so that whoever finds it dead can restore what was before.
+    """Take the model's place in the fleet for this run, with a record from which others can restore what was before.
 
     Args:
-        force: a person's reason for rolling it out whatever the comparison with the version that serves says.
+        force: a person's reason for rolling it out whatever the comparison with the live version says.
 
     Raises:
         NotFound: there is no such version.
-        GateFailed: clients of the version that serves could not go on asking; nothing was changed.
+        GateFailed: clients of the live version could not go on asking as they do; nothing was changed.
         RolloutConflict: another rollout of this model is under way.
         InvalidInput: `force` gives no reason, or there is no such strategy.
     """
@@ -44,17 +44,18 @@ def begin_rollout(
     manifest = catalog.manifest(fleet.store, model, version)
     record = RolloutRecord(model, version, strategy, run, this_process(), deadline_of(fleet), forced=force)
     key = keys.rollout_key(fleet.name, model)
-    # An earlier try of this very run may have come this far, and lost an answer then.
+    # An earlier attempt of this run may have created it, and lost the answer.
     if not fleet.store.create(key, record.to_json()) and not is_ours(fleet, record):
         other = rollout_under_way(fleet, model)
-        told = (
+        which = (
             f"version {other.version} by run {other.run}, since {other.started:%H:%M:%S} UTC" if other else "just ended"
         )
         raise RolloutConflict(
-            f"Fleet {fleet.name!r}: another rollout of {model} is under way ({told}). Wait for it to end and try again."
+            f"Fleet {fleet.name!r}: another rollout of {model} is under way ({which}). "
+            "Wait for it to end and try again."
         )
     try:
-        # Only now does nobody else change this model's entry, so what is read is what must be restored.
+        # From here on nobody else changes this model's entry, so what is read now is what an abort restores.
         current = fleet.newest()
         live = None if force is not None else held_against(fleet.store, manifest, live_version(current, model))
         if live is not None:
@@ -76,7 +77,7 @@ def begin_rollout(
 
 
 def deadline_of(fleet: Fleet) -> datetime:
-    """When a rollout that begins now must have ended: two changes to reach, twice validated, and the way back."""
+    """When a rollout that begins now must have ended: two configs to reach, two validations, and an abort."""
     return now() + timedelta(seconds=5 * fleet.deadline)
 
 
@@ -90,7 +91,7 @@ def _require_unbroken(new: Manifest, live: Manifest) -> None:
 
 
 def end_rollout(fleet: Fleet, record: RolloutRecord) -> None:
-    """Give the model's place in the fleet free again, if it is still this rollout's."""
+    """Free the model's place in the fleet, if it is still this rollout's. Idempotent."""
     for attempt in stamina.retry_context(on=StoreUnreachable, attempts=4, timeout=None):
         with attempt:
             if is_ours(fleet, record):
@@ -98,12 +99,12 @@ def end_rollout(fleet: Fleet, record: RolloutRecord) -> None:
 
 
 def rollout_under_way(fleet: Fleet, model: str) -> RolloutRecord | None:
-    """The rollout of `model` that has not ended, None where there is none."""
+    """The rollout of `model` that has not ended, None if there is none."""
     return fleet.rollout_under_way(model)
 
 
 def make_plan(fleet: Fleet, record: RolloutRecord) -> Plan:
-    """What the rollout will do, from what the fleet served when it began: a stage on trial, and one live."""
+    """What the rollout will do, from what the fleet served when it began: trial, and final stage."""
     return plan_rollout(fleet.read(record.previous_config or 0), record.model, record.version, record.strategy)
 
 
@@ -111,7 +112,7 @@ def serve(fleet: Fleet, record: RolloutRecord, stage: Stage) -> FleetConfig:
     """Ask the fleet for one stage of the plan.
 
     Raises:
-        RolloutConflict: someone took the rollout for dead, and took it back.
+        RolloutConflict: another run took this rollout for dead, and aborted or finished it.
     """
     entries = stage_entries(stage, fleet.base_path(record.model))
     note = f"run {record.run}: {stage.name} {record.model} {record.version}"
@@ -121,7 +122,7 @@ def serve(fleet: Fleet, record: RolloutRecord, stage: Stage) -> FleetConfig:
 def accept(fleet: Fleet, record: RolloutRecord) -> None:
     """Write that the version was accepted: from here on clients may meet it, and a rollout that dies is finished."""
     forced = f"; forced: {record.forced}" if record.forced is not None else ""
-    decide(fleet, record, "accepted", f"its live answers are those of the trained model{forced}")
+    decide(fleet, record, "accepted", f"its served answers are those of the trained model{forced}")
 
 
 def decide(fleet: Fleet, record: RolloutRecord, state: VerdictState, reason: str) -> None:
@@ -138,6 +139,6 @@ def is_ours(fleet: Fleet, record: RolloutRecord) -> bool:
 def require_ours(fleet: Fleet, record: RolloutRecord) -> None:
     if not is_ours(fleet, record):
         raise RolloutConflict(
-            f"Fleet {fleet.name!r}: the rollout of {record.model} version {record.version} was taken for dead, and "
-            "taken back by another run. Begin it again."
+            f"Fleet {fleet.name!r}: the rollout of {record.model} version {record.version} was taken for dead by "
+            "another run, which aborted or finished it. Begin it again."
         )

@@ -1,4 +1,4 @@
-"""Asking a live server for the classes of examples that training never saw."""
+"""Asking a model server for the classes of examples that training never saw."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ def accuracy_question(
 def held_out_classes(
     server: ServingClient, target: Target, question: AccuracyQuestion, x: Array
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The class int64 `[N]` that the live server answers for each example of `x` `[N, …]`."""
+    """The class int64 `[N]` that the model server answers for each example of `x` `[N, …]`."""
     found = [
         question.classes(server.predict_grpc(target, question.signature, {question.input: part}).outputs)
         for part in batches(x)

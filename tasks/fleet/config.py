@@ -65,7 +65,7 @@ class Fleet:
         Args:
             trust: what must hold of a version before a replica without an agent serves it.
             deadline: longest time for the replicas to reach a config, seconds.
-            quorum: share of the live replicas that must reach it, 0..1.
+            quorum: share of the reporting replicas that must reach it, 0..1.
             without_agents: its replicas, where they have no agents.
 
         Raises:

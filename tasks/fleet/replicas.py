@@ -1,4 +1,4 @@
-"""The replicas of a fleet: what they last said, and waiting until they have come to a config."""
+"""The replicas of a fleet: their latest reports, and waiting until they have reached a config."""
 
 import difflib
 import math
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from tasks.errors import DeadlineExceeded, NoLiveReplica, NotFound, RolloutFailed
+from tasks.errors import DeadlineExceeded, NoReplica, NotFound, RolloutFailed
 from tasks.fleet import agentless
 from tasks.fleet.config import Fleet, FleetConfig, labels_of, servings
 from tasks.names import candidate_name
@@ -19,13 +19,13 @@ from tasks.store import keys
 LEASE = timedelta(seconds=30)
 _POLL = 0.2  # seconds between two looks at the reports
 _AWAY = 12.0  # seconds; an agent whose store was away looks for it again at least every ten
-_TOLD = 5  # silent replicas that a message names
+_NAMED = 5  # silent replicas that a message names
 
 Labels = Mapping[str, Mapping[str, int]]  # by model, and then by label: a version's number
 
 
 def reports(fleet: Fleet) -> list[ReplicaReport]:
-    """The last words of all replicas that ever reported, sorted by name; servers without agents are asked now."""
+    """The latest reports of all replicas that ever reported, sorted by name; servers without agents are asked now."""
     if fleet.without_agents:
         return agentless.reports(fleet, fleet.without_agents)
     found = []
@@ -36,41 +36,41 @@ def reports(fleet: Fleet) -> list[ReplicaReport]:
     return found
 
 
-def live(fleet: Fleet) -> list[ReplicaReport]:
-    """The last words of the replicas whose lease has not run out."""
+def reporting(fleet: Fleet) -> list[ReplicaReport]:
+    """The latest reports of the replicas whose lease has not run out."""
     return [r for r in reports(fleet) if now() - r.time <= LEASE]
 
 
-def require_live(fleet: Fleet, new_fleet: bool = False, patience: float = _AWAY) -> None:
-    """Do nothing where a replica of the fleet is live, or may yet come: what nobody serves cannot be validated.
+def require_replicas(fleet: Fleet, new_fleet: bool = False, patience: float = _AWAY) -> None:
+    """Raise unless a replica of the fleet reports, or is expected to: what no replica serves cannot be validated.
 
     Args:
         new_fleet: its replicas are about to start.
         patience: how long replicas that have fallen silent may take to report again, seconds.
 
     Raises:
-        NoLiveReplica: none is live.
+        NoReplica: no replica reports.
     """
     end = time.monotonic() + patience
-    while not new_fleet and not live(fleet):
+    while not new_fleet and not reporting(fleet):
         if time.monotonic() > end or not reports(fleet):
-            raise NoLiveReplica(
-                f"{without_live(fleet)} Nothing was changed. Where its replicas are about to start, a release or "
+            raise NoReplica(
+                f"{no_replica_message(fleet)} Nothing was changed. Where its replicas are about to start, a release or "
                 "rollout with `--new-fleet` (`new_fleet` in the form) waits for the first one."
             )
         time.sleep(_POLL)
 
 
-def without_live(fleet: Fleet) -> str:
-    """Why nobody would serve what is rolled out to a fleet of which no replica is live."""
+def no_replica_message(fleet: Fleet) -> str:
+    """Why no replica would serve what is rolled out to a fleet, none of whose replicas reports."""
     found = reports(fleet)
     if found:
-        latest = sorted(found, key=lambda report: report.time, reverse=True)[:_TOLD]
-        told = "; ".join(f"{r.replica} reported {_ago(r)}" + (f" ({r.error})" if r.error else "") for r in latest)
-        more = f", and {len(found) - _TOLD} more before" if len(found) > _TOLD else ""
-        return f"No replica of fleet {fleet.name!r} is live: {told}{more}. Start one, with its agent."
-    names = fleet.store.children(keys.fleets_prefix())
-    others = [name for name in names if fleet.store.keys(keys.replicas_prefix(name))]
+        latest = sorted(found, key=lambda report: report.time, reverse=True)[:_NAMED]
+        silent = "; ".join(f"{r.replica} reported {_ago(r)}" + (f" ({r.error})" if r.error else "") for r in latest)
+        more = f", and {len(found) - _NAMED} more before" if len(found) > _NAMED else ""
+        return f"No replica of fleet {fleet.name!r} reports: {silent}{more}. Start one, with its agent."
+    fleets = fleet.store.children(keys.fleets_prefix())
+    others = [name for name in fleets if fleet.store.keys(keys.replicas_prefix(name))]
     meant = difflib.get_close_matches(fleet.name, others, n=1)
     guess = f" Is {meant[0]!r} meant?" if meant else ""
     known = f"Fleets with replicas: {', '.join(others)}." if others else "No fleet has one: `make up` starts one here."
@@ -83,7 +83,7 @@ def _ago(report: ReplicaReport) -> str:
 
 @dataclass(frozen=True)
 class ReplicaState(Record):
-    """A replica's last word, and what to think of it."""
+    """A replica's latest report, and how it stands to the fleet's newest config."""
 
     report: ReplicaReport
     state: Literal["ready", "behind", "failing", "silent"]
@@ -131,44 +131,44 @@ def _labels(fleet: Fleet, number: int) -> Labels:
 
 
 def await_config(fleet: Fleet, config: FleetConfig, model: str) -> list[ReplicaReport]:
-    """Wait until enough of the live replicas have reached `config`, and return the reports of those that have.
+    """Wait until enough of the reporting replicas have reached `config`, and return the reports of those that have.
 
     Enough is the fleet's quorum of them. Servers without agents are brought to it first. A replica that is held up by
-    another model than `model` is waited for: whoever rolls that one out will take it back.
+    another model than `model` is waited for: the rollout of that model will be aborted.
 
     Raises:
-        RolloutFailed: too many replicas could not reach it; carries the first one's own words.
-        DeadlineExceeded: too few did within the fleet's deadline, or none is alive.
+        RolloutFailed: too many replicas could not reach it; carries the first one's own error.
+        DeadlineExceeded: too few did within the fleet's deadline, or no replica reports.
     """
     end = time.monotonic() + fleet.deadline
     while True:
-        alive = agentless.converge(fleet, fleet.without_agents) if fleet.without_agents else live(fleet)
-        reached = [r for r in alive if r.config >= config.number]
-        failed = [r for r in alive if r not in reached and fails_at(r, config.number, model)]
-        needed = needed_for(fleet.quorum, len(alive))
-        if alive and len(reached) >= needed:
+        present = agentless.converge(fleet, fleet.without_agents) if fleet.without_agents else reporting(fleet)
+        reached = [r for r in present if r.config >= config.number]
+        failed = [r for r in present if r not in reached and fails_at(r, config.number, model)]
+        needed = needed_for(fleet.quorum, len(present))
+        if present and len(reached) >= needed:
             return reached
-        if failed and len(alive) - len(failed) < needed:
+        if failed and len(present) - len(failed) < needed:
             raise RolloutFailed(f"Fleet {fleet.name!r}: replica {failed[0].replica}: {failed[0].error}")
         if time.monotonic() > end:
-            raise DeadlineExceeded(_too_late(fleet, config, [r for r in alive if r not in reached]))
+            raise DeadlineExceeded(_too_late(fleet, config, [r for r in present if r not in reached]))
         time.sleep(_POLL)
 
 
 def fails_at(report: ReplicaReport, config: int, model: str) -> bool:
     """Whether a replica could not come to config number `config`, and `model` or no single model is at fault."""
-    mine = report.error_model in (None, model, candidate_name(model))
-    return report.error_config is not None and report.error_config >= config and mine
+    concerned = report.error_model in (None, model, candidate_name(model))
+    return report.error_config is not None and report.error_config >= config and concerned
 
 
-def needed_for(quorum: float, alive: int) -> int:
-    """How many of the live replicas must reach a config: `quorum` of them, rounded up, and one at least."""
-    # Rounded first, for 0.7 of 10 is a little more than 7 to a computer.
-    return max(1, math.ceil(round(quorum * alive, 9)))
+def needed_for(quorum: float, present: int) -> int:
+    """How many of `present` reporting replicas must reach a config: `quorum` of them, rounded up, and at least one."""
+    # Rounded first: 0.7 * 10 is a little more than 7 in floating point.
+    return max(1, math.ceil(round(quorum * present, 9)))
 
 
 def converge_without_agents(fleet: Fleet) -> list[str]:
-    """Bring servers that have no agents to the newest config; where one does not come to it, that in one sentence.
+    """Bring servers that have no agents to the newest config; returns a sentence for each that does not reach it.
 
     A fleet with agents is left to them.
     """
@@ -179,11 +179,11 @@ def converge_without_agents(fleet: Fleet) -> list[str]:
 def _too_late(fleet: Fleet, config: FleetConfig, behind: Sequence[ReplicaReport]) -> str:
     if not behind:
         return (
-            f"Fleet {fleet.name!r} has no live replica: none has reported in the last {LEASE.seconds} s. "
+            f"Fleet {fleet.name!r} has no replica that reports: none did in the last {LEASE.seconds} s. "
             "Start one with its agent (`make up` on one machine)."
         )
-    told = "; ".join(f"{r.replica} is at config {r.config}" + (f" ({r.error})" if r.error else "") for r in behind)
+    lagging = "; ".join(f"{r.replica} is at config {r.config}" + (f" ({r.error})" if r.error else "") for r in behind)
     return (
-        f"Fleet {fleet.name!r} did not reach config {config.number} within {fleet.deadline:g} s: {told}. "
+        f"Fleet {fleet.name!r} did not reach config {config.number} within {fleet.deadline:g} s: {lagging}. "
         "See `slipway replicas`."
     )

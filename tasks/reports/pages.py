@@ -70,7 +70,7 @@ def comparison(model: str, found: Comparison) -> str:
 
 
 def validation(report: "ValidationReport") -> str:
-    """What live servers answered for a version, and what of it was wrong."""
+    """What model servers answered for a version, and what of it was wrong."""
     title = f"# {text(report.model)} version {report.version}: {'valid' if report.passed else 'NOT valid'}"
     parts = [title, f"Served as {text(report.endpoint)}. {text(report.summary())}."]
     if report.failures:
@@ -98,27 +98,27 @@ def validation(report: "ValidationReport") -> str:
         parts += [
             "## Accuracy on held-out examples",
             table(
-                ("replica", "signature", "examples", "live", "when trained", "verdict"),
+                ("replica", "signature", "examples", "served", "when trained", "verdict"),
                 [
                     (
                         text(a.replica),
                         text(a.signature),
                         f"{a.examples:,}",
-                        f"{a.live:.4f}",
+                        f"{a.served:.4f}",
                         "unknown" if a.trained is None else f"{a.trained:.4f}",
                         mark(a.wrong is None),
                     )
                     for a in report.accuracies
                 ],
             ),
-            *_live_classes(report),
+            *_served_classes(report),
         ]
     return "\n\n".join(parts) + "\n"
 
 
-def _live_classes(report: "ValidationReport") -> list[str]:
+def _served_classes(report: "ValidationReport") -> list[str]:
     """The accuracy of each class as a picture, on the replica where it is lowest."""
-    worst = min((a for a in report.accuracies if a.classes), key=lambda a: a.live, default=None)
+    worst = min((a for a in report.accuracies if a.classes), key=lambda a: a.served, default=None)
     if worst is None:
         return []
     numbers, right, totals = zip(*worst.classes, strict=True)

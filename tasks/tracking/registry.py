@@ -65,7 +65,7 @@ class Registry:
         """
         return cls(TrackingServer.connect(settings))
 
-    def registered(self, manifest: Manifest, source: str) -> str:
+    def register(self, manifest: Manifest, source: str) -> str:
         """Register a published version, once however often this is asked; its number in MLflow's registry.
 
         The manifest is added to the MLflow run of the training that the version came from, if that is still there.
@@ -76,7 +76,7 @@ class Registry:
         what = f"register {manifest.model} version {manifest.version}"
         return self.server.ask(what, lambda client: _register(client, manifest, source))
 
-    def decided(self, verdict: Verdict) -> None:
+    def record_verdict(self, verdict: Verdict) -> None:
         """Write a verdict on the registered version; an accepted one becomes the champion.
 
         Raises:
@@ -137,7 +137,7 @@ def _registered_number(client: "MlflowClient", model: str, version: int) -> str:
     return number
 
 
-def tell_mlflow(store: Store, model: str, version: int) -> None:
+def record_in_mlflow(store: Store, model: str, version: int) -> None:
     """Have MLflow's registry hold a published version and, where rollouts have decided about it, their verdict.
 
     What is published and what serves was decided in the store by now, so neither its nor MLflow's absence holds up a
@@ -147,8 +147,8 @@ def tell_mlflow(store: Store, model: str, version: int) -> None:
     registry = Registry(dataclasses.replace(TrackingServer.connect(settings()), patience=_PATIENCE))
     try:
         manifest, verdict = catalog.manifest(store, model, version), catalog.verdict(store, model, version)
-        registry.registered(manifest, source)
+        registry.register(manifest, source)
         if verdict is not None:
-            registry.decided(verdict)
+            registry.record_verdict(verdict)
     except (TrackingError, StoreUnreachable) as error:
         log.warning("MLflow was not told of %s version %d: %s", model, version, error)

@@ -1,1 +1,1 @@
-"""Proving a version: gate, sandbox, live answers, soak. Changes nothing. Start with `validate`."""
+"""Proving a version: gate, sandbox, served answers, soak. Changes nothing. Start with `validate`."""

@@ -62,7 +62,7 @@ class Accuracy(Record):
     replica: str
     signature: str
     examples: int
-    live: float
+    served: float
     trained: float | None  # what the manifest says, None where it says nothing
     classes: tuple[tuple[int, int, int], ...] = ()  # number of the true class, examples answered right, examples
     error: str | None = None  # why the examples could not all be asked
@@ -72,9 +72,9 @@ class Accuracy(Record):
         """Why this is not good enough, None where it is."""
         if self.error is not None:
             return f"held-out examples: {self.error}"
-        if self.trained is None or self.live >= self.trained - ACCURACY_TOLERANCE:
+        if self.trained is None or self.served >= self.trained - ACCURACY_TOLERANCE:
             return None
-        return f"held-out accuracy {self.live:.4f} through the live server, {self.trained:.4f} when trained"
+        return f"held-out accuracy {self.served:.4f} when served, {self.trained:.4f} when trained"
 
 
 def asker(server: ServingClient, protocol: Protocol, target: Target, signature: str, spec: SignatureSpec) -> Ask:
@@ -83,7 +83,7 @@ def asker(server: ServingClient, protocol: Protocol, target: Target, signature: 
     return lambda inputs: server.predict_grpc(target, signature, inputs)
 
 
-def live_asker(server: ServingClient, protocol: Protocol, live: Manifest | None, signature: str) -> Ask | None:
+def asker_of_live(server: ServingClient, protocol: Protocol, live: Manifest | None, signature: str) -> Ask | None:
     """How to ask the version that serves; None where there is none with such a signature."""
     if live is None or signature not in live.signatures:
         return None

@@ -183,7 +183,7 @@ def _ask_live(
 ) -> dict[str, float]:
     """Accuracies of the version that serves, from the first replica that answers."""
     failure: SlipwayError | None = None
-    for replica in replicas.live(fleet):
+    for replica in replicas.reporting(fleet):
         try:
             return _accuracies(replica, Target(model, version), question, held_out)
         except SlipwayError as error:

@@ -84,7 +84,7 @@ def _refusal(report: ValidationReport) -> NotServable:
     )
 
 
-def try_alone(build: Build) -> None:
+def try_in_sandbox(build: Build) -> None:
     """Load the build alone, in the model server that serves, and compare its answers with the golden ones.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Asking live servers whether they answer as trained: every replica, every signature, over REST and gRPC."""
+"""Asking model servers whether they answer as trained: every replica, every signature, over REST and gRPC."""
 
 import logging
 import math
@@ -13,7 +13,7 @@ from tasks.records import Manifest, Record, ReplicaReport
 from tasks.savedmodel.golden import GoldenExample
 from tasks.serving.client import ServingClient, Target
 from tasks.settings import settings
-from tasks.validation.checks import PROTOCOLS, Accuracy, Check, asker, check_answers, held_out_accuracy, live_asker
+from tasks.validation.checks import PROTOCOLS, Accuracy, Check, asker, asker_of_live, check_answers, held_out_accuracy
 from tasks.versions import catalog
 from tasks.versions.catalog import golden_examples
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ValidationReport(Record):
-    """What live servers answered for one version."""
+    """What model servers answered for one version."""
 
     model: str
     version: int
@@ -46,7 +46,7 @@ class ValidationReport(Record):
     def summary(self) -> str:
         """One line for a terminal."""
         replicas = len({c.replica for c in self.checks})
-        accuracy = f", held-out accuracy {min(a.live for a in self.accuracies):.4f}" if self.accuracies else ""
+        accuracy = f", held-out accuracy {min(a.served for a in self.accuracies):.4f}" if self.accuracies else ""
         verdict = "all right" if self.passed else f"{len(self.failures)} wrong"
         return f"{len(self.checks)} checks on {replicas} replica{'s' * (replicas != 1)}: {verdict}{accuracy}"
 
@@ -108,7 +108,7 @@ def validate_version(
                         asker(server, protocol, target, name, spec),
                         manifest.version,
                         budget,
-                        ask_live=live_asker(server, protocol, live, name),
+                        ask_live=asker_of_live(server, protocol, live, name),
                         slowdown=slowdown,
                     )
                     for protocol in PROTOCOLS

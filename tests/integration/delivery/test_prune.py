@@ -69,7 +69,7 @@ def test_a_rollout_keeps_the_version_that_it_brings_and_the_one_that_it_would_go
     for stage in make_plan(fleet, record).stages:
         serve_stage(fleet, record, stage)
     assert fleet.newest().versions("affine") == [2]
-    assert still_needed(fleet.store, "affine")[1] == ["what a rollout in fleet test goes back to"]
+    assert still_needed(fleet.store, "affine")[1] == ["what an abort in fleet test would restore"]
     assert going(fleet, 1) == [3]
 
 

@@ -1,4 +1,4 @@
-"""A version is tried, validated, switched to, and taken back when it is wrong: real flows, store and replica."""
+"""A version is tried, validated and switched to, or its rollout is aborted: real flows, store and replica."""
 
 import itertools
 import shutil
@@ -12,7 +12,7 @@ from flows.release import release, release_saved_model
 from flows.rollback import rollback
 from flows.rollout import rollout
 from tasks.delivery.rollout import accept, begin_rollout, make_plan, rollout_under_way, serve
-from tasks.errors import NoLiveReplica, NotFound, RolloutConflict, RolloutFailed
+from tasks.errors import NoReplica, NotFound, RolloutConflict, RolloutFailed
 from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, serving_entry
 from tasks.records import Training
@@ -74,7 +74,7 @@ def test_a_version_that_answers_otherwise_than_it_was_trained_is_never_met_by_cl
     rollout("affine", 1, fleet.name)
     with Client(replica).hammering() as client, pytest.raises(RolloutFailed) as failed:
         rollout("affine", wrong, fleet.name)
-    assert str(failed.value).startswith("affine version 2 was taken back: ")
+    assert str(failed.value).startswith("The rollout of affine version 2 was aborted: ")
     assert "output 'y' differs in 3 of 3 values" in str(failed.value)
     assert str(failed.value).endswith("Version 1 serves as before.")
     assert (set(client.answers), client.failures) == ({(1, 1), (None, 1)}, [])
@@ -190,7 +190,7 @@ def test_a_fleet_without_replicas_is_refused_before_anything_is_written_unless_i
         lambda: release("affine", fleet=fleet.name),
         lambda: release_saved_model("affine", str(small_models / "affine" / "2"), fleet=fleet.name),
     ):
-        with pytest.raises(NoLiveReplica, match="Fleet 'test' has no replica"):
+        with pytest.raises(NoReplica, match="Fleet 'test' has no replica"):
             begin()
     assert fleet.store.keys("") == before
     replica = LocalReplica(tmp_path, store_settings, fleet=fleet.name)
@@ -219,8 +219,8 @@ def test_a_rollout_whose_run_died_is_taken_back_and_its_run_can_change_nothing_a
     replicas.await_config(fleet, serve(fleet, record, trial), "affine")
     monkeypatch.setattr("tasks.delivery.recover.is_gone", lambda process: process == record.process)
     assert reconcile(fleet.name) == [
-        "affine version 2, which the dead run a run that will be taken for dead was rolling out, was taken back. "
-        "Version 1 serves as before."
+        "The rollout of affine version 2, which the dead run a run that will be taken for dead was rolling out, was "
+        "aborted. Version 1 serves as before."
     ]
     assert (names(fleet), fleet.newest().versions("affine")) == (["affine"], [1])
     with pytest.raises(RolloutConflict, match="taken for dead"):

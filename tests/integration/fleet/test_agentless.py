@@ -89,7 +89,7 @@ def test_versions_move_on_every_server_by_both_strategies_without_a_failed_reque
     wrong = publish_affine(fleet, small_models, 1, golden=2)
     rollout("affine", 1, fleet.name)
     plan = preview_rollout(fleet, "affine", 2, "blue-green")
-    assert [(r.replica, r.config) for r in plan.replicas] == [(r.replica, 2) for r in replicas.live(fleet)]
+    assert [(r.replica, r.config) for r in plan.replicas] == [(r.replica, 2) for r in replicas.reporting(fleet)]
     with Client(servers[0]).hammering() as first, Client(servers[1]).hammering() as second:
         report = rollout("affine", 2, fleet.name)
         with pytest.raises(RolloutFailed, match="Version 2 serves as before"):

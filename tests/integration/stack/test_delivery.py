@@ -104,7 +104,7 @@ def test_every_step_is_seen_in_prefect(stack: LocalStack, demonstrated: list[str
     url = f"{stack.settings.prefect_api}/task_runs/filter"
     steps = {run["name"] for run in stack.http.post(url, json={}, timeout=30).json()}
     assert steps >= {
-        "snapshot data",
+        "take snapshot",
         "train and export MLP",
         "publish MLP",
         "serve MLP 1 as MLP-candidate",
@@ -188,7 +188,7 @@ def test_a_version_whose_weights_are_not_those_it_was_trained_with_is_taken_back
     wrong = publish_with_the_golden_examples_of_another(store, Trust.of(stack.settings), tmp_path)
     done = stack.slipway("rollout", "MLP", str(wrong))
     assert done.returncode == 1
-    assert f"slipway: MLP version {wrong} was taken back: " in done.stderr
+    assert f"slipway: The rollout of MLP version {wrong} was aborted: " in done.stderr
     assert f"Version {served} serves as before." in done.stderr
     assert "Traceback" not in done.stderr
     assert answered(stack, {"instances": digits.x_test[0:3].tolist()}) == before
@@ -196,7 +196,7 @@ def test_a_version_whose_weights_are_not_those_it_was_trained_with_is_taken_back
     assert catalog.version(store, "MLP", wrong).state == "rejected"
     (failed,) = runs(stack, name={"any_": [f"MLP {wrong} to default"]})
     assert failed["state_type"] == "FAILED"
-    assert f"MLP version {wrong} was taken back" in failed["state"]["message"]
+    assert f"The rollout of MLP version {wrong} was aborted" in failed["state"]["message"]
 
 
 def listed(stack: LocalStack) -> list[dict[str, Any]]:

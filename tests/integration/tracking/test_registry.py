@@ -35,7 +35,7 @@ def test_a_published_version_is_registered_with_its_source_and_training(
 ) -> None:
     run_id = tracker.start(model, Training(), "bold-lynx")
     published = manifest(model, 7, run_id)
-    number = registry.registered(published, f"{SOURCE}/7")
+    number = registry.register(published, f"{SOURCE}/7")
 
     found = client.get_model_version(model, number)
     assert (found.source, found.run_id, found.tags[TAG_VERSION]) == (f"{SOURCE}/7", run_id, "7")
@@ -45,7 +45,7 @@ def test_a_published_version_is_registered_with_its_source_and_training(
 
 
 def test_a_version_that_is_registered_twice_is_there_once(registry: Registry, client: MlflowClient, model: str) -> None:
-    numbers = [registry.registered(manifest(model, v), f"{SOURCE}/{v}") for v in (7, 9, 7, 9)]
+    numbers = [registry.register(manifest(model, v), f"{SOURCE}/{v}") for v in (7, 9, 7, 9)]
     assert numbers == ["1", "2", "1", "2"]
     assert len(client.search_model_versions(f"name = '{model}'")) == 2
 
@@ -55,7 +55,7 @@ def test_versions_that_are_registered_at_once_have_one_number_each(registry: Reg
 
     def register(version: int) -> None:
         together.wait(10)
-        numbers.append((version, registry.registered(manifest(model, version), f"{SOURCE}/{version}")))
+        numbers.append((version, registry.register(manifest(model, version), f"{SOURCE}/{version}")))
 
     threads = [threading.Thread(target=register, args=(version,)) for version in (1, 1, 2, 2)]
     for thread in threads:
@@ -70,26 +70,26 @@ def test_versions_that_are_registered_at_once_have_one_number_each(registry: Reg
 def test_a_version_whose_training_is_gone_from_mlflow_is_registered_all_the_same(
     registry: Registry, client: MlflowClient, model: str
 ) -> None:
-    number = registry.registered(manifest(model, 7, "0" * 32), f"{SOURCE}/7")
+    number = registry.register(manifest(model, 7, "0" * 32), f"{SOURCE}/7")
     assert client.get_model_version(model, number).tags[TAG_VERSION] == "7"
 
 
 def test_the_champion_is_the_version_that_was_accepted_last(registry: Registry, model: str) -> None:
     for version in (7, 8):
-        registry.registered(manifest(model, version), f"{SOURCE}/{version}")
+        registry.register(manifest(model, version), f"{SOURCE}/{version}")
     assert registry.champion(model) is None
     for version in (7, 8, 7):
-        registry.decided(verdict(model, version, "accepted"))
+        registry.record_verdict(verdict(model, version, "accepted"))
         assert registry.champion(model) == version
 
 
 def test_a_rejected_version_says_why_and_leaves_the_champion(
     registry: Registry, client: MlflowClient, model: str
 ) -> None:
-    registry.registered(manifest(model, 7), f"{SOURCE}/7")
-    registry.decided(verdict(model, 7, "accepted"))
-    number = registry.registered(manifest(model, 8), f"{SOURCE}/8")
-    registry.decided(verdict(model, 8, "rejected", "x" * 20_000))
+    registry.register(manifest(model, 7), f"{SOURCE}/7")
+    registry.record_verdict(verdict(model, 7, "accepted"))
+    number = registry.register(manifest(model, 8), f"{SOURCE}/8")
+    registry.record_verdict(verdict(model, 8, "rejected", "x" * 20_000))
     tags = client.get_model_version(model, number).tags
     assert tags[TAG_STATE] == "rejected"
     assert tags[TAG_REASON].startswith("xxx")
@@ -102,4 +102,4 @@ def test_a_model_that_nobody_registered_has_no_champion(registry: Registry, mode
 
 def test_a_verdict_on_a_version_that_is_not_registered_says_so(registry: Registry, model: str) -> None:
     with pytest.raises(NotFound, match=f"{model} version 7 is not registered"):
-        registry.decided(verdict(model, 7, "accepted"))
+        registry.record_verdict(verdict(model, 7, "accepted"))

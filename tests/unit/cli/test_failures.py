@@ -70,13 +70,15 @@ def test_what_a_run_failed_of_is_told_before_that_prefect_could_not_be_told(caps
     @guarded
     def fail() -> None:
         try:
-            raise RolloutFailed("MLP version 7 was taken back.")
+            raise RolloutFailed("The rollout of MLP version 7 was aborted.")
         except RolloutFailed:
             raise httpx.ReadTimeout("")  # noqa: B904 - as Prefect's engine does
 
     with pytest.raises(typer.Exit):
         fail()
-    assert capsys.readouterr().err.startswith("slipway: MLP version 7 was taken back. And the Prefect server at http")
+    assert capsys.readouterr().err.startswith(
+        "slipway: The rollout of MLP version 7 was aborted. And the Prefect server at http"
+    )
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:

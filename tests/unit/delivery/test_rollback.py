@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.delivery.rollback import WayBack, find_way_back
-from tasks.errors import NoLiveReplica, NotFound
+from tasks.delivery.rollback import Rollback, choose_rollback
+from tasks.errors import NoReplica, NotFound
 from tasks.fleet.config import Fleet, serving_entry
 from tasks.records import ReplicaReport, Training, Verdict, VerdictState
 from tasks.store import keys
@@ -35,26 +35,26 @@ def serve(fleet: Fleet, *numbers: int, **labels: int) -> None:
 
 def test_it_goes_to_the_accepted_version_before_the_one_that_serves(fleet: Fleet) -> None:
     serve(fleet, 5)
-    assert find_way_back(fleet, "MLP", None) == WayBack(3, "blue-green")
+    assert choose_rollback(fleet, "MLP", None) == Rollback(3, "blue-green")
     serve(fleet, 3)
-    assert find_way_back(fleet, "MLP", None) == WayBack(1, "blue-green")
+    assert choose_rollback(fleet, "MLP", None) == Rollback(1, "blue-green")
     serve(fleet, 1)
     with pytest.raises(NotFound, match="MLP has no accepted version before 1: there is nothing to go back to"):
-        find_way_back(fleet, "MLP", None)
+        choose_rollback(fleet, "MLP", None)
 
 
 def test_it_goes_where_it_is_told_to(fleet: Fleet) -> None:
     serve(fleet, 5)
-    assert find_way_back(fleet, "MLP", 1) == WayBack(1, "blue-green")
+    assert choose_rollback(fleet, "MLP", 1) == Rollback(1, "blue-green")
 
 
 def test_where_clients_ask_for_stable_the_label_goes_back_from_where_it_is(fleet: Fleet) -> None:
     serve(fleet, 3, 5, stable=5)
-    assert find_way_back(fleet, "MLP", None) == WayBack(3, "labels")
+    assert choose_rollback(fleet, "MLP", None) == Rollback(3, "labels")
     serve(fleet, 3, 5, stable=3)
-    assert find_way_back(fleet, "MLP", None) == WayBack(1, "labels")
+    assert choose_rollback(fleet, "MLP", None) == Rollback(1, "labels")
 
 
 def test_in_a_fleet_without_replicas_there_is_no_way_back(fleet: Fleet) -> None:
-    with pytest.raises(NoLiveReplica, match=r"Fleet 'tset' has no replica: none has ever reported\. Is 'test' meant\?"):
-        find_way_back(Fleet(fleet.store, fleet.trust, "tset", 1.0), "MLP", None)
+    with pytest.raises(NoReplica, match=r"Fleet 'tset' has no replica: none has ever reported\. Is 'test' meant\?"):
+        choose_rollback(Fleet(fleet.store, fleet.trust, "tset", 1.0), "MLP", None)

@@ -78,7 +78,7 @@ def test_the_way_back_waits_for_a_store_that_is_away(fleet: Fleet, moody: Moody)
     moody.away = [True, False, True, True]
     failure = abort(fleet, record, ValidationFailed("It answers otherwise."))
     assert str(failure) == (
-        "affine version 1 was taken back: It answers otherwise. No version of affine is served, as before."
+        "The rollout of affine version 1 was aborted: It answers otherwise. No version of affine is served, as before."
     )
     assert rollout_under_way(fleet, "affine") is None
     assert fleet.newest().entry("affine-candidate") is None
@@ -90,7 +90,9 @@ def test_a_way_back_that_finds_no_store_leaves_the_record_for_whoever_comes_next
     fleet.deadline = 0.5
     moody.away = [True] * 100
     failure = abort(fleet, record, ValidationFailed("It answers otherwise."))
-    assert "Going back failed too: The store does not answer. Run `slipway reconcile`" in str(failure)
+    assert "Restoring what was served before failed too: The store does not answer. Run `slipway reconcile`" in str(
+        failure
+    )
     moody.away = []
     assert rollout_under_way(fleet, "affine") == record
 

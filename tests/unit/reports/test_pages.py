@@ -133,7 +133,7 @@ def test_a_validation_report_begins_with_what_was_wrong() -> None:
     wrong = [line for line in report.splitlines() if line.startswith("- ")]
     assert len(wrong) == 2
     assert r"differs: 3 \| 5 at &lt;row&gt; 1" in wrong[0]
-    assert "0.5000 through the live server, 0.9375 when trained" in wrong[1]
+    assert "0.5000 when served, 0.9375 when trained" in wrong[1]
     assert [row[4:] for row in rows(report, "replica")] == [
         ["right", "2.1 ms", ""],
         ["**wrong**", "500.0 ms", "1.5 ms"],
