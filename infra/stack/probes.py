@@ -4,10 +4,12 @@ import contextlib
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 Headers: TypeAlias = Mapping[str, str]
 
@@ -50,17 +52,25 @@ def get_json(url: str) -> Any:
     return json.loads(data) if status == 200 else None
 
 
-def get_text(url: str, headers: Headers) -> str | None:
-    """The text that a GET is answered with, or None where it is not answered with 200."""
-    status, data = _request("GET", url, headers=headers)
+def get_text(url: str, headers: Headers, certificate: Path | None = None) -> str | None:
+    """The text that a GET, which shows `certificate`, is answered with, or None where it is not answered with 200."""
+    status, data = _request("GET", url, headers=headers, certificate=certificate)
     return data.decode(errors="replace") if status == 200 else None
 
 
-def _request(method: str, url: str, body: str | None = None, headers: Headers | None = None) -> tuple[int, bytes]:
+def _request(
+    method: str,
+    url: str,
+    body: str | None = None,
+    headers: Headers | None = None,
+    certificate: Path | None = None,
+) -> tuple[int, bytes]:
     """Status (0: no answer) and body."""
     parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=_SECONDS)
+    try:
+        connection = _connection(parts, certificate)
+    except OSError:  # no such certificate
+        return 0, b""
     try:
         connection.request(method, parts.path or "/", body, dict(headers or {}))
         answer = connection.getresponse()
@@ -69,3 +79,12 @@ def _request(method: str, url: str, body: str | None = None, headers: Headers | 
         return 0, b""
     finally:
         connection.close()
+
+
+def _connection(parts: SplitResult, certificate: Path | None) -> http.client.HTTPConnection:
+    if parts.scheme != "https":
+        return http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_SECONDS)
+    context = ssl.create_default_context(cafile=certificate)
+    if certificate is not None:
+        context.load_cert_chain(certificate)
+    return http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=_SECONDS, context=context)

@@ -11,6 +11,7 @@ from pathlib import Path
 from infra.stack import probes
 from infra.stack.login import PROFILE, authorization
 from infra.stack.secrets import has_credentials, profile_file
+from infra.stack.store_security import certificate_file
 from tasks.errors import InvalidSettings
 from tasks.isolation import isolated
 from tasks.serving.program import model_server_command
@@ -91,6 +92,8 @@ def store(settings: Settings) -> Program:
     """The object store: SeaweedFS with all its parts in one process, of which `secure_store` closes all but S3."""
     host, home = settings.host, settings.home.absolute() / "store"
     address = f"http://{host}:{settings.store_port}"
+    own = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - by which its parts know one another
+    master, volume = f"https://{own}:{settings.store_master_port}/", f"{own}:{settings.store_volume_port}"
     ports = {
         "s3": PortUse(settings.store_port, "SLIPWAY_STORE_PORT"),
         "master": PortUse(settings.store_master_port, "SLIPWAY_STORE_MASTER_PORT"),
@@ -107,7 +110,7 @@ def store(settings: Settings) -> Program:
             "mini",
             f"-dir={home}",
             # Every flag is given at every start: weed remembers the last start's, and fills in what is missing.
-            f"-ip={'127.0.0.1' if host == '0.0.0.0' else host}",  # noqa: S104
+            f"-ip={own}",
             f"-ip.bind={host}",
             *(f"-{part}.port={use.port}" for part, use in ports.items()),
             "-s3.port.iceberg=0",
@@ -124,7 +127,11 @@ def store(settings: Settings) -> Program:
             "-webdav=false",
         ),
         address=address,
-        ready=lambda _: probes.answers(f"{address}/healthz"),
+        # S3 answers before the master has heard from the volume server, but with errors.
+        ready=lambda _: (
+            probes.answers(f"{address}/healthz")
+            and volume in (probes.get_text(master, {}, certificate_file(settings)) or "")
+        ),
         environment={
             "GOMEMLIMIT": "512MiB",  # without it: near 1 GB under load; with half of it Go's collector never rests
             "HOME": str(home),  # where weed looks for .seaweedfs, which is for other stores

@@ -24,10 +24,15 @@ def secure_store(settings: Settings) -> None:
     folder = settings.home.absolute() / "store"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
-    certificate = folder / f"{settings.host}.pem"
+    certificate = certificate_file(settings)
     if not certificate.exists():
         create_private(certificate, _made_certificate(settings.host))
     replace_private(folder / "security.toml", security(certificate))
+
+
+def certificate_file(settings: Settings) -> Path:
+    """Where the store's certificate and its private key are."""
+    return settings.home.absolute() / "store" / f"{settings.host}.pem"
 
 
 def security(certificate: Path) -> str:
