@@ -8,20 +8,40 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Put `data` at `path`, in place of what is there; a reader never sees a part, not even after a crash."""
+def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Put `data` at `path`, in place of what is there; a reader never sees a part, not even after a crash.
+
+    Args:
+        mode: of the file, whatever the umask.
+    """
+    with _draft(path, data, mode) as draft:
+        draft.replace(path)
+
+
+def create(path: Path, data: bytes, mode: int = 0o644) -> bool:
+    """Put `data` at `path` unless something is there; whether it was put there. Of two writers at once one wins."""
+    with _draft(path, data, mode) as draft:
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return False
+        return True
+
+
+@contextlib.contextmanager
+def _draft(path: Path, data: bytes, mode: int) -> Iterator[Path]:
+    """A file beside `path` that holds `data`, on the disk; what still has its name afterwards is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # for its owner alone
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
+            os.fchmod(descriptor, mode)
             file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+            os.fsync(descriptor)
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def is_plain_path(path: str) -> bool:

@@ -186,6 +186,11 @@ class Manifest(Record):
     gate: Comparison | None = None
     created: datetime = field(default_factory=now)
 
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(entry.size for entry in self.files)
+
 
 @dataclass(frozen=True)
 class Verdict(Record):

@@ -60,7 +60,7 @@ def versions(model: Model, as_json: Json = False) -> None:
                 ", ".join(labels_of(labels, v.manifest.version)),
                 f"{v.manifest.created:%Y-%m-%d %H:%M:%S}",
                 _figure(v.manifest.training.metrics.get("accuracy")),
-                f"{sum(f.size for f in v.manifest.files) / 1e6:.1f} MB",
+                f"{v.manifest.size / 1e6:.1f} MB",
                 v.verdict.reason if v.verdict else "",
             )
             for v in found

@@ -13,7 +13,8 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from infra.stack.secrets import create_private, replace_private
+from infra.stack.secrets import PRIVATE
+from tasks.files import create, write_atomically
 from tasks.settings import Settings
 
 PROFILE = "slipway"
@@ -30,8 +31,8 @@ def ensure_login(settings: Settings, otherwise: str | None = None) -> str:
     path = settings.login_file
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
-        create_private(path, otherwise or f"slipway:{secrets.token_urlsafe(24)}")
-    path.chmod(0o600)
+        create(path, (otherwise or f"slipway:{secrets.token_urlsafe(24)}").encode(), PRIVATE)
+    path.chmod(PRIVATE)
     return path.read_text().strip()
 
 
@@ -129,10 +130,9 @@ def _write(path: Path, document: tomlkit.TOMLDocument) -> None:
     path = path.resolve()  # what a link leads to is replaced, not the link
     text = tomlkit.dumps(document)
     if path.exists() and path.read_text() == text:
-        path.chmod(0o600)
+        path.chmod(PRIVATE)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_private(path, text)
+    write_atomically(path, text.encode(), PRIVATE)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from infra.stack.stop import end_runs
 from infra.stack.store_security import secure_store
 from infra.stack.supervision import ProcessState, Supervisor
 from tasks.errors import DeadlineExceeded, StackError
+from tasks.files import create
 from tasks.proxies import stay_local
 from tasks.settings import Settings
 
@@ -89,22 +90,9 @@ def _prepare(settings: Settings) -> str:
     advice = write_profiles(settings) if settings.prefect_url is None else ""
     ensure_login(settings)
     ensure_key_pair(settings)
-    _create(settings.replica_config, EMPTY_CONFIG)
+    if not settings.replica_config.exists():
+        create(settings.replica_config, EMPTY_CONFIG.encode())
     return advice
-
-
-def _create(path: Path, text: str) -> None:
-    """`path` with `text`, unless something is there."""
-    if path.exists():
-        return
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text)
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        return
-    finally:
-        draft.unlink()
 
 
 def _converge(supervisor: Supervisor, wanted: Iterable[Program], settings: Settings, say: Say) -> None:

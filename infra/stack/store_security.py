@@ -9,7 +9,8 @@ import ipaddress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from infra.stack.secrets import create_private, replace_private
+from infra.stack.secrets import PRIVATE
+from tasks.files import create, write_atomically
 from tasks.settings import Settings
 
 _NAME = "slipway-store"
@@ -26,8 +27,8 @@ def secure_store(settings: Settings) -> None:
     folder.chmod(0o700)
     certificate = certificate_file(settings)
     if not certificate.exists():
-        create_private(certificate, _made_certificate(settings.host))
-    replace_private(folder / "security.toml", security(certificate))
+        create(certificate, _made_certificate(settings.host).encode(), PRIVATE)
+    write_atomically(folder / "security.toml", security(certificate).encode(), PRIVATE)
 
 
 def certificate_file(settings: Settings) -> Path:

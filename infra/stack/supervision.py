@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from infra.stack.members import left_listening
 from infra.stack.programs import PYTHON, Program
 from tasks.errors import InvalidSettings, StackError
+from tasks.files import write_atomically
 from tasks.settings import SUPERVISED
 
 _CALL_SECONDS = 10.0
@@ -122,9 +123,7 @@ class Supervisor:
         text = self.rendered(programs)
         if self.configured() == text:
             return False
-        draft = self._config.with_suffix(".draft")
-        draft.write_text(text)
-        draft.replace(self._config)
+        write_atomically(self._config, text.encode())
         return True
 
     def configured(self) -> str | None:

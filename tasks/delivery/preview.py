@@ -81,8 +81,8 @@ def steps(plan: Plan, fleet: str, live: int | None, manifest: Manifest, soak: fl
 def _sources(fleet: Fleet, manifest: Manifest, configs: Iterable[FleetConfig]) -> dict[Copy, Source]:
     """Where each copy of the configs and of the new version comes from; without those that Slipway did not write."""
     model, version = manifest.model, manifest.version
-    sizes: dict[tuple[str, int], int | None] = {(model, version): _size(manifest)}
-    found = {Copy(name, version): Source(model, _size(manifest)) for name in (model, candidate_name(model))}
+    sizes: dict[tuple[str, int], int | None] = {(model, version): manifest.size}
+    found = {Copy(name, version): Source(model, manifest.size) for name in (model, candidate_name(model))}
     for entry in (entry for config in configs for entry in config.models.model_config_list.config):
         owner = model_in_store(entry, fleet.store)
         if owner is None:
@@ -98,13 +98,9 @@ def _sources(fleet: Fleet, manifest: Manifest, configs: Iterable[FleetConfig]) -
 
 def _size_in_store(fleet: Fleet, model: str, version: int) -> int | None:
     try:
-        return _size(catalog.manifest(fleet.store, model, version))
+        return catalog.manifest(fleet.store, model, version).size
     except NotFound:
         return None
-
-
-def _size(manifest: Manifest) -> int:
-    return sum(file.size for file in manifest.files)
 
 
 def _warnings(fleet: Fleet, current: FleetConfig, manifest: Manifest, present: int) -> Iterable[str]:

@@ -85,8 +85,7 @@ def decide_pruning(model: str, found: Iterable[Version], keep: int, reasons: Rea
         kept = [*reasons.get(None, ()), *reasons.get(number, ())]
         if number in newest:
             kept.append(f"one of the newest {keep}")
-        size = sum(file.size for file in version.manifest.files)
-        fates.append(Fate(number, version.state, size, tuple(kept)))
+        fates.append(Fate(number, version.state, version.manifest.size, tuple(kept)))
     return Pruning(model, tuple(fates))
 
 

@@ -14,7 +14,6 @@ from tasks.delivery.rollout import (
     is_ours,
     make_plan,
     require_ours,
-    rollout_under_way,
     serve,
 )
 from tasks.errors import (
@@ -36,7 +35,7 @@ from tasks.versions import catalog
 def find_dead_rollouts(fleet: Fleet) -> list[RolloutRecord]:
     """Rollouts whose run is gone or whose deadline has passed."""
     names = [key.rpartition("/")[2].removesuffix(".json") for key in fleet.store.keys(keys.rollouts_prefix(fleet.name))]
-    records = [rollout_under_way(fleet, name) for name in names]
+    records = [fleet.rollout_under_way(name) for name in names]
     return [r for r in records if r is not None and (now() > r.deadline or is_gone(r.process))]
 
 

@@ -46,7 +46,7 @@ def begin_rollout(
     key = keys.rollout_key(fleet.name, model)
     # An earlier attempt of this run may have created it, and lost the answer.
     if not fleet.store.create(key, record.to_json()) and not is_ours(fleet, record):
-        other = rollout_under_way(fleet, model)
+        other = fleet.rollout_under_way(model)
         which = (
             f"version {other.version} by run {other.run}, since {other.started:%H:%M:%S} UTC" if other else "just ended"
         )
@@ -98,11 +98,6 @@ def end_rollout(fleet: Fleet, record: RolloutRecord) -> None:
                 fleet.store.delete_once(keys.rollout_key(fleet.name, record.model))
 
 
-def rollout_under_way(fleet: Fleet, model: str) -> RolloutRecord | None:
-    """The rollout of `model` that has not ended, None if there is none."""
-    return fleet.rollout_under_way(model)
-
-
 def make_plan(fleet: Fleet, record: RolloutRecord) -> Plan:
     """What the rollout will do, from what the fleet served when it began: trial, and final stage."""
     return plan_rollout(fleet.read(record.previous_config or 0), record.model, record.version, record.strategy)
@@ -132,7 +127,7 @@ def decide(fleet: Fleet, record: RolloutRecord, state: VerdictState, reason: str
 
 
 def is_ours(fleet: Fleet, record: RolloutRecord) -> bool:
-    found = rollout_under_way(fleet, record.model)
+    found = fleet.rollout_under_way(record.model)
     return found is not None and (found.run, found.process) == (record.run, record.process)
 
 

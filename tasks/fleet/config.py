@@ -147,9 +147,7 @@ class Fleet:
 
     def rollout_under_way(self, model: str) -> RolloutRecord | None:
         """The rollout of `model` that has not ended, None where there is none."""
-        key = rollout_key(self.name, model)
-        data = self.store.find(key)
-        return RolloutRecord.from_json(data, self.store.uri(key)) if data is not None else None
+        return self.store.find_record(rollout_key(self.name, model), RolloutRecord)
 
     def base_path(self, model: str) -> str:
         """Where the versions of `model` lie, as a config names it; a replica turns it into a folder of its own."""

@@ -12,6 +12,7 @@ from tasks.wire.protos import MetaGraphDef, SavedModel, SignatureDef, TensorInfo
 from tasks.wire.tensors import dimensions
 
 GRAPH = "saved_model.pb"
+_OTHER_FORMS = ("saved_model.cpb", "saved_model.pbtxt")  # TensorFlow reads some of these first
 
 
 SERVE = "serve"
@@ -56,28 +57,42 @@ def serving_graph(directory: Path) -> MetaGraphDef:
     Raises:
         InvalidSavedModel: there is none that can be read.
     """
-    path = directory / GRAPH
-    if not directory.is_dir():
-        raise InvalidSavedModel(
-            f"{directory} is no folder: give the folder of a SavedModel, the one with {GRAPH} in it."
-        )
-    if not path.is_file():
-        raise InvalidSavedModel(f"{directory} is no SavedModel: it holds no {GRAPH}{_what_lies_there(directory)}.")
-    saved = SavedModel()
-    try:
-        saved.ParseFromString(path.read_bytes())
-    except DecodeError:
-        raise InvalidSavedModel(
-            f"{path} ({path.stat().st_size} bytes) is cut off or no SavedModel: copy or export it again."
-        ) from None
+    saved = read_saved_model(directory)
     for graph in saved.meta_graphs:
         if set(graph.meta_info_def.tags) == {SERVE}:
             return graph
     tags = [sorted(graph.meta_info_def.tags) for graph in saved.meta_graphs]
     raise InvalidSavedModel(
-        f"{path} has no graph tagged {SERVE!r}, only {tags or 'none at all'}: it was cut off, or exported for "
-        "something other than serving."
+        f"{directory / GRAPH} has no graph tagged {SERVE!r}, only {tags}: it was cut off, or exported "
+        "for something other than serving."
     )
+
+
+def read_saved_model(directory: Path) -> SavedModel:
+    """The SavedModel in `directory`.
+
+    Raises:
+        InvalidSavedModel: there is no `saved_model.pb`, it cannot be read, or another form of it lies beside.
+    """
+    path = directory / GRAPH
+    if not directory.is_dir():
+        raise InvalidSavedModel(
+            f"{directory} is no folder: give the folder of a SavedModel, the one with {GRAPH} in it."
+        )
+    for other in _OTHER_FORMS:
+        if (directory / other).exists():
+            raise InvalidSavedModel(f"{directory} holds {other}: only {GRAPH} can be served. Export it anew.")
+    if not path.is_file():
+        raise InvalidSavedModel(f"{directory} is no SavedModel: it holds no {GRAPH}{_what_lies_there(directory)}.")
+    try:
+        found = SavedModel.FromString(path.read_bytes())
+    except DecodeError:
+        raise InvalidSavedModel(
+            f"{path} ({path.stat().st_size} bytes) is cut off or no SavedModel: copy or export it again."
+        ) from None
+    if not found.meta_graphs:
+        raise InvalidSavedModel(f"{path} holds no graph: it was cut off. Export it anew.")
+    return found
 
 
 def _what_lies_there(directory: Path) -> str:

@@ -13,10 +13,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from google.protobuf.message import DecodeError
-
-from tasks.errors import ForbiddenOps, InvalidSavedModel
+from tasks.errors import ForbiddenOps
 from tasks.files import is_plain_path
+from tasks.savedmodel.read import read_saved_model
 from tasks.wire.dtypes import DataType
 from tasks.wire.protos import AssetFileDef, AttrValue, MetaGraphDef, NodeDef, SavedModel, TensorInfo
 
@@ -86,28 +85,6 @@ def require_harmless(directory: Path, allowed: Collection[str]) -> None:
             f"rights: {shown}. Export the model without them; if they are meant to be there, allow them by name where "
             f"it is published and where it is served: SLIPWAY_ALLOWED_OPS={names}."
         )
-
-
-def read_saved_model(directory: Path) -> SavedModel:
-    """The SavedModel in `directory`.
-
-    Raises:
-        InvalidSavedModel: there is no `saved_model.pb`, it cannot be read, or another form of it lies beside.
-    """
-    for other in ("saved_model.cpb", "saved_model.pbtxt"):  # TensorFlow reads some of these first
-        if (directory / other).exists():
-            raise InvalidSavedModel(f"{directory} holds {other}: only saved_model.pb can be served. Export it anew.")
-    try:
-        found = SavedModel.FromString((directory / "saved_model.pb").read_bytes())
-    except FileNotFoundError:
-        raise InvalidSavedModel(
-            f"{directory} is no SavedModel: it holds no saved_model.pb. Give the folder that an export wrote."
-        ) from None
-    except DecodeError:
-        raise InvalidSavedModel(f"{directory}/saved_model.pb cannot be read: it was cut off, or is none.") from None
-    if not found.meta_graphs:
-        raise InvalidSavedModel(f"{directory}/saved_model.pb holds no graph: it was cut off. Export it anew.")
-    return found
 
 
 @dataclass(frozen=True)

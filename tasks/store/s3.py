@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import stamina
 
@@ -23,6 +23,7 @@ from tasks.errors import (
     StoreUnreachable,
     StoreUnsuitable,
 )
+from tasks.records import Record
 from tasks.settings import Settings
 from tasks.store.base import StoredObject
 from tasks.store.credentials import credentials
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from botocore.session import Session
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, GetObjectRequestTypeDef
+
+R = TypeVar("R", bound=Record)
 
 _REFUSED = {
     "AccessDenied",
@@ -196,6 +199,15 @@ class Store:
             return self.get(key)
         except NotFound:
             return None
+
+    def find_record(self, key: str, kind: type[R]) -> R | None:
+        """The record of this kind under `key`, or None where nothing is.
+
+        Raises:
+            Corrupt: what is there is not one.
+        """
+        data = self.find(key)
+        return kind.from_json(data, self.uri(key)) if data is not None else None
 
     def stream(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """The bytes of `key` from `start` to `stop` (default: the end), in chunks.

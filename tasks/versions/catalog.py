@@ -80,9 +80,7 @@ def trusted_manifest(store: Store, trust: Trust, model: str, version: int) -> Ma
 
 def verdict(store: Store, model: str, version: int) -> Verdict | None:
     """What rollouts decided about a version, None where none has decided yet."""
-    key = keys.verdict_key(model, version)
-    data = store.find(key)
-    return Verdict.from_json(data, store.uri(key)) if data is not None else None
+    return store.find_record(keys.verdict_key(model, version), Verdict)
 
 
 def decide(store: Store, decision: Verdict) -> None:

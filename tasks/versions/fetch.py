@@ -185,7 +185,7 @@ def _show(staging: Path, target: Path) -> None:
 
 def _require_room(manifest: Manifest, models_dir: Path) -> None:
     models_dir.mkdir(parents=True, exist_ok=True)
-    need, free = sum(f.size for f in manifest.files) + _SPARE, shutil.disk_usage(models_dir).free
+    need, free = manifest.size + _SPARE, shutil.disk_usage(models_dir).free
     if need > free:
         raise InvalidSettings(
             f"The disk of {models_dir} has {free >> 20} MiB free; {manifest.model} version {manifest.version} needs "

@@ -25,7 +25,7 @@ def test_a_rollout_does_what_its_plan_said_and_the_history_tells_it(
     found = preview_rollout(fleet, "affine", 2, "blue-green")
     assert fleet.newest().number == found.plan.config
     (mine,) = found.replicas
-    sizes = [sum(f.size for f in catalog.manifest(fleet.store, "affine", n).files) for n in (1, 2)]
+    sizes = [catalog.manifest(fleet.store, "affine", n).size for n in (1, 2)]
     assert (mine.replica, mine.downloads) == ("r1", sizes[1])
     assert mine.memory == (sizes[0] + sizes[1], sizes[0] + 2 * sizes[1])
     assert [change.loads for change in mine.changes] == [("affine-candidate 2",), ("affine 2",)]

@@ -11,7 +11,7 @@ from flows.reconcile import reconcile
 from flows.release import release, release_saved_model
 from flows.rollback import rollback
 from flows.rollout import rollout
-from tasks.delivery.rollout import accept, begin_rollout, make_plan, rollout_under_way, serve
+from tasks.delivery.rollout import accept, begin_rollout, make_plan, serve
 from tasks.errors import NoReplica, NotFound, RolloutConflict, RolloutFailed
 from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, serving_entry
@@ -63,7 +63,7 @@ def test_clients_move_from_one_accepted_version_to_the_next_and_no_request_fails
     assert in_turn(client) == {PLAIN: [1, 2]}
     assert set(client.answers) == {(1, 1), (None, 1), (2, 2), (None, 2)}
     assert (state(fleet, 1), state(fleet, 2), names(fleet)) == ("accepted", "accepted", ["affine"])
-    assert rollout_under_way(fleet, "affine") is None
+    assert fleet.rollout_under_way("affine") is None
 
 
 def test_a_version_that_answers_otherwise_than_it_was_trained_is_never_met_by_clients(
@@ -79,7 +79,7 @@ def test_a_version_that_answers_otherwise_than_it_was_trained_is_never_met_by_cl
     assert str(failed.value).endswith("Version 1 serves as before.")
     assert (set(client.answers), client.failures) == ({(1, 1), (None, 1)}, [])
     assert (state(fleet, wrong), names(fleet)) == ("rejected", ["affine"])
-    assert rollout_under_way(fleet, "affine") is None
+    assert fleet.rollout_under_way("affine") is None
 
 
 def test_a_first_version_that_is_wrong_leaves_nothing_served(

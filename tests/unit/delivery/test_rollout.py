@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.delivery.recover import abort
-from tasks.delivery.rollout import accept, begin_rollout, end_rollout, make_plan, rollout_under_way, serve
+from tasks.delivery.rollout import accept, begin_rollout, end_rollout, make_plan, serve
 from tasks.errors import RolloutConflict, ServingUnreachable, StoreUnreachable, ValidationFailed
 from tasks.fleet.config import Fleet
 from tasks.records import ReplicaReport, RolloutRecord, Training
@@ -65,7 +65,7 @@ def test_a_run_whose_beginning_broke_off_begins_again_and_keeps_others_out(fleet
         begun(fleet)
     fleet.deadline += 1  # as if a second had passed
     record = begun(fleet)
-    assert rollout_under_way(fleet, "affine") == record
+    assert fleet.rollout_under_way("affine") == record
     assert record.previous_config == 0
     with pytest.raises(RolloutConflict, match="by run this run"):
         begin_rollout(fleet, "affine", 1, "blue-green", "another run")
@@ -80,7 +80,7 @@ def test_the_way_back_waits_for_a_store_that_is_away(fleet: Fleet, moody: Moody)
     assert str(failure) == (
         "The rollout of affine version 1 was aborted: It answers otherwise. No version of affine is served, as before."
     )
-    assert rollout_under_way(fleet, "affine") is None
+    assert fleet.rollout_under_way("affine") is None
     assert fleet.newest().entry("affine-candidate") is None
     assert catalog.version(moody, "affine", 1).state == "rejected"
 
@@ -94,7 +94,7 @@ def test_a_way_back_that_finds_no_store_leaves_the_record_for_whoever_comes_next
         failure
     )
     moody.away = []
-    assert rollout_under_way(fleet, "affine") == record
+    assert fleet.rollout_under_way("affine") == record
 
 
 @pytest.mark.parametrize("accepted", [True, False])
@@ -118,6 +118,6 @@ def test_an_end_whose_answer_is_lost_takes_no_place_from_the_rollout_that_began_
 
     monkeypatch.setattr(moody, "delete_once", lose_the_answer)
     end_rollout(fleet, record)
-    other = rollout_under_way(fleet, "affine")
+    other = fleet.rollout_under_way("affine")
     assert other is not None
     assert other.run == "another run"

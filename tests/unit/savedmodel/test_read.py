@@ -69,7 +69,7 @@ HARMED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no folder": (shutil.rmtree, "7 is no folder: give the folder of a SavedModel"),
     "no graph": (lambda p: (p / "saved_model.pb").unlink(), "it holds no saved_model.pb. Write one with model.export"),
     "a cut-off graph": (cut_off("saved_model.pb", 5000), r"saved_model.pb \(5000 bytes\) is cut off or no SavedModel"),
-    "an empty graph": (cut_off("saved_model.pb", 0), "no graph tagged 'serve', only none at all"),
+    "an empty graph": (cut_off("saved_model.pb", 0), "holds no graph: it was cut off"),
     "for training": (
         edited(lambda s: s.meta_graphs[0].meta_info_def.tags.append("train")),
         r"no graph tagged 'serve', only \[\['serve', 'train'\]\]",

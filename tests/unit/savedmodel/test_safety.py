@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tasks.errors import ForbiddenOps, InvalidSavedModel
+from tasks.savedmodel.read import read_saved_model
 from tasks.savedmodel.safety import (
     FORBIDDEN,
     HARMLESS_VALUES,
     WITHOUT_OUTPUT,
     forbidden,
-    read_saved_model,
     require_harmless,
 )
 
