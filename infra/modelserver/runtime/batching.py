@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,17 @@ class _Task:
     done: threading.Event = field(default_factory=threading.Event)
     results: list[int] = field(default_factory=list)
     error: ServingError | None = None
+
+    def outcome(self) -> list[int]:
+        """Wait until the task has run; its output tensors.
+
+        Raises:
+            ServingError: its batch failed.
+        """
+        self.done.wait()
+        if self.error is not None:
+            raise self.error
+        return self.results
 
 
 @dataclass(slots=True)
@@ -102,9 +113,10 @@ class BatchScheduler:
                         batch = queue.batches.pop(0)
                         if queue.batches:
                             self._queues.move_to_end(key)
-                            self._changed.notify()
                         else:
                             del self._queues[key]
+                        if self._queues:  # another thread must watch them: this one may be away for long
+                            self._changed.notify()
                         return queue, batch
                     soonest = due if soonest is None else min(soonest, due)
                 self._changed.wait(None if soonest is None else max(0.0, soonest - now))
@@ -124,7 +136,7 @@ class Batcher:
         parameters = self._scheduler.parameters
         limit = parameters.max_batch_size
         if rows <= limit:
-            return self._wait([self._submit(call, tensors, shapes, rows, timeout)])[0]
+            return self._submit(call, tensors, shapes, rows, timeout).outcome()
         if not parameters.enable_large_batch_splitting:
             raise invalid_argument(f"Task size {rows} is larger than maximum input batch size {limit}")
         return self._run_in_parts(call, tensors, shapes, rows, timeout)
@@ -136,18 +148,20 @@ class Batcher:
         parameters = self._scheduler.parameters
         step = min(parameters.max_execution_batch_size or parameters.max_batch_size, parameters.max_batch_size)
         parts: list[list[int]] = []
-        results: list[list[int]] = []
+        tasks: list[_Task] = []
         try:
-            tasks = []
             for begin in range(0, rows, step):
                 end = min(begin + step, rows)
-                parts.append([c_api.slice_rows(tensor, begin, end) for tensor in tensors])
+                parts.append(_all_of(c_api.slice_rows(tensor, begin, end) for tensor in tensors))
                 tasks.append(self._submit(call, parts[-1], shapes, end - begin, timeout))
-            results = self._wait(tasks)
-            return [c_api.concatenate(pieces) for pieces in zip(*results, strict=True)]
+            results = [task.outcome() for task in tasks]
+            return _all_of(c_api.concatenate(pieces) for pieces in zip(*results, strict=True))
         finally:
-            for piece in (*parts, *results):
-                _delete(piece)
+            for task in tasks:  # after a failure too: a queued task reads its part until it is done
+                task.done.wait()
+                _delete(task.results)
+            for part in parts:
+                _delete(part)
 
     def _submit(
         self, call: c_api.Call, tensors: Sequence[int], shapes: list[tuple[int, ...]], rows: int,
@@ -159,16 +173,6 @@ class Batcher:
         self._scheduler.submit((id(self), id(call), kinds), self, call, task)
         return task
 
-    def _wait(self, tasks: list[_Task]) -> list[list[int]]:
-        for task in tasks:
-            task.done.wait()
-        for task in tasks:
-            if task.error is not None:
-                for other in tasks:
-                    _delete(other.results)
-                raise task.error
-        return [task.results for task in tasks]
-
     def run_batch(self, call: c_api.Call, tasks: list[_Task], rows: int) -> None:
         """Run these tasks together, and wake those who wait for them."""
         error: ServingError | None = None
@@ -179,7 +183,9 @@ class Batcher:
         except Exception as failure:  # noqa: BLE001 - those who wait must hear of it, whatever it is
             error = ServingError(Code.INTERNAL, f"{type(failure).__name__}: {failure}")
         for task in tasks:
-            task.error = error
+            if error is not None:
+                _delete(task.results)
+                task.error, task.results = error, []
             task.done.set()
 
     def _run_together(self, call: c_api.Call, tasks: list[_Task], rows: int) -> None:
@@ -200,7 +206,7 @@ class Batcher:
         merged: list[int] = []
         outputs: list[int] = []
         try:
-            merged.extend(_merge([task.tensors[i] for task in tasks], padding) for i in range(call.inputs))
+            merged = _all_of(_merge([task.tensors[i] for task in tasks], padding) for i in range(call.inputs))
             outputs = self._session.run(call, merged, timeout)
             _split(outputs, tasks, rows + padding)
         finally:
@@ -226,7 +232,7 @@ def _merge(tensors: list[int], padding: int) -> int:
     try:
         if len({shape[1:] for shape in shapes}) > 1:
             widest = np.max([shape[1:] for shape in shapes], axis=0)
-            made = [_pad(tensor, shape, widest) for tensor, shape in zip(tensors, shapes, strict=True)]
+            made = _all_of(_pad(tensor, shape, widest) for tensor, shape in zip(tensors, shapes, strict=True))
             tensors = list(made)
         if padding:
             row = c_api.slice_rows(tensors[-1], 0, 1)
@@ -260,8 +266,21 @@ def _split(outputs: list[int], tasks: list[_Task], rows: int) -> None:
             )
     begin = 0
     for task in tasks:
-        task.results = [c_api.slice_rows(tensor, begin, begin + task.rows) for tensor in outputs]
-        begin += task.rows
+        end = begin + task.rows
+        task.results = _all_of(c_api.slice_rows(tensor, begin, end) for tensor in outputs)
+        begin = end
+
+
+def _all_of(made: Iterable[int]) -> list[int]:
+    """The tensors that an iterable makes one by one. If it fails, those already made are given back."""
+    tensors: list[int] = []
+    try:
+        for tensor in made:
+            tensors.append(tensor)
+    except BaseException:
+        _delete(tensors)
+        raise
+    return tensors
 
 
 def _delete(tensors: Sequence[int]) -> None:
