@@ -4,8 +4,10 @@ SHELL := /bin/bash
 BIN := .venv/bin
 # Arguments for a target: make logs ARGS="worker --follow", make test ARGS="tests/unit -x".
 ARGS ?=
+# How tests are shared out to two processes, in the order of the files: the long ones are the first to begin.
+SPREAD := -n 2 --dist loadgroup --no-loadscope-reorder --durations=10
 
-.PHONY: help install demo up down status logs doctor test lint bench
+.PHONY: help install demo up down status logs doctor test soak lint bench
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -31,8 +33,11 @@ logs: install ## Show the programs' logs (ARGS="worker --follow")
 doctor: install ## Check this machine and all that Slipway talks to
 	@$(BIN)/slipway doctor $(ARGS)
 
-test: install ## Run all tests (ARGS="tests/unit" for some)
-	@$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=10 $(ARGS)
+test: install ## Run the tests (ARGS="tests/unit" for some)
+	@$(BIN)/pytest $(SPREAD) -m "not soak" $(ARGS)
+
+soak: install ## Run the long tests: kills at every write and at random, network faults, outages, large memory
+	@$(BIN)/pytest $(SPREAD) -m soak $(ARGS)
 
 lint: install ## Check style, types and the direction of imports
 	@$(BIN)/ruff check
