@@ -2,10 +2,15 @@
 
 import pytest
 
+# Fixtures of a session that are dear: the tests that use one of them share a process, and with it the one fixture.
+SHARED = ("stack", "three_replicas")
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that use the local stack share a process, and with it one stack; so do tests of one file their fixtures."""
+    """Tests that use one of `SHARED` share a process; so do the tests of one file, unless a marker says otherwise."""
     for item in items:
-        shared = "stack" if "stack" in getattr(item, "fixturenames", ()) else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(shared))
+        if item.get_closest_marker("xdist_group") is None:
+            used = getattr(item, "fixturenames", ())
+            file = item.nodeid.partition("::")[0]
+            item.add_marker(pytest.mark.xdist_group(next((name for name in SHARED if name in used), file)))

@@ -5,6 +5,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -22,6 +23,14 @@ from tests.helpers.forkserver import context
 from tests.helpers.models import prepare_affine
 
 
+@dataclass(frozen=True)
+class Write:
+    """The nth write to the store of those whose key holds `part`."""
+
+    part: str = ""
+    nth: int = 1
+
+
 class Release:
     """The release of a SavedModel as the next version of `affine`, or a rollback, under way."""
 
@@ -33,18 +42,18 @@ class Release:
         prefect_api: str,
         *,
         strategy: Strategy = "blue-green",
-        writes: int | None = None,
+        dies_after: Write | None = None,
     ) -> None:
         """Begin it.
 
         Args:
             model: None: the version before is served again, in the place of a release.
-            writes: dies, as by a power cut, after so many writes to the store, begins with the first; None: lives.
+            dies_after: it begins with its first write to the store, and dies, as by a power cut, after this one.
         """
         self._told, telling = context().Pipe(duplex=False)
         self._process = context().Process(
             target=_release,
-            args=(model and str(model), fleet, dict(environment), prefect_api, strategy, writes, telling),
+            args=(model and str(model), fleet, dict(environment), prefect_api, strategy, dies_after, telling),
             daemon=True,  # where a test fails, it ends with the tests
         )
         self._process.start()
@@ -96,7 +105,7 @@ def _release(
     environment: Mapping[str, str],
     prefect_api: str,
     strategy: Strategy,
-    writes: int | None,
+    dies_after: Write | None,
     telling: Connection,
 ) -> None:
     for name in [name for name in os.environ if name.startswith("SLIPWAY_")]:
@@ -104,9 +113,9 @@ def _release(
     os.environ.update(environment)
     settings.cache_clear()
     telling.send("begun")
-    if writes is not None:
-        _die_after(writes)
-    release = release_saved_model if writes is None else publish_and_roll_out
+    if dies_after is not None:
+        _die_after(dies_after)
+    release = release_saved_model if dies_after is None else publish_and_roll_out
     error = None
     try:
         with quick_flows(prefect_api):
@@ -122,14 +131,14 @@ def _release(
     telling.send(error)
 
 
-def _die_after(writes: int) -> None:
+def _die_after(write: Write) -> None:
     import botocore.httpsession
 
-    left, send = [writes], botocore.httpsession.URLLib3Session.send
+    left, send = [write.nth], botocore.httpsession.URLLib3Session.send
 
     def counting(session: object, request: object) -> object:
         answer = send(session, request)
-        if request.method != "GET":  # type: ignore[attr-defined]
+        if request.method != "GET" and write.part in request.url:  # type: ignore[attr-defined]
             left[0] -= 1
             if left[0] == 0:
                 os.kill(os.getpid(), signal.SIGKILL)

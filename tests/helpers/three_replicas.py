@@ -20,41 +20,51 @@ from tasks.store import keys
 from tasks.versions import catalog, fetch
 from tasks.versions.catalog import golden_examples
 from tests.helpers.clients import Client
+from tests.helpers.faulty_proxy import FaultyProxy
 from tests.helpers.local import until
 from tests.helpers.models import publish_affine
-from tests.helpers.releases import Release, quick_flows
+from tests.helpers.releases import Release, Write, quick_flows
 from tests.helpers.replica import LocalReplica
 
 
 class ThreeReplicas:
     """The fleet `test` of three replicas, and releases of `affine` to it."""
 
-    def __init__(self, home: Path, mine: Settings, models: Path, agents: Settings | None = None) -> None:
-        """`agents`: settings with which replicas reach the store, if otherwise than flows do."""
+    def __init__(self, home: Path, mine: Settings, models: Path, proxy: FaultyProxy) -> None:
+        """Agents reach the store through `proxy`; flows do not, unless a test has them do so."""
         self.settings = mine
+        self.proxy = proxy
         self.fleet = Fleet.connect(mine, mine.fleet)
         self.models = models
-        theirs = agents or mine
+        theirs = mine.model_copy(update={"store_port": proxy.port, "call_deadline": 2.0})
         self.replicas = [LocalReplica(home, theirs, f"r{n}", fleet=self.fleet.name) for n in (1, 2, 3)]
         self.accepted: set[int] = set()  # now or once
         self._seen: dict[str, bytes] = {}  # what was once read under a number, which may never change
 
     @contextmanager
-    def serving(self) -> Iterator["ThreeReplicas"]:
-        """Have it serve version 1 of `affine`, and flows of this process reach it."""
+    def running(self) -> Iterator["ThreeReplicas"]:
+        """Have it serve version 1 of `affine`."""
+        try:
+            with ThreadPoolExecutor(len(self.replicas)) as pool:
+                list(pool.map(LocalReplica.start, self.replicas))
+            with self.reached_by_flows():
+                rollout("affine", publish_affine(self.fleet, self.models, 1), self.fleet.name)
+            self.require_whole()
+            yield self
+        finally:
+            for replica in self.replicas:
+                replica.end()
+
+    @contextmanager
+    def reached_by_flows(self) -> Iterator[None]:
+        """Have flows of this process reach it."""
         with pytest.MonkeyPatch.context() as environment, quick_flows():
             for name, value in settings_environment(self.settings).items():
                 environment.setenv(name, value)
             settings.cache_clear()
             try:
-                with ThreadPoolExecutor(len(self.replicas)) as pool:
-                    list(pool.map(LocalReplica.start, self.replicas))
-                rollout("affine", publish_affine(self.fleet, self.models, 1), self.fleet.name)
-                self.require_whole()
-                yield self
+                yield
             finally:
-                for replica in self.replicas:
-                    replica.end()
                 settings.cache_clear()
 
     def model(self, number: int) -> Path:
@@ -62,17 +72,17 @@ class ThreeReplicas:
         return self.models / "affine" / str(1 + number % 3)
 
     def release(
-        self, number: int, *, strategy: Strategy = "blue-green", writes: int | None = None, **environment: str
+        self, number: int, *, strategy: Strategy = "blue-green", dies_after: Write | None = None, **environment: str
     ) -> Release:
         """Begin the release of a SavedModel in a process of its own."""
-        mine = {name: value for name, value in os.environ.items() if name.startswith("SLIPWAY_")}
+        mine = {name: value for name, value in os.environ.items() if name.startswith("SLIPWAY_")} | environment
         api = str(PREFECT_API_URL.value())
-        return Release(self.model(number), self.fleet.name, mine | environment, api, strategy=strategy, writes=writes)
+        return Release(self.model(number), self.fleet.name, mine, api, strategy=strategy, dies_after=dies_after)
 
-    def rollback(self, *, writes: int | None = None) -> Release:
+    def rollback(self, *, dies_after: Write | None = None) -> Release:
         """Begin a rollback in a process of its own."""
         mine = {name: value for name, value in os.environ.items() if name.startswith("SLIPWAY_")}
-        return Release(None, self.fleet.name, mine, str(PREFECT_API_URL.value()), writes=writes)
+        return Release(None, self.fleet.name, mine, str(PREFECT_API_URL.value()), dies_after=dies_after)
 
     def require_whole(self) -> None:
         """Accepted versions serve everywhere, no half version is seen, no rollout is left, no number came twice."""

@@ -10,6 +10,7 @@ from infra.stack.programs import settings_environment
 from tasks.fleet.config import Fleet
 from tasks.settings import Settings, settings
 from tasks.store.s3 import Store
+from tests.helpers.faulty_proxy import FaultyProxy
 from tests.helpers.local import LocalStack, LocalStore
 from tests.helpers.models import make_models
 from tests.helpers.replica import LocalReplica
@@ -100,13 +101,21 @@ def flows(prefect: None, fleet: Fleet, store_settings: Settings, monkeypatch: py
     settings.cache_clear()
 
 
-@pytest.fixture(scope="module")
-def trio(
+@pytest.fixture(scope="session")
+def _running_three_replicas(
     prefect: None, weed: LocalStore, small_models: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ThreeReplicas]:
-    """A fleet of three that serves version 1 of `affine`, for all tests of a module, and flows that reach it."""
     changes = {"bucket": f"test-{uuid.uuid4().hex[:12]}", "fleet": "test", "load_deadline": 60.0}
     mine = weed.settings.model_copy(update=changes)
     Store.connect(mine).ensure_bucket()
-    with ThreeReplicas(tmp_path_factory.mktemp("trio"), mine, small_models).serving() as found:
+    proxy = FaultyProxy(weed.settings.store_port, seed=20261122)
+    with ThreeReplicas(tmp_path_factory.mktemp("three"), mine, small_models, proxy).running() as found:
         yield found
+    proxy.close()
+
+
+@pytest.fixture
+def three_replicas(_running_three_replicas: ThreeReplicas) -> Iterator[ThreeReplicas]:
+    """A fleet of three that serves some version of `affine`, the same for all tests, and flows that reach it."""
+    with _running_three_replicas.reached_by_flows():
+        yield _running_three_replicas

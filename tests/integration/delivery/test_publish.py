@@ -36,16 +36,17 @@ def unfinished(store: Store) -> list[str]:
     return [upload["Key"] for upload in found.get("Uploads", [])]
 
 
-def test_16_processes_at_once_publish_16_versions_none_lost_and_none_twice(
-    store: Store, store_settings: Settings, tmp_path: Path
+@pytest.mark.parametrize("count", [4, pytest.param(16, marks=pytest.mark.soak)])
+def test_processes_that_publish_at_once_each_have_a_version_of_their_own(
+    store: Store, store_settings: Settings, tmp_path: Path, count: int
 ) -> None:
-    models = [write_saved_model(tmp_path / str(n), f"weights {n}".encode()) for n in range(16)]
-    start = killable.barrier(16)
+    models = [write_saved_model(tmp_path / str(n), f"weights {n}".encode()) for n in range(count)]
+    start = killable.barrier(count)
     running = [killable.Process(killable.publish, store_settings, "MLP", model, start) for model in models]
     ended = [process.end() for process in running]
-    assert [e.error for e in ended] == [""] * 16
-    assert sorted(e.version for e in ended) == list(range(1, 17))
-    assert catalog.published(store, "MLP") == catalog.claimed(store, "MLP") == list(range(1, 17))
+    assert [e.error for e in ended] == [""] * count
+    assert sorted(e.version for e in ended) == list(range(1, count + 1))
+    assert catalog.published(store, "MLP") == catalog.claimed(store, "MLP") == list(range(1, count + 1))
     for model, e in zip(models, ended, strict=True):
         fetched = fetch_version(store, Trust.of(store_settings), "MLP", e.version, tmp_path / "models")
         weights = "variables/variables.data-00000-of-00001"
@@ -53,9 +54,11 @@ def test_16_processes_at_once_publish_16_versions_none_lost_and_none_twice(
 
 
 @pytest.mark.timeout(600)
-def test_a_publisher_killed_at_any_step_leaves_no_half_version_and_its_number_is_not_used_again(
-    store: Store, store_settings: Settings, large: Path, tmp_path: Path
+@pytest.mark.parametrize("share", [0.2, pytest.param(1.0, marks=pytest.mark.soak)])
+def test_a_killed_publisher_leaves_no_half_version_and_its_number_is_not_used_again(
+    store: Store, store_settings: Settings, large: Path, tmp_path: Path, share: float
 ) -> None:
+    """`share` of the steps are died at, the last among them."""
     whole = killable.Process(killable.publish, store_settings, "whole", large).end()
     assert (whole.version, whole.error) == (1, "")
     small = write_saved_model(tmp_path / "small")
@@ -84,7 +87,7 @@ def test_a_publisher_killed_at_any_step_leaves_no_half_version_and_its_number_is
         assert folders(store, model) == catalog.published(store, model)
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(die_at, range(1, whole.steps + 1)))
+        list(pool.map(die_at, range(whole.steps, 0, -round(1 / share))))
     assert unfinished(store) == []
 
 
@@ -107,6 +110,7 @@ def test_of_a_publisher_and_whoever_closes_its_number_one_wins(
         assert fetch_version(store, Trust.of(store_settings), "MLP", number, tmp_path / "models").is_dir()
 
 
+@pytest.mark.soak
 def test_publishing_a_large_version_needs_little_more_memory_than_a_small_one(
     store_settings: Settings, tmp_path: Path
 ) -> None:

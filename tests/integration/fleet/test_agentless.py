@@ -26,7 +26,7 @@ from tasks.versions import catalog
 from tests.helpers.clients import Client
 from tests.helpers.forkserver import context
 from tests.helpers.models import publish_affine
-from tests.helpers.releases import Release, quick_flows
+from tests.helpers.releases import Release, Write, quick_flows
 from tests.helpers.replica import LocalReplica
 
 FIRST_OF_THE_ROLLOUT = 10  # write to the store of a release: before it the version is published
@@ -147,6 +147,7 @@ def test_two_models_rolled_out_at_once_by_two_processes_both_land_and_others_ent
                 assert [s.state for s in client.statuses(name)] == ["AVAILABLE"], name
 
 
+@pytest.mark.soak
 def test_a_release_that_dies_on_its_way_is_finished_or_undone_on_every_server(
     fleet: Fleet, servers: list[LocalReplica], small_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,7 +161,7 @@ def test_a_release_that_dies_on_its_way_is_finished_or_undone_on_every_server(
         for writes in itertools.count(FIRST_OF_THE_ROLLOUT, 3):
             model = small_models / "affine" / str(1 + writes % 3)
             api, strategy = str(PREFECT_API_URL.value()), next(strategies)
-            ended = Release(model, fleet.name, environment, api, strategy=strategy, writes=writes).end()
+            ended = Release(model, fleet.name, environment, api, strategy=strategy, dies_after=Write(nth=writes)).end()
             reconcile(fleet.name)
             assert fleet.store.keys(keys.rollouts_prefix(fleet.name)) == []
             served = fleet.newest().versions("affine")

@@ -44,9 +44,11 @@ def numbers(models: Path) -> list[str]:
     return [p.name for p in (models / "MLP").glob("*") if p.name.isdigit()]
 
 
-def test_a_fetch_killed_at_any_step_leaves_a_whole_version_or_none(
-    store_settings: Settings, store: Store, trust: Trust, published: Path, tmp_path: Path
+@pytest.mark.parametrize("share", [0.2, pytest.param(1.0, marks=pytest.mark.soak)])
+def test_a_killed_fetch_leaves_a_whole_version_or_none(
+    store_settings: Settings, store: Store, trust: Trust, published: Path, tmp_path: Path, share: float
 ) -> None:
+    """`share` of the steps are died at, the last among them."""
     whole = killable.Process(killable.fetch, store_settings, "MLP", tmp_path / "whole").end()
     assert (whole.version, whole.error) == (1, "")
     expected = files(published)
@@ -62,7 +64,7 @@ def test_a_fetch_killed_at_any_step_leaves_a_whole_version_or_none(
         assert [p.name for p in (models / "MLP").iterdir()] == ["1"]
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(die_at, range(1, whole.steps + 1)))
+        list(pool.map(die_at, range(whole.steps, 0, -round(1 / share))))
 
 
 def test_processes_that_fetch_one_version_into_one_folder_at_once_all_have_it(
@@ -75,6 +77,7 @@ def test_processes_that_fetch_one_version_into_one_folder_at_once_all_have_it(
     assert [p.name for p in (tmp_path / "models" / "MLP").iterdir()] == ["1"]
 
 
+@pytest.mark.soak
 def test_fetching_a_large_version_needs_little_more_memory_than_a_small_one(
     store_settings: Settings, store: Store, trust: Trust, tmp_path: Path
 ) -> None:

@@ -4,10 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SWAPS = 150
 ALLOWED_BYTES = 16 * 2**20  # of 150 versions of 0.4 MB each, with their graphs
 
 
+@pytest.mark.soak
 def test_memory_stays_level_and_no_request_fails_over_many_swaps(rest_models: Path, tmp_path: Path) -> None:
     for version in ("1", "2"):
         (tmp_path / version).symlink_to(rest_models / "digits" / "1")

@@ -1,10 +1,12 @@
 """The steps of a rollout over a store that loses answers or is away for a while."""
 
+import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tasks.delivery.recover import abort
+from tasks.delivery.recover import abort, recover_rollout
 from tasks.delivery.rollout import accept, begin_rollout, end_rollout, make_plan, serve
 from tasks.errors import RolloutConflict, ServingUnreachable, StoreUnreachable, ValidationFailed
 from tasks.fleet.config import Fleet
@@ -95,6 +97,42 @@ def test_a_way_back_that_finds_no_store_leaves_the_record_for_whoever_comes_next
     )
     moody.away = []
     assert fleet.rollout_under_way("affine") == record
+
+
+@pytest.mark.parametrize("writes", range(4))
+def test_a_way_back_that_dies_after_a_write_is_never_taken_for_a_rollout_to_finish(
+    fleet: Fleet, moody: Moody, writes: int
+) -> None:
+    """The version was accepted, and fails once it is live: from the first write of the way back on it is gone."""
+
+    class Died(BaseException):
+        """As by a power cut."""
+
+    def dying(write: Callable[..., object]) -> Callable[..., object]:
+        def counted(*arguments: object) -> object:
+            nonlocal writes
+            writes -= 1
+            if writes < 0:
+                raise Died
+            return write(*arguments)
+
+        return counted
+
+    record = begun(fleet)
+    accept(fleet, record)
+    serve(fleet, record, make_plan(fleet, record).stages[-1])
+    begun_way_back = writes > 0
+    with pytest.MonkeyPatch.context() as patch:
+        for method in ("put", "create", "delete_once"):
+            patch.setattr(moody, method, dying(getattr(moody, method)))
+        with contextlib.suppress(Died):
+            abort(fleet, record, ValidationFailed("It answers otherwise."))
+    left = fleet.rollout_under_way("affine")
+    if left is not None:
+        recover_rollout(fleet, left)
+    assert fleet.rollout_under_way("affine") is None
+    assert fleet.newest().versions("affine") == ([] if begun_way_back else [1])
+    assert catalog.version(moody, "affine", 1).state == ("rejected" if begun_way_back else "accepted")
 
 
 @pytest.mark.parametrize("accepted", [True, False])
