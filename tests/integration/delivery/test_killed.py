@@ -4,14 +4,13 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
-from typing import get_args
 
 import pytest
 
 from flows.reconcile import reconcile
 from flows.rollout import rollout
 from tasks.fleet.config import live_version
-from tasks.records import Strategy
+from tasks.records import STRATEGIES, Strategy
 from tests.helpers.clients import Client
 from tests.helpers.releases import Write
 from tests.helpers.three_replicas import ThreeReplicas
@@ -20,7 +19,6 @@ pytestmark = pytest.mark.timeout(1800)
 
 MOMENTS = 30
 SEED = 20261122
-STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 NO_SOAK = {"SLIPWAY_SOAK": "0"}
 FIRST_OF_THE_ROLLOUT = 10  # write to the store of a release: before it the version is published
 

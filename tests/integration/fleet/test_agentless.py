@@ -4,7 +4,6 @@ import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from prefect.settings import PREFECT_API_URL
@@ -19,7 +18,7 @@ from tasks.fleet import replicas
 from tasks.fleet.agentless import CONFIGS
 from tasks.fleet.config import Fleet, live_version, serving_entry
 from tasks.names import candidate_name
-from tasks.records import Strategy
+from tasks.records import STRATEGIES
 from tasks.settings import Settings, settings
 from tasks.store import keys
 from tasks.versions import catalog
@@ -156,7 +155,7 @@ def test_a_release_that_dies_on_its_way_is_finished_or_undone_on_every_server(
     environment = {k: v for k, v in os.environ.items() if k.startswith("SLIPWAY_")}
     rollout("affine", publish_affine(fleet, small_models, 1), fleet.name, "labels")
     ended, died, accepted = "killed", 0, {1}
-    strategies = itertools.cycle(get_args(Strategy))
+    strategies = itertools.cycle(STRATEGIES)
     with Client(*servers, labels=["stable"]).hammering() as client:
         for writes in itertools.count(FIRST_OF_THE_ROLLOUT, 3):
             model = small_models / "affine" / str(1 + writes % 3)

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import get_args
 
 import pytest
 
 from tasks.delivery.plan import Copy, ReplicaPlan, Source, entry_to_restore, plan_replica, plan_rollout, stage_entries
 from tasks.fleet.config import FleetConfig, Serving, live_version, serving_entry, servings, with_entries
-from tasks.records import Strategy
+from tasks.records import STRATEGIES, Strategy
 from tasks.serving.client import Target
 from tasks.wire.protos import ModelConfig, ModelServerConfig
 
@@ -79,7 +78,6 @@ def test_a_plan_says_which_version_answers_at_each_place_and_when() -> None:
     }
 
 
-STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 STABLE_BEFORE: tuple[dict[str, int], ...] = ({}, *({"stable": n} for n in (1, 2, 3)))
 BEFORE = [
     serving(*loaded, **labels)
