@@ -26,39 +26,47 @@ def store(stack: LocalStack) -> Store:
 def rolled_out(stack: LocalStack, small_models: Path) -> list[int]:
     """Three versions of `Tool`, of which the second serves: released, published and rolled out, published."""
     said(stack, "release", "Tool", "--saved-model", str(small_models / "affine" / "1"))
-    said(stack, "publish", str(small_models / "affine" / "2"), "--model", "Tool")
-    planned = json.loads(said(stack, "plan", "Tool", "2", "--json"))
+    shown(stack, "publish", str(small_models / "affine" / "2"), "--model", "Tool")
+    planned = json.loads(shown(stack, "plan", "Tool", "2", "--json"))
     assert [change["loads"] for change in planned["plan"]["changes"]] == [["Tool-candidate 2"], ["Tool 2"]]
     assert "Tool version 2 is accepted and serves." in said(stack, "rollout", "Tool", "2")
-    said(stack, "publish", str(small_models / "affine" / "3"), "--model", "Tool")
+    shown(stack, "publish", str(small_models / "affine" / "3"), "--model", "Tool")
     return [1, 2, 3]
 
 
 def said(stack: LocalStack, *command: str) -> str:
+    """What a command says that runs a flow."""
     done = stack.slipway(*command)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
+def shown(stack: LocalStack, *command: str) -> str:
+    """What a command says that runs none."""
+    done = stack.slipway_here(*command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def test_a_plan_is_shown_with_memory_and_steps_and_changes_nothing(stack: LocalStack, rolled_out: list[int]) -> None:
-    before = said(stack, "history", "--json")
-    shown = said(stack, "plan", "Tool", "3", "--strategy", "labels")
-    assert "Tool version 3 to fleet default, strategy labels, from config " in shown
-    assert "Tool stable: none → 3" in shown
-    assert re.search(r"/v1/models/Tool/labels/stable +none +none +3\n", shown)
-    assert "Memory is an estimate" in shown
-    assert "1. Finish or undo what dead runs left in fleet default." in shown
-    assert "4. Go on asking it for 30 s." in shown
-    assert said(stack, "history", "--json") == before
+    before = shown(stack, "history", "--json")
+    plan = shown(stack, "plan", "Tool", "3", "--strategy", "labels")
+    assert "Tool version 3 to fleet default, strategy labels, from config " in plan
+    assert "Tool stable: none → 3" in plan
+    assert re.search(r"/v1/models/Tool/labels/stable +none +none +3\n", plan)
+    assert "Memory is an estimate" in plan
+    assert "1. Finish or undo what dead runs left in fleet default." in plan
+    assert "4. Go on asking it for 30 s." in plan
+    assert shown(stack, "history", "--json") == before
 
 
 def test_replicas_and_history_tell_what_is_served_and_since_when_and_why(
     stack: LocalStack, rolled_out: list[int]
 ) -> None:
-    (replica,) = json.loads(said(stack, "replicas", "--json"))
+    (replica,) = json.loads(shown(stack, "replicas", "--json"))
     assert (replica["state"], replica["report"]["replica"]) == ("ready", "r1")
-    assert "Tool 2" in said(stack, "replicas", "default")
-    newest, *_ = json.loads(said(stack, "history", "default", "--last", "1", "--json"))
+    assert "Tool 2" in shown(stack, "replicas", "default")
+    newest, *_ = json.loads(shown(stack, "history", "default", "--last", "1", "--json"))
     assert newest["changes"] == ["Tool-candidate is served no more", "Tool serves 2, before: 1"]
     assert newest["run"]
     assert f"{newest['number']}" in said(stack, "history")
@@ -88,30 +96,38 @@ def test_a_model_that_is_worse_than_what_serves_gets_no_number_unless_a_reason_i
     assert artifact(stack, "gate-gated").startswith("# Gated passes the gate")
 
 
-@pytest.mark.parametrize(
-    ("deployment", "parameters", "key", "shown"),
-    [
-        ("plan/plan", {"model": "Tool", "version": 3}, "plan-default-tool", "# Tool version 3 to fleet default"),
-        ("replicas/replicas", {}, "replicas-default", "# Replicas of fleet default"),
-        ("history/history", {}, "history-default", "# History of fleet default"),
-        ("prune/prune", {"model": "Tool", "keep": 1}, "prune-tool", "1 of 3 versions may go"),
-    ],
-)
-def test_an_operator_looks_from_the_uis_form(
-    stack: LocalStack, rolled_out: list[int], deployment: str, parameters: dict[str, Any], key: str, shown: str
-) -> None:
-    api = stack.settings.prefect_api
-    found = stack.http.get(f"{api}/deployments/name/{deployment}", timeout=30).json()
-    body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-    run = stack.http.post(f"{api}/deployments/{found['id']}/create_flow_run", json=body, timeout=30).json()
+# Deployment: its parameters, the artifact that a run of it leaves, and how that begins or what it says.
+LOOKS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "plan": ({"model": "Tool", "version": 3}, "plan-default-tool", "# Tool version 3 to fleet default"),
+    "replicas": ({}, "replicas-default", "# Replicas of fleet default"),
+    "history": ({}, "history-default", "# History of fleet default"),
+    "prune": ({"model": "Tool", "keep": 1}, "prune-tool", "1 of 3 versions may go"),
+}
+
+
+@pytest.fixture(scope="module")
+def looking(stack: LocalStack, rolled_out: list[int]) -> dict[str, str]:
+    """A run of each of these, begun from the UI's form, all at once: for each what asks for its state."""
+    api, begun = stack.settings.prefect_api, {}
+    for name, (parameters, _, _) in LOOKS.items():
+        found = stack.http.get(f"{api}/deployments/name/{name}/{name}", timeout=30).json()
+        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        run = stack.http.post(f"{api}/deployments/{found['id']}/create_flow_run", json=body, timeout=30).json()
+        begun[name] = f"{api}/flow_runs/{run['id']}"
+    return begun
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_an_operator_looks_from_the_uis_form(stack: LocalStack, looking: dict[str, str], name: str) -> None:
+    _, key, beginning = LOOKS[name]
 
     def ended() -> bool:
-        state = stack.http.get(f"{api}/flow_runs/{run['id']}", timeout=30).json()["state"]
+        state = stack.http.get(looking[name], timeout=30).json()["state"]
         assert state["type"] not in ("FAILED", "CRASHED"), state["message"]
         return bool(state["type"] == "COMPLETED")
 
-    until(ended, f"{deployment} has run", 180)
-    assert shown in artifact(stack, key)
+    until(ended, f"{name} has run", 180)
+    assert beginning in artifact(stack, key)
 
 
 def artifact(stack: LocalStack, key: str) -> str:
@@ -122,15 +138,15 @@ def artifact(stack: LocalStack, key: str) -> str:
 def test_pruning_lists_first_and_deletes_when_told_to(
     stack: LocalStack, store: Store, rolled_out: list[int], small_models: Path
 ) -> None:
-    listed = said(stack, "prune", "Tool", "--keep", "1")
+    listed = shown(stack, "prune", "Tool", "--keep", "1")
     assert "Nothing was deleted. `slipway prune Tool --keep 1 --yes` deletes 1" in listed
     assert "served by fleet default" in listed
     assert catalog.published(store, "Tool") == [1, 2, 3]
     assert "1 versions deleted" in said(stack, "prune", "Tool", "--keep", "1", "--yes")
     assert catalog.published(store, "Tool") == [2, 3]
-    assert "Nothing would be deleted." in said(stack, "prune", "Tool", "--keep", "1")
+    assert "Nothing would be deleted." in shown(stack, "prune", "Tool", "--keep", "1")
     done = stack.slipway("rollback", "Tool", "--to", "1")
     assert done.returncode == 1
     assert "Version 1 of model 'Tool' was deleted" in done.stderr
-    published = said(stack, "publish", str(small_models / "affine" / "1"), "--model", "Tool", "--json")
+    published = shown(stack, "publish", str(small_models / "affine" / "1"), "--model", "Tool", "--json")
     assert json.loads(published)["version"] == 4

@@ -120,7 +120,7 @@ def test_up_comes_back_after_kill_9_of_the_supervisor(stack: LocalStack, kept: P
     supervisor, before = Supervisor(stack.home).pid(), stack.pids()
     psutil.Process(supervisor).kill()
     until(lambda: not psutil.pid_exists(supervisor), "the supervisor is dead")
-    assert stack.slipway("status").returncode == 1
+    assert stack.slipway_here("status").returncode == 1
     assert "it left" in stack.up()
     assert not set(before.values()) & set(stack.pids().values())
     assert not members.orphans(stack.home, Supervisor(stack.home).pid())
@@ -133,7 +133,7 @@ def test_down_leaves_nothing_running_even_of_a_program_that_hangs_and_up_finds_a
     os.kill(stack.pids()["model-server"], signal.SIGSTOP)
     stack.down()
     assert stack.slipway("down").stdout.startswith("The stack was not running.")
-    assert stack.slipway("status").returncode == 1
+    assert stack.slipway_here("status").returncode == 1
     missed = let_runs_of_reconcile_be_missed(stack)
     assert len(missed) > 5
     stack.up()
@@ -173,7 +173,7 @@ def test_a_changed_setting_moves_the_program_that_it_concerns_and_no_other(stack
     moved = stack.slipway("up", SLIPWAY_AGENT_PORT=str(port))
     assert moved.returncode == 0, moved.stderr
     assert requests.get(f"http://127.0.0.1:{port}/healthz", timeout=10).ok
-    assert "settings have changed" in stack.slipway("status").stdout
+    assert "settings have changed" in stack.slipway_here("status").stdout
     stack.up()
     after = stack.pids()
     assert {name for name in after if after[name] != before[name]} <= {"agent", "worker"}
