@@ -36,7 +36,9 @@ def _run(stop: threading.Event) -> None:
     mine = settings()
     stay_local(os.environ, mine.host)
     server = ServingClient(f"{mine.host}:{mine.grpc_port}", f"http://{mine.host}:{mine.rest_port}", mine.call_deadline)
-    replica = Replica(Store.connect(mine), Trust.of(mine), server, mine.replica_models, mine.replica_config)
+    replica = Replica(
+        Store.connect(mine), Trust.of(mine), mine.replica, server, mine.replica_models, mine.replica_config
+    )
     agent = Agent(mine, replica)
     listener = health.serve(agent, mine.host, mine.agent_port)
     logging.getLogger(__name__).info(

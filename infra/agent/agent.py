@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 from tasks.errors import LoadFailed, ServingUnreachable, SlipwayError, StoreUnreachable
 from tasks.fleet.config import Fleet, FleetConfig
 from tasks.fleet.converge import Replica, States, prune
+from tasks.fleet.replicas import HEARTBEAT
 from tasks.records import ReplicaReport
 from tasks.settings import Settings
-from tasks.store import keys
 from tasks.versions.fetch import clear_leftovers
 from tasks.wire.protos import ModelServerConfig
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT = 5.0  # seconds between two reports while nothing changes; a lease is a multiple of it
 _LONGEST_PAUSE = 10.0  # seconds between two tries of what fails; a third of a lease, to be heard of again in time
 _DEATHS = 2  # of the model server while it is brought to one config: the first may have another cause
 
@@ -122,22 +121,16 @@ class Agent:
 
     def _try_report(self) -> None:
         try:
-            self.fleet.store.put(keys.replica_key(self.settings.fleet, self.settings.replica), self._report().to_json())
+            self.fleet.put_report(self._report())
             self._reported = time.monotonic()
         except SlipwayError as error:
             log.warning("the report did not get through: %s", error)
 
     def _report(self) -> ReplicaReport:
-        return ReplicaReport(
-            replica=self.settings.replica,
-            rest_url=self.replica.server.rest_url,
-            grpc_address=self.replica.server.grpc_address,
-            config=self.health.config,
-            models=self.health.models,
-            error=self.health.error,
-            error_config=self.health.newest if self.health.error else None,
-            error_model=self.health.error_model if self.health.error else None,
-        )
+        health = self.health
+        if health.error is None:
+            return self.replica.report(health.config, health.models)
+        return self.replica.report(health.config, health.models, health.error, health.newest, health.error_model)
 
 
 def told(states: States) -> str:

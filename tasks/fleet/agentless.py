@@ -5,17 +5,15 @@ import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tasks import files
 from tasks.errors import DeadlineExceeded, InvalidSettings, ServingUnreachable, SlipwayError
 from tasks.fleet.config import Fleet, FleetConfig, WithoutAgents
 from tasks.fleet.converge import Replica, prune
-from tasks.records import ReplicaReport, now
+from tasks.records import ReplicaReport
 from tasks.serving.client import ServingClient
-from tasks.settings import ServerAddress
-from tasks.store import keys
 from tasks.versions import fetch
 
 log = logging.getLogger(__name__)
@@ -68,32 +66,27 @@ def _converged_report(fleet: Fleet, newest: FleetConfig, member: _Member) -> Rep
     try:
         if last.config != newest.number or not replica.reached(newest):
             replica.converge(newest, fleet.deadline)
-            log.info("%s has reached config %d", last.replica, newest.number)
-        report = _healthy_report(last, newest, replica)
+            log.info("%s has reached config %d", replica.name, newest.number)
+        report = replica.report(newest.number, replica.states(newest.models))
     except SlipwayError as error:
         # A server that does not answer may do so soon; any other failure is this config's.
         failed = None if isinstance(error, ServingUnreachable) else newest.number
-        report = replace(last, error=str(error), error_config=failed, error_model=error.model, time=now())
-    fleet.store.put(keys.replica_key(fleet.name, last.replica), report.to_json())
+        report = replica.report(last.config, last.models, str(error), failed, error.model)
+    fleet.put_report(report)
     return report
 
 
 def _observed_report(newest: FleetConfig, member: _Member) -> ReplicaReport:
-    last = member.last
+    replica, last = member.replica, member.last
     try:
-        if member.replica.reached(newest):
-            return _healthy_report(last, newest, member.replica)
-        models = member.replica.states(newest.models)
+        reached, models = replica.reached(newest), replica.states(newest.models)
     except SlipwayError as error:
-        return replace(last, models={}, error=str(error), time=now())
+        return replica.report(last.config, {}, str(error))
+    if reached:
+        return replica.report(newest.number, models)
     # One that was started anew has lost what it was brought to.
-    return replace(last, config=max(0, min(last.config, newest.number - 1)), models=models, time=now())
-
-
-def _healthy_report(last: ReplicaReport, config: FleetConfig, replica: Replica) -> ReplicaReport:
-    """The report of a server that serves `config`."""
-    models = replica.states(config.models)
-    return ReplicaReport(last.replica, last.rest_url, last.grpc_address, config.number, models)
+    config = max(0, min(last.config, newest.number - 1))
+    return replica.report(config, models, last.error, last.error_config, last.error_model)
 
 
 @contextlib.contextmanager
@@ -104,17 +97,9 @@ def _members(fleet: Fleet, direct: WithoutAgents) -> Iterator[list[_Member]]:
             server = ServingClient(address.grpc_address, address.rest_url, direct.deadline)
             stack.callback(server.close)
             config_file = direct.models_dir / CONFIGS / f"{address.name}.config"
-            replica = Replica(fleet.store, fleet.trust, server, direct.models_dir, config_file)
-            members.append(_Member(replica, _last_report(fleet, address, server)))
+            replica = Replica(fleet.store, fleet.trust, address.name, server, direct.models_dir, config_file)
+            members.append(_Member(replica, fleet.last_report(address.name) or replica.report(0, {})))
         yield members
-
-
-def _last_report(fleet: Fleet, address: ServerAddress, server: ServingClient) -> ReplicaReport:
-    key = keys.replica_key(fleet.name, address.name)
-    data = fleet.store.find(key)
-    if data is not None:
-        return ReplicaReport.from_json(data, fleet.store.uri(key))
-    return ReplicaReport(address.name, server.rest_url, server.grpc_address, 0, {})
 
 
 @contextlib.contextmanager

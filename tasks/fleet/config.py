@@ -9,9 +9,9 @@ from google.protobuf import text_format
 
 from tasks import names
 from tasks.errors import Corrupt
-from tasks.records import Record, RolloutRecord, Strategy, now
+from tasks.records import Record, ReplicaReport, RolloutRecord, Strategy, now
 from tasks.settings import ServerAddress, Settings
-from tasks.store.keys import config_key, configs_prefix, number_in, rollout_key, versions_prefix
+from tasks.store.keys import config_key, configs_prefix, number_in, replica_key, rollout_key, versions_prefix
 from tasks.store.s3 import Store
 from tasks.versions.signing import Trust
 from tasks.wire.protos import ModelConfig, ModelServerConfig
@@ -148,6 +148,14 @@ class Fleet:
     def rollout_under_way(self, model: str) -> RolloutRecord | None:
         """The rollout of `model` that has not ended, None where there is none."""
         return self.store.find_record(rollout_key(self.name, model), RolloutRecord)
+
+    def last_report(self, replica: str) -> ReplicaReport | None:
+        """The latest report of a replica, None if it has never reported."""
+        return self.store.find_record(replica_key(self.name, replica), ReplicaReport)
+
+    def put_report(self, report: ReplicaReport) -> None:
+        """Keep a replica's report, in place of the one before."""
+        self.store.put(replica_key(self.name, report.replica), report.to_json())
 
     def base_path(self, model: str) -> str:
         """Where the versions of `model` lie, as a config names it; a replica turns it into a folder of its own."""

@@ -11,7 +11,7 @@ from tasks.errors import DeadlineExceeded, LoadFailed, ServingRefused, SlipwayEr
 from tasks.files import write_atomically
 from tasks.fleet import memory
 from tasks.fleet.config import FleetConfig, parse
-from tasks.records import VersionState
+from tasks.records import ReplicaReport, VersionState
 from tasks.serving.client import ServingClient
 from tasks.store.s3 import Store
 from tasks.versions import fetch
@@ -28,12 +28,15 @@ _STALE = 3.0  # seconds
 
 
 class Replica:
-    """A model server, the folder it reads and the config file it starts from."""
+    """A model server, its name in the fleet, the folder it reads and the config file it starts from."""
 
-    def __init__(self, store: Store, trust: Trust, server: ServingClient, models_dir: Path, config_file: Path) -> None:
+    def __init__(
+        self, store: Store, trust: Trust, name: str, server: ServingClient, models_dir: Path, config_file: Path
+    ) -> None:
         """`trust`: what must hold of a version before the server hears of it."""
         self.store = store
         self.trust = trust
+        self.name = name
         self.server = server
         self.models_dir = models_dir
         self.config_file = config_file
@@ -87,6 +90,26 @@ class Replica:
         wanted = localised(config.models, self.store, self.models_dir)
         states = self.states(wanted)
         return not missing(wanted, states) and not surplus(wanted, states)
+
+    def report(
+        self,
+        config: int,
+        models: States,
+        error: str | None = None,
+        error_config: int | None = None,
+        error_model: str | None = None,
+    ) -> ReplicaReport:
+        """What this replica reports now; the arguments are the report's fields."""
+        return ReplicaReport(
+            replica=self.name,
+            rest_url=self.server.rest_url,
+            grpc_address=self.server.grpc_address,
+            config=config,
+            models=models,
+            error=error,
+            error_config=error_config,
+            error_model=error_model,
+        )
 
     def _reload(self, config: ModelServerConfig, wanted: ModelServerConfig, end: float) -> None:
         try:

@@ -15,8 +15,8 @@ from tasks.names import candidate_name
 from tasks.records import Record, ReplicaReport, now
 from tasks.store import keys
 
-# A replica reports every five seconds; one that has been silent for this long is not waited for.
-LEASE = timedelta(seconds=30)
+HEARTBEAT = 5.0  # seconds between two reports of a replica while nothing changes
+LEASE = timedelta(seconds=6 * HEARTBEAT)  # one that has been silent for this long is not waited for
 _POLL = 0.2  # seconds between two looks at the reports
 _AWAY = 12.0  # seconds; an agent whose store was away looks for it again at least every ten
 _NAMED = 5  # silent replicas that a message names
@@ -28,12 +28,8 @@ def reports(fleet: Fleet) -> list[ReplicaReport]:
     """The latest reports of all replicas that ever reported, sorted by name; servers without agents are asked now."""
     if fleet.without_agents:
         return agentless.reports(fleet, fleet.without_agents)
-    found = []
-    for key in fleet.store.keys(keys.replicas_prefix(fleet.name)):
-        data = fleet.store.find(key)
-        if data is not None:
-            found.append(ReplicaReport.from_json(data, fleet.store.uri(key)))
-    return found
+    found = (fleet.store.find_record(key, ReplicaReport) for key in fleet.store.keys(keys.replicas_prefix(fleet.name)))
+    return [report for report in found if report is not None]
 
 
 def reporting(fleet: Fleet) -> list[ReplicaReport]:
