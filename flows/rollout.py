@@ -53,12 +53,12 @@ def rollout(
     try:
         trial, final = make_plan(fleet, record).stages
         replicas = await_config(fleet, serve(fleet, record, trial), model)
-        validate(fleet, model, version, trial.endpoint, replicas, record.against).require_passed()
+        validate(fleet, model, version, trial.target, replicas, record.against).require_passed()
         if record.soak:
-            soak(fleet, record, trial.endpoint, replicas)
+            soak(fleet, record, trial.target, replicas)
         accept(fleet, record)
         replicas = await_config(fleet, serve(fleet, record, final), model)
-        report = validate(fleet, model, version, final.endpoint, replicas)
+        report = validate(fleet, model, version, final.target, replicas)
         report.require_passed()
     except BaseException as error:
         failure = abort(fleet, record, error)

@@ -142,8 +142,8 @@ def _comparison(found: Comparison, _fleet: str, build: Build, *_: object, **__: 
 
 
 def _validation(found: ValidationReport, *_: object, **__: object) -> Report:
-    description = f"{found.model} version {found.version} as {found.endpoint}"
-    return Report(pages.validation(found), description, ("validation", str(found.endpoint)))
+    description = f"{found.model} version {found.version} as {found.target}"
+    return Report(pages.validation(found), description, ("validation", str(found.target)))
 
 
 def _preview(found: Preview, *_: object, **__: object) -> Report:
@@ -180,10 +180,10 @@ record_in_mlflow = step(with_store(registry.record_in_mlflow), "record {model} {
 require_replicas = step(with_fleet(replicas.require_replicas))
 begin_rollout = step(with_fleet(rollout.begin_rollout))
 make_plan = step(with_fleet(rollout.make_plan))
-serve = step(with_fleet(rollout.serve), "serve {record.model} {record.version} as {stage.endpoint}")
+serve = step(with_fleet(rollout.serve), "serve {record.model} {record.version} as {stage.target}")
 await_config = step(with_fleet(replicas.await_config))
-validate = step(with_fleet(validation.validate), "validate {endpoint}", _validation)
-soak = step(with_fleet(soaking.soak), "soak {endpoint} for {record.watched:g} s")
+validate = step(with_fleet(validation.validate), "validate {target}", _validation)
+soak = step(with_fleet(soaking.soak), "soak {target} for {record.soak:g} s")
 accept = step(with_fleet(rollout.accept), "accept {record.model} {record.version}")
 end_rollout = step(with_fleet(rollout.end_rollout))
 abort = step(with_fleet(recover.abort), "abort {record.model} {record.version}")

@@ -22,7 +22,7 @@ class Stage(Record):
 
     name: str
     servings: tuple[Serving, ...]
-    endpoint: Target  # where the version is asked after the change
+    target: Target  # where the version is asked after the change
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Change(Record):
 class Route(Record):
     """Which version answers at one place that clients can ask: now, and after each stage."""
 
-    endpoint: Target
+    target: Target
     answers: tuple[int | None, ...]  # None: an error
 
 
@@ -132,7 +132,7 @@ def routes_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
     """Who meets which version, now and after each stage: a header, and a row for each URL."""
     header = ["asked at", "now", *(f"stage {stage.name}" for stage in plan.stages)]
     rows = [
-        [f"/v1/models/{route.endpoint}", *("none" if v is None else str(v) for v in route.answers)]
+        [f"/v1/models/{route.target}", *("none" if v is None else str(v) for v in route.answers)]
         for route in plan.routes
     ]
     return header, rows
@@ -184,29 +184,29 @@ def _stages(now: Mapping[str, Serving], model: str, version: int, strategy: Stra
 def _routes(states: Sequence[Mapping[str, Serving]], model: str) -> tuple[Route, ...]:
     """Every place where a version of `model` can be asked, before the first stage or after one."""
     asked = {
-        endpoint: None
+        target: None
         for name in (model, candidate_name(model))
         for state in states
         if name in state and state[name].versions
-        for endpoint in (
+        for target in (
             Target(name),
             *(Target(name, label=label) for label in sorted(state[name].labels)),
             *(Target(name, version=version) for version in state[name].versions),
         )
     }
     order = sorted(asked, key=lambda e: (e.model, e.version or 0, e.label or ""))
-    return tuple(Route(endpoint, tuple(_answering(state, endpoint) for state in states)) for endpoint in order)
+    return tuple(Route(target, tuple(_answering(state, target) for state in states)) for target in order)
 
 
-def _answering(state: Mapping[str, Serving], endpoint: Target) -> int | None:
-    """The version that answers at `endpoint`, by TensorFlow Serving's rules; None where none does."""
-    serving = state.get(endpoint.model)
+def _answering(state: Mapping[str, Serving], target: Target) -> int | None:
+    """The version that answers at `target`, by TensorFlow Serving's rules; None where none does."""
+    serving = state.get(target.model)
     if serving is None:
         return None
-    if endpoint.version is not None:
-        return endpoint.version if endpoint.version in serving.versions else None
-    if endpoint.label is not None:
-        return serving.labels.get(endpoint.label)
+    if target.version is not None:
+        return target.version if target.version in serving.versions else None
+    if target.label is not None:
+        return serving.labels.get(target.label)
     return max(serving.versions, default=None)
 
 

@@ -63,17 +63,17 @@ def steps(plan: Plan, fleet: str, live: int | None, manifest: Manifest, soak: fl
     signatures = f"{len(manifest.signatures)} signature{'s' * (len(manifest.signatures) != 1)}"
     accuracy = ", and its accuracy on the held-out examples" if manifest.training.dataset else ""
     back = f"version {live} serves again" if live is not None else f"no version of {plan.model} is served"
-    in_place = trial.endpoint.version is not None
+    in_place = trial.target.version is not None
     return (
         f"Finish or undo what dead runs left in fleet {fleet}.",
-        f"Find version {plan.version} loaded as {trial.endpoint} on every replica."
+        f"Find version {plan.version} loaded as {trial.target} on every replica."
         if in_place
-        else f"Serve version {plan.version} as {trial.endpoint}, and wait until every replica does.",
-        f"Ask {trial.endpoint} on each replica: {signatures} over REST and gRPC{accuracy}.",
+        else f"Serve version {plan.version} as {trial.target}, and wait until every replica does.",
+        f"Ask {trial.target} on each replica: {signatures} over REST and gRPC{accuracy}.",
         *([f"Soak it: go on asking for {soak:g} s."] if soak else []),
         f"Accept version {plan.version}.",
-        f"Serve it as {final.endpoint}, and wait until every replica does.",
-        f"Ask {final.endpoint} in the same way.",
+        f"Serve it as {final.target}, and wait until every replica does.",
+        f"Ask {final.target} in the same way.",
         f"If anything is wrong on the way: {back}, proven on every replica.",
     )
 

@@ -72,7 +72,7 @@ def comparison(model: str, found: Comparison) -> str:
 def validation(report: "ValidationReport") -> str:
     """What model servers answered for a version, and what of it was wrong."""
     title = f"# {text(report.model)} version {report.version}: {'valid' if report.passed else 'NOT valid'}"
-    parts = [title, f"Served as {text(report.endpoint)}. {text(report.summary())}."]
+    parts = [title, f"Served as {text(report.target)}. {text(report.summary())}."]
     if report.failures:
         parts += ["## What was wrong", "\n".join(f"- {text(failure)}" for failure in report.failures)]
     if report.checks:
@@ -122,7 +122,7 @@ def _served_classes(report: "ValidationReport") -> list[str]:
     if worst is None:
         return []
     numbers, right, totals = zip(*worst.classes, strict=True)
-    title = f"{report.endpoint}, version {report.version}, on replica {worst.replica}"
+    title = f"{report.target}, version {report.version}, on replica {worst.replica}"
     return [picture(plots.class_accuracy(right, totals, title, [str(n) for n in numbers]), "accuracy of each class")]
 
 

@@ -19,7 +19,7 @@ from tasks.savedmodel.examples import EXAMPLES, inputs_from_spec
 from tasks.savedmodel.golden import GOLDEN, GoldenExample, prediction_log, write_golden
 from tasks.savedmodel.messages import reason
 from tasks.savedmodel.read import read_signatures
-from tasks.training.factory import SERVING_DEFAULT, Endpoint
+from tasks.training.factory import SERVING_DEFAULT, ExportedMethod
 from tasks.training.train import TrainedModel
 from tasks.wire.tfrecord import to_bytes
 
@@ -56,7 +56,7 @@ def export_saved_model(trained: TrainedModel, directory: Path) -> ExportedModel:
     try:
         _write_graph(trained, staging)
         signatures = read_signatures(staging)
-        golden = [_golden_example(trained, endpoint, signatures) for endpoint in _endpoints(trained, signatures)]
+        golden = [_golden_example(trained, method, signatures) for method in _methods(trained, signatures)]
         write_golden(staging / GOLDEN, golden)
         write_atomically(
             staging / WARM_UP, to_bytes(_warm_up(example, signatures[example.signature]) for example in golden)
@@ -77,9 +77,9 @@ def _write_graph(trained: TrainedModel, directory: Path) -> None:
 
     archive = keras.export.ExportArchive()
     archive.track(trained.loaded.model)
-    for endpoint in trained.loaded.endpoints:
-        _put_variables_in_order(endpoint.function, trained.loaded.model)
-        archive.add_endpoint(endpoint.signature, endpoint.function)
+    for method in trained.loaded.methods:
+        _put_variables_in_order(method.function, trained.loaded.model)
+        archive.add_endpoint(method.signature, method.function)
     archive.write_out(os.fspath(directory), verbose=False)
 
 
@@ -90,35 +90,35 @@ def _put_variables_in_order(function: Any, model: Any) -> None:
     graph.variables = sorted(graph.variables, key=lambda v: (place.get(id(v), len(place)), v.name))
 
 
-def _endpoints(trained: TrainedModel, signatures: Mapping[str, SignatureSpec]) -> list[Endpoint]:
+def _methods(trained: TrainedModel, signatures: Mapping[str, SignatureSpec]) -> list[ExportedMethod]:
     """One for each signature: the archive adds `serving_default`, the first one again, where there is none."""
-    endpoints = {endpoint.signature: endpoint for endpoint in trained.loaded.endpoints}
-    first = trained.loaded.endpoints[0]
-    return [endpoints.get(name) or Endpoint(SERVING_DEFAULT, first.function, first.inputs) for name in signatures]
+    methods = {method.signature: method for method in trained.loaded.methods}
+    first = trained.loaded.methods[0]
+    return [methods.get(name) or ExportedMethod(SERVING_DEFAULT, first.function, first.inputs) for name in signatures]
 
 
 def _golden_example(
-    trained: TrainedModel, endpoint: Endpoint, signatures: Mapping[str, SignatureSpec]
+    trained: TrainedModel, method: ExportedMethod, signatures: Mapping[str, SignatureSpec]
 ) -> GoldenExample:
     """What the trained model itself, in this process, answers to held-out examples."""
     import tensorflow as tf
 
-    spec = signatures[endpoint.signature]
-    inputs = _inputs(endpoint.signature, spec, trained.examples)
+    spec = signatures[method.signature]
+    inputs = _inputs(method.signature, spec, trained.examples)
     try:
-        answer = endpoint.function(*[tf.constant(inputs[name]) for name in endpoint.inputs])
+        answer = method.function(*[tf.constant(inputs[name]) for name in method.inputs])
     except Exception as error:
         raise InvalidModel(
-            f"Signature {endpoint.signature!r} of {trained.loaded.spec} fails on {_described(spec)}: "
+            f"Signature {method.signature!r} of {trained.loaded.spec} fails on {_described(spec)}: "
             f"{reason(error)}. A version is published only if each signature can be asked."
         ) from error
     outputs = {name: tensor.numpy() for name, tensor in _named(answer).items()}
     if outputs.keys() != spec.outputs.keys():
         raise InvalidModel(
-            f"Signature {endpoint.signature!r} of {trained.loaded.spec} returns {type(answer).__name__}, expected a "
+            f"Signature {method.signature!r} of {trained.loaded.spec} returns {type(answer).__name__}, expected a "
             "tensor, a list of tensors or a dict of tensors by name."
         )
-    return GoldenExample(endpoint.signature, inputs, {name: _array(value) for name, value in outputs.items()})
+    return GoldenExample(method.signature, inputs, {name: _array(value) for name, value in outputs.items()})
 
 
 def _inputs(signature: str, spec: SignatureSpec, examples: Array) -> dict[str, Array]:

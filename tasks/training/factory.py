@@ -30,7 +30,7 @@ _MAKES_WEIGHTS = ("data/dataset", "data/npz", "data/sources", "training/factory"
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class ExportedMethod:
     """A method that becomes a signature: a `tf.function` with an input signature, and its inputs' names in order."""
 
     signature: str
@@ -44,7 +44,7 @@ class LoadedModel:
 
     spec: str
     model: Any  # keras.Model
-    endpoints: tuple[Endpoint, ...]
+    methods: tuple[ExportedMethod, ...]
 
 
 def load_model(spec: str, signatures: Mapping[str, str] | None = None) -> LoadedModel:
@@ -61,7 +61,7 @@ def load_model(spec: str, signatures: Mapping[str, str] | None = None) -> Loaded
     """
     model = _make(spec)
     methods = signatures or _methods_with_input_spec(model, spec)
-    return LoadedModel(spec, model, tuple(_endpoint(model, name, method) for name, method in methods.items()))
+    return LoadedModel(spec, model, tuple(_exported_method(model, name, method) for name, method in methods.items()))
 
 
 def require_visible(spec: str) -> None:
@@ -221,7 +221,7 @@ def _methods_with_input_spec(model: Any, spec: str) -> dict[str, str]:
     return found
 
 
-def _endpoint(model: Any, signature: str, method: str) -> Endpoint:
+def _exported_method(model: Any, signature: str, method: str) -> ExportedMethod:
     function = getattr(model, method, None)
     if function is None or not callable(function):
         usable = ", ".join(
@@ -233,9 +233,9 @@ def _endpoint(model: Any, signature: str, method: str) -> Endpoint:
         )
     specs = _input_signature(function)
     if specs is not None:
-        return Endpoint(signature, function, _input_names(function, specs))
+        return ExportedMethod(signature, function, _input_names(function, specs))
     if method == "call" and _is_functional(model):
-        return _functional_endpoint(model, signature)
+        return _functional_call(model, signature)
     raise InvalidModel(
         f"Signature {signature!r} names the method {method!r} of {type(model).__name__}, which has no input spec, so "
         "that no client could know what to send: decorate it with @tf.function(input_signature=[tf.TensorSpec(shape, "
@@ -243,7 +243,7 @@ def _endpoint(model: Any, signature: str, method: str) -> Endpoint:
     )
 
 
-def _functional_endpoint(model: Any, signature: str) -> Endpoint:
+def _functional_call(model: Any, signature: str) -> ExportedMethod:
     """The call of a Sequential or functional model, under the names of its inputs and without what is for training."""
     import keras
     import tensorflow as tf
@@ -257,7 +257,7 @@ def _functional_endpoint(model: Any, signature: str) -> Endpoint:
         inputs = tensors[0] if len(tensors) == 1 else keras.tree.pack_sequence_as(structure, tensors)
         return model(inputs, training=False)
 
-    return Endpoint(signature, serve, tuple(spec.name for spec in specs))
+    return ExportedMethod(signature, serve, tuple(spec.name for spec in specs))
 
 
 def _input_signature(function: Any) -> Any:

@@ -29,8 +29,8 @@ def soak_time(store: Store, model: str, version: int, strategy: Strategy) -> flo
     return 0.0 if proven or strategy == "blue-green" else settings().soak
 
 
-def soak(fleet: Fleet, record: RolloutRecord, endpoint: Target, asked: Sequence[ReplicaReport]) -> None:
-    """Ask these replicas for the golden examples again and again, while clients may ask `endpoint` too.
+def soak(fleet: Fleet, record: RolloutRecord, target: Target, asked: Sequence[ReplicaReport]) -> None:
+    """Ask these replicas for the golden examples again and again, while clients may ask `target` too.
 
     Raises:
         ValidationFailed: an answer was wrong, or late.
@@ -42,7 +42,7 @@ def soak(fleet: Fleet, record: RolloutRecord, endpoint: Target, asked: Sequence[
     rounds, end = 0, time.monotonic() + record.soak
     while time.monotonic() < end:
         time.sleep(_PAUSE)
-        report = validate_version(manifest, examples, None, asked, endpoint, deadline=deadline, budget=budget)
+        report = validate_version(manifest, examples, None, asked, target, deadline=deadline, budget=budget)
         report.require_passed()
         rounds += 1
-    log.info("%s: asked %d times in %g s, all right", endpoint, rounds, record.soak)
+    log.info("%s: asked %d times in %g s, all right", target, rounds, record.soak)

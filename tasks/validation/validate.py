@@ -26,7 +26,7 @@ class ValidationReport(Record):
 
     model: str
     version: int
-    endpoint: Target
+    target: Target
     checks: tuple[Check, ...]
     accuracies: tuple[Accuracy, ...]
 
@@ -60,7 +60,7 @@ class ValidationReport(Record):
             return
         wrong = self.failures or ["nothing was asked: the fleet has no replica, or the version has no golden examples"]
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise ValidationFailed(f"{self.model} version {self.version}, served as {self.endpoint}: {wrong[0]}{more}")
+        raise ValidationFailed(f"{self.model} version {self.version}, served as {self.target}: {wrong[0]}{more}")
 
 
 def validate_version(
@@ -68,14 +68,14 @@ def validate_version(
     examples: Sequence[GoldenExample],
     held_out: HeldOut | None,
     asked: Sequence[ReplicaReport],
-    endpoint: Target,
+    target: Target,
     *,
     deadline: float,
     budget: float,
     live: Manifest | None = None,
     slowdown: float = math.inf,
 ) -> ValidationReport:
-    """Ask each replica for `endpoint` and compare with what `manifest`'s version answered when it was trained.
+    """Ask each replica for `target` and compare with what `manifest`'s version answered when it was trained.
 
     An answer that is wrong, or late, or an error in its place, is a finding in the report and not an exception.
 
@@ -94,7 +94,6 @@ def validate_version(
     question = accuracy_question(manifest.signatures, held_out.x.shape[1:]) if held_out else None
     for replica in asked:
         with ServingClient(replica.grpc_address, replica.rest_url, deadline) as server:
-            target = Target(endpoint.model, endpoint.version, endpoint.label)
             for name, spec in sorted(manifest.signatures.items()):
                 mine = [e for e in examples if e.signature == name]
                 if not mine:
@@ -115,18 +114,18 @@ def validate_version(
                 ]
             if question is not None and held_out is not None:
                 accuracies.append(held_out_accuracy(server, target, replica.replica, question, held_out, manifest))
-    return ValidationReport(manifest.model, manifest.version, endpoint, tuple(checks), tuple(accuracies))
+    return ValidationReport(manifest.model, manifest.version, target, tuple(checks), tuple(accuracies))
 
 
 def validate(
     fleet: Fleet,
     model: str,
     version: int,
-    endpoint: Target,
+    target: Target,
     asked: Sequence[ReplicaReport],
     against: int | None = None,
 ) -> ValidationReport:
-    """Ask each of these replicas for `endpoint`, which must answer as this version did when it was trained.
+    """Ask each of these replicas for `target`, which must answer as this version did when it was trained.
 
     Args:
         against: the version that serves, if this one may not be much slower.
@@ -141,11 +140,11 @@ def validate(
         golden_examples(fleet.store, manifest),
         held_out_examples(fleet.store, manifest.training.dataset),
         asked,
-        endpoint,
+        target,
         deadline=settings().call_deadline,
         budget=settings().answer_budget,
         live=catalog.manifest(fleet.store, model, against) if against is not None else None,
         slowdown=settings().slowdown,
     )
-    log.info("%s version %d as %s: %s", model, version, endpoint, report.summary())
+    log.info("%s version %d as %s: %s", model, version, target, report.summary())
     return report

@@ -22,7 +22,7 @@ NOTHING = FleetConfig(0, ModelServerConfig())
 
 def test_a_candidate_is_asked_under_its_own_name_before_it_takes_the_models() -> None:
     plan = plan_rollout(serving(6), "MLP", 7, "blue-green")
-    assert [s.endpoint for s in plan.stages] == [Target("MLP-candidate"), Target("MLP")]
+    assert [s.target for s in plan.stages] == [Target("MLP-candidate"), Target("MLP")]
     trial, live = plan.changes
     assert (trial.loads, trial.unloads) == (("MLP-candidate 7",), ())
     assert (live.loads, live.unloads) == (("MLP 7",), ("MLP 6", "MLP-candidate 7"))
@@ -44,7 +44,7 @@ def test_a_candidate_takes_the_label_that_clients_ask_for_too() -> None:
 
 def test_with_labels_stable_moves_to_what_was_tried_under_another_name_and_the_version_before_stays_loaded() -> None:
     plan = plan_rollout(serving(5, 6, stable=6), "MLP", 7, "labels")
-    assert [s.endpoint for s in plan.stages] == [Target("MLP-candidate"), Target("MLP", label="stable")]
+    assert [s.target for s in plan.stages] == [Target("MLP-candidate"), Target("MLP", label="stable")]
     trial, live = plan.changes
     assert (trial.loads, trial.unloads, trial.relabels) == (("MLP-candidate 7",), ("MLP 5",), ())
     assert (live.loads, live.unloads) == (("MLP 7",), ("MLP-candidate 7",))
@@ -59,7 +59,7 @@ def test_with_labels_the_first_version_gets_the_label_once_it_was_tried() -> Non
 
 def test_going_back_to_a_version_that_is_loaded_moves_the_label_and_unloads_what_is_above() -> None:
     plan = plan_rollout(serving(5, 6, stable=6), "MLP", 5, "labels")
-    assert [s.endpoint for s in plan.stages] == [Target("MLP", version=5), Target("MLP", label="stable")]
+    assert [s.target for s in plan.stages] == [Target("MLP", version=5), Target("MLP", label="stable")]
     trial, live = plan.changes
     assert (trial.loads, trial.unloads, trial.relabels) == ((), (), ())
     assert (live.loads, live.unloads, live.relabels) == ((), ("MLP 6",), ("MLP stable: 6 → 5",))
@@ -67,7 +67,7 @@ def test_going_back_to_a_version_that_is_loaded_moves_the_label_and_unloads_what
 
 def test_a_plan_says_which_version_answers_at_each_place_and_when() -> None:
     plan = plan_rollout(serving(5, 6, stable=6), "MLP", 7, "labels")
-    assert {str(route.endpoint): route.answers for route in plan.routes} == {
+    assert {str(route.target): route.answers for route in plan.routes} == {
         "MLP": (6, 6, 7),
         "MLP/labels/stable": (6, 6, 7),
         "MLP/versions/5": (5, None, None),

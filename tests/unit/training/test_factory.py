@@ -57,31 +57,31 @@ def models(user_module: Write) -> str:
     return user_module("my_models", MODELS)
 
 
-def endpoints(model: LoadedModel) -> dict[str, tuple[str, ...]]:
-    return {endpoint.signature: endpoint.inputs for endpoint in model.endpoints}
+def inputs_by_signature(model: LoadedModel) -> dict[str, tuple[str, ...]]:
+    return {method.signature: method.inputs for method in model.methods}
 
 
 def test_methods_with_an_input_signature_become_signatures_of_their_own_name(models: str) -> None:
-    assert endpoints(load_model(f"{models}:pair")) == {"times": ("x", "factor"), "plain": ("x",)}
+    assert inputs_by_signature(load_model(f"{models}:pair")) == {"times": ("x", "factor"), "plain": ("x",)}
 
 
 def test_a_mapping_names_the_signatures(models: str) -> None:
     loaded = load_model(f"{models}:pair", {"serving_default": "plain", "scaled": "times"})
-    assert endpoints(loaded) == {"serving_default": ("x",), "scaled": ("x", "factor")}
+    assert inputs_by_signature(loaded) == {"serving_default": ("x",), "scaled": ("x", "factor")}
 
 
 def test_a_model_whose_inputs_are_known_is_served_by_default(models: str) -> None:
-    assert endpoints(load_model(f"{models}:sequential")) == {"serving_default": ("x",)}
+    assert inputs_by_signature(load_model(f"{models}:sequential")) == {"serving_default": ("x",)}
     loaded = load_model(f"{models}:functional", {"both": "call"})
-    assert endpoints(loaded) == {"both": ("a", "b")} or endpoints(loaded) == {"both": ("b", "a")}
+    assert inputs_by_signature(loaded) == {"both": ("a", "b")} or inputs_by_signature(loaded) == {"both": ("b", "a")}
 
 
 def test_a_functional_model_takes_its_inputs_by_name(models: str) -> None:
     import tensorflow as tf
 
-    (endpoint,) = load_model(f"{models}:functional").endpoints
+    (method,) = load_model(f"{models}:functional").methods
     values = {"a": tf.constant([[1.0, 2.0]]), "b": tf.constant([[3.0, 4.0, 5.0]])}
-    assert endpoint.function(*[values[name] for name in endpoint.inputs]).numpy().tolist() == [[1, 2, 3, 4, 5]]
+    assert method.function(*[values[name] for name in method.inputs]).numpy().tolist() == [[1, 2, 3, 4, 5]]
 
 
 @pytest.mark.parametrize(
