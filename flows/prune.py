@@ -20,7 +20,7 @@ def prune(model: str, keep: int = 10, yes: bool = False) -> Pruning:
     pruning = choose_versions(model, keep)
     if not yes:
         return pruning
-    deleted = [fate.version for fate in pruning.going if delete_version(model, fate.version, flow_run.id)]
+    deleted = [fate.version for fate in pruning.going if delete_version(model, fate.version, flow_run.root_flow_run_id)]
     finish_pruning(model)
     for version in deleted:
         record_retirement(model, version)

@@ -102,8 +102,8 @@ def deliver(build: Build, fleet: str, strategy: Strategy, force: str | None, new
     try:
         comparison = compare_with_live(fleet, build, force)
         comparison.require_passed()
-        manifest = publish(build, flow_run.id, comparison)
+        manifest = publish(build, flow_run.root_flow_run_id, comparison)
     finally:
         discard_build(build)
     record_in_mlflow(manifest.model, manifest.version)
-    return Release(manifest, rollout(manifest.model, manifest.version, fleet, strategy, new_fleet=new_fleet))
+    return Release(manifest, rollout(manifest.model, manifest.version, fleet, strategy, force, new_fleet))

@@ -49,7 +49,7 @@ def rollout(
     """
     require_replicas(fleet, new_fleet)
     reconcile(fleet)
-    record = begin_rollout(fleet, model, version, strategy, flow_run.id, force)
+    record = begin_rollout(fleet, model, version, strategy, flow_run.root_flow_run_id, force)
     try:
         trial, final = make_plan(fleet, record).stages
         replicas = await_config(fleet, serve(fleet, record, trial), model)

@@ -128,7 +128,9 @@ def decide(fleet: Fleet, record: RolloutRecord, state: VerdictState, reason: str
 
 def is_ours(fleet: Fleet, record: RolloutRecord) -> bool:
     found = fleet.rollout_under_way(record.model)
-    return found is not None and (found.run, found.process) == (record.run, record.process)
+    if found is None:
+        return False
+    return (found.run, found.process, found.version) == (record.run, record.process, record.version)
 
 
 def require_ours(fleet: Fleet, record: RolloutRecord) -> None:

@@ -33,6 +33,7 @@ CONFUSION = "confusion_matrix.png"
 
 TAG_MODEL = "slipway.model"
 TAG_RUN = "slipway.run"
+TAG_OWN_RUN = "slipway.own_run"
 TAG_PROCESS = "slipway.process"
 TAG_REASON = "slipway.reason"
 
@@ -58,15 +59,16 @@ class Tracker:
         """
         return cls(TrackingServer.connect(settings))
 
-    def start(self, model: str, training: Training, run: str) -> str:
+    def start(self, model: str, training: Training, run: str, own_run: str) -> str:
         """Open the MLflow run of a training, and close those that died before it; the MLflow run's id.
 
         Args:
             training: its factory, seed, epochs, code version and dataset become parameters.
-            run: name of the run of Slipway that trains.
+            run: name of the run of Slipway that the training is a part of.
+            own_run: that of the training alone; if it was tried before, that attempt is over.
         """
         opened = self.server.ask(
-            "open the run of a training", lambda client: _start(client, model, training, run), tries=3
+            "open the run of a training", lambda client: _start(client, model, training, run, own_run), tries=3
         )
         log.info("MLflow run of this training: %s", self._url(opened))
         return str(opened.info.run_id)
@@ -133,12 +135,12 @@ class TrainingCurves:
 
 
 @contextmanager
-def tracked(tracker: Tracker, model: str, training: Training, run: str) -> Iterator[TrainingCurves]:
+def tracked(tracker: Tracker, model: str, training: Training, run: str, own_run: str) -> Iterator[TrainingCurves]:
     """Follow the training that happens inside. Whatever ends it early closes its MLflow run as FAILED, with the reason.
 
     A training that goes well is left for `Tracker.finish`, once its held-out metrics are known.
     """
-    curves = TrainingCurves(tracker, tracker.start(model, training, run))
+    curves = TrainingCurves(tracker, tracker.start(model, training, run, own_run))
     try:
         yield curves
     except BaseException as error:
@@ -165,12 +167,12 @@ def parameters(training: Training) -> dict[str, str]:
     return {name: str(value) for name, value in known.items() if value is not None}
 
 
-def is_dead(tags: Mapping[str, str], run: str) -> bool:
-    """Whether an MLflow run that is RUNNING has lost its training, as far as `run` of Slipway can know.
+def is_dead(tags: Mapping[str, str], own_run: str) -> bool:
+    """Whether an MLflow run that is RUNNING has lost its training, as far as the training `own_run` can know.
 
     An earlier try of the same run has, and so has one whose process has ended.
     """
-    if tags.get(TAG_RUN) == run:
+    if tags.get(TAG_OWN_RUN) == own_run:
         return True
     try:
         return is_gone(TypeAdapter(ProcessRef).validate_json(tags.get(TAG_PROCESS, "")))
@@ -178,14 +180,15 @@ def is_dead(tags: Mapping[str, str], run: str) -> bool:
         return False  # not one of ours, or from another release: left alone
 
 
-def _start(client: "MlflowClient", model: str, training: Training, run: str) -> "Run":
+def _start(client: "MlflowClient", model: str, training: Training, run: str, own_run: str) -> "Run":
     experiment = _experiment(client, model)
     for other in _running(client, experiment):
-        if is_dead(other.data.tags, run):
+        if is_dead(other.data.tags, own_run):
             _close(client, other.info.run_id, "FAILED", f"its training had died; found when run {run} began")
             log.warning("the training of MLflow run %s had died: marked as FAILED", other.info.run_id)
     me = TypeAdapter(ProcessRef).dump_json(this_process()).decode()
-    created = client.create_run(experiment, tags={TAG_MODEL: model, TAG_RUN: run, TAG_PROCESS: me}, run_name=run)
+    tags = {TAG_MODEL: model, TAG_RUN: run, TAG_OWN_RUN: own_run, TAG_PROCESS: me}
+    created = client.create_run(experiment, tags=tags, run_name=run)
     _log_parameters(client, created.info.run_id, parameters(training))
     return created
 

@@ -20,12 +20,18 @@ class TrainedBuild:
 
     build: Build
     evaluation: Evaluation  # on held-out examples
-    run: str  # name of the run of Slipway that trained
+    run: str  # name of the run of Slipway that the training was a part of
     mlflow_url: str  # where its curves are to be seen
 
 
-def train_and_export(model: str, chosen: TrainingParameters, snapshot: DatasetRef, run: str) -> TrainedBuild:
+def train_and_export(
+    model: str, chosen: TrainingParameters, snapshot: DatasetRef, run: str, own_run: str
+) -> TrainedBuild:
     """Train what the chosen factory makes on the snapshot of its data, followed in MLflow, and export the result.
+
+    Args:
+        run: name of the run of Slipway that this is a part of, such as a release.
+        own_run: that of this training alone; an earlier attempt of the same one is replaced.
 
     Raises:
         InvalidData: the data changed since its snapshot was taken.
@@ -41,7 +47,7 @@ def train_and_export(model: str, chosen: TrainingParameters, snapshot: DatasetRe
     from tasks.training.factory import code_version
     from tasks.training.train import train
 
-    directory = build_directory(model, run)
+    directory = build_directory(model, own_run)
     made_of = Training(
         factory=chosen.factory,
         methods=chosen.signatures,
@@ -52,7 +58,7 @@ def train_and_export(model: str, chosen: TrainingParameters, snapshot: DatasetRe
         dataset=snapshot,
     )
     tracker = Tracker.connect(settings())
-    with tracked(tracker, model, made_of, run) as curves:
+    with tracked(tracker, model, made_of, run, own_run) as curves:
         dataset = load_snapshot(chosen.data, snapshot)
         trained = train(
             chosen.factory,

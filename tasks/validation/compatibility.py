@@ -61,10 +61,10 @@ def _in_words(tensor: TensorSpec) -> str:
 def held_against(store: Store, new: Manifest, live: int | None) -> Manifest | None:
     """The version that serves, `live`, if `new` must prove itself against it before it takes its place.
 
-    None where nothing serves, or what Slipway did not publish; where `new` was accepted before, for going back must
-    always be possible; and where a person had it published whatever the comparison said.
+    None if nothing serves, or what Slipway did not publish; and if `new` was accepted before, for going back must
+    always be possible.
     """
-    if live in (None, new.version) or (new.gate is not None and new.gate.forced is not None):
+    if live in (None, new.version):
         return None
     verdict = catalog.verdict(store, new.model, new.version)
     if verdict is not None and verdict.state != "rejected":

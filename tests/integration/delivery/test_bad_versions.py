@@ -19,7 +19,8 @@ from tasks.data.held_out import save_held_out
 from tasks.delivery.preview import preview_rollout
 from tasks.errors import GateFailed, InvalidSavedModel, LoadFailed, NotServable, RolloutFailed, SlipwayError
 from tasks.fleet.config import Fleet, serving_entry
-from tasks.records import DatasetRef, Training
+from tasks.fleet.history import fleet_history
+from tasks.records import Claim, DatasetRef, Training
 from tasks.savedmodel.golden import GOLDEN, GoldenExample, write_golden
 from tasks.savedmodel.read import read_signatures
 from tasks.serving.program import EMBEDDED
@@ -205,6 +206,23 @@ def test_what_breaks_clients_is_rolled_out_for_a_reason_alone_and_there_is_a_way
     assert verdict is not None
     assert verdict.reason.endswith("forced: its one client was changed first")
     assert rollback("affine", fleet=fleet.name).version == live, "the renamed signature breaks nobody on the way back"
+
+
+def test_a_release_for_a_reason_is_one_run_from_its_claim_to_its_verdict(
+    fleet: Fleet, replica: LocalReplica, live: int, bad: Path
+) -> None:
+    before, reason = fleet.newest().number, "its one client was changed first"
+    released = release_saved_model("affine", str(bad / "renamed"), fleet=fleet.name, force=reason).manifest
+    claim = fleet.store.find_record(keys.claim_key("affine", released.version), Claim)
+    verdict = catalog.verdict(fleet.store, "affine", released.version)
+    assert claim is not None
+    assert verdict is not None
+    changes = fleet_history(fleet, fleet.newest().number - before)
+    assert {claim.run, verdict.run, *(change.run for change in changes)} == {claim.run}
+    assert released.gate is not None
+    assert released.gate.forced == reason
+    assert verdict.reason.endswith(f"forced: {reason}")
+    assert rollback("affine", to=live, fleet=fleet.name).version == live
 
 
 def test_a_model_with_its_classes_swapped_is_found_out_with_the_live_versions_held_out_examples(

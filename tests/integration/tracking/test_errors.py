@@ -50,7 +50,7 @@ def tracker(uri: str, deadline: float = 2.0) -> Tracker:
 
 
 STEPS: list[Callable[[Tracker], object]] = [
-    lambda t: t.start("MLP", Training(), "bold-lynx"),
+    lambda t: t.start("MLP", Training(), "bold-lynx", "train-1"),
     lambda t: t.epoch("ab" * 16, 1, {"loss": 0.5}),
     lambda t: t.finish("ab" * 16, Evaluation(0.5, 1.0, {}, np.eye(2))),
     lambda t: t.fail("ab" * 16, "it failed"),
@@ -76,7 +76,7 @@ def test_a_server_that_takes_calls_and_never_answers_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
         with pytest.raises(TrackingUnreachable, match="Read timed out"):
-            tracker(f"http://127.0.0.1:{silent.getsockname()[1]}", 1.0).start("MLP", Training(), "bold-lynx")
+            tracker(f"http://127.0.0.1:{silent.getsockname()[1]}", 1.0).start("MLP", Training(), "bold-lynx", "train-1")
         assert time.monotonic() - began < 30
 
 
@@ -85,14 +85,14 @@ def test_a_server_that_is_overloaded_may_be_asked_again() -> None:
         answering(503, b"busy", "text/plain") as (uri, asked),
         pytest.raises(TrackingUnreachable, match="503 error responses"),
     ):
-        tracker(uri).start("MLP", Training(), "bold-lynx")
+        tracker(uri).start("MLP", Training(), "bold-lynx", "train-1")
     assert len(asked) == 3
 
 
 @pytest.mark.parametrize(("status", "body"), [(404, b"<html>not here</html>"), (401, b"who are you?")])
 def test_a_server_that_is_no_mlflow_is_not_asked_again(status: int, body: bytes) -> None:
     with answering(status, body, "text/html") as (uri, asked), pytest.raises(TrackingError) as raised:
-        tracker(uri).start("MLP", Training(), "bold-lynx")
+        tracker(uri).start("MLP", Training(), "bold-lynx", "train-1")
     assert not isinstance(raised.value, TrackingUnreachable)
     assert "refused to open the run of a training: API request to endpoint" in str(raised.value)
     assert "correct SLIPWAY_MLFLOW_URL" in str(raised.value)
@@ -102,4 +102,4 @@ def test_a_server_that_is_no_mlflow_is_not_asked_again(status: int, body: bytes)
 def test_mlflows_own_refusal_is_told_in_its_words() -> None:
     body = b'{"error_code": "PERMISSION_DENIED", "message": "you may only read"}'
     with answering(403, body) as (uri, _), pytest.raises(TrackingError, match="you may only read"):
-        tracker(uri).start("MLP", Training(), "bold-lynx")
+        tracker(uri).start("MLP", Training(), "bold-lynx", "train-1")

@@ -44,7 +44,7 @@ def curve(client: MlflowClient, run_id: str, name: str) -> dict[int, float]:
 def test_a_training_leaves_its_parameters_curves_metrics_and_picture(
     tracker: Tracker, client: MlflowClient, model: str, tmp_path: Path
 ) -> None:
-    with tracked(tracker, model, TRAINING, "bold-lynx") as curves:
+    with tracked(tracker, model, TRAINING, "bold-lynx", "train-1") as curves:
         for number in (1, 2, 3):
             curves(number, {"loss": 1 / number, "val_loss": 2 / number})
     tracker.finish(curves.run_id, EVALUATION)
@@ -73,7 +73,7 @@ def test_a_real_training_has_each_of_its_epochs_in_its_curves(
     tracker: Tracker, client: MlflowClient, model: str
 ) -> None:
 
-    with tracked(tracker, model, TRAINING, "bold-lynx") as curves:
+    with tracked(tracker, model, TRAINING, "bold-lynx", "train-1") as curves:
         trained = train("tasks.models:sequential_mlp", load_dataset("mnist-5k", 0), seed=7, epochs=2, on_epoch=curves)
     tracker.finish(curves.run_id, trained.evaluation)
 
@@ -87,28 +87,28 @@ def test_a_real_training_has_each_of_its_epochs_in_its_curves(
 
 
 def test_curves_can_be_watched_while_the_training_goes_on(tracker: Tracker, client: MlflowClient, model: str) -> None:
-    with tracked(tracker, model, TRAINING, "bold-lynx") as curves:
+    with tracked(tracker, model, TRAINING, "bold-lynx", "train-1") as curves:
         curves(1, {"loss": 0.5})
         assert client.get_run(curves.run_id).info.status == "RUNNING"
         assert curve(client, curves.run_id, "epoch/loss") == {1: 0.5}
 
 
 def test_a_point_that_is_sent_twice_is_one_point(tracker: Tracker, client: MlflowClient, model: str) -> None:
-    run_id = tracker.start(model, TRAINING, "bold-lynx")
+    run_id = tracker.start(model, TRAINING, "bold-lynx", "bold-lynx")
     tracker.epoch(run_id, 1, {"loss": 0.5}, when=1_700_000_000.0)
     tracker.epoch(run_id, 1, {"loss": 0.5}, when=1_700_000_000.0)
     assert len(client.get_metric_history(run_id, "epoch/loss")) == 1
 
 
 def test_a_loss_that_is_no_number_is_kept_as_such(tracker: Tracker, client: MlflowClient, model: str) -> None:
-    run_id = tracker.start(model, TRAINING, "bold-lynx")
+    run_id = tracker.start(model, TRAINING, "bold-lynx", "bold-lynx")
     tracker.epoch(run_id, 1, {"loss": float("nan"), "val_loss": float("inf")})
     assert np.isnan(curve(client, run_id, "epoch/loss")[1])
     assert curve(client, run_id, "epoch/val_loss")[1] > 1e300
 
 
 def test_a_training_that_raises_is_failed_with_the_reason(tracker: Tracker, client: MlflowClient, model: str) -> None:
-    with pytest.raises(ZeroDivisionError), tracked(tracker, model, TRAINING, "bold-lynx") as curves:
+    with pytest.raises(ZeroDivisionError), tracked(tracker, model, TRAINING, "bold-lynx", "train-1") as curves:
         curves(1, {"loss": 1 / 0})
     run = client.get_run(curves.run_id)
     assert run.info.status == "FAILED"
@@ -123,11 +123,11 @@ def test_a_training_that_was_killed_is_found_by_the_next_and_keeps_its_curves(
         assert trainer.stdout is not None
         killed = trainer.stdout.readline().strip()
         assert killed
-        tracker.start(model, TRAINING, "while-it-lives")
+        tracker.start(model, TRAINING, "while-it-lives", "while-it-lives")
         assert client.get_run(killed).info.status == "RUNNING"
         trainer.kill()
 
-    tracker.start(model, TRAINING, "after-it-died")
+    tracker.start(model, TRAINING, "after-it-died", "after-it-died")
 
     run = client.get_run(killed)
     assert run.info.status == "FAILED"
@@ -137,9 +137,9 @@ def test_a_training_that_was_killed_is_found_by_the_next_and_keeps_its_curves(
 
 
 def test_a_run_that_is_tried_again_closes_its_first_try(tracker: Tracker, client: MlflowClient, model: str) -> None:
-    first = tracker.start(model, TRAINING, "bold-lynx")
-    other = tracker.start(model, TRAINING, "other-run")
-    second = tracker.start(model, TRAINING, "bold-lynx")
+    first = tracker.start(model, TRAINING, "bold-lynx", "bold-lynx")
+    other = tracker.start(model, TRAINING, "other-run", "other-run")
+    second = tracker.start(model, TRAINING, "bold-lynx", "bold-lynx")
     assert {run_id: client.get_run(run_id).info.status for run_id in (first, other, second)} == {
         first: "FAILED",
         other: "RUNNING",
@@ -150,8 +150,8 @@ def test_a_run_that_is_tried_again_closes_its_first_try(tracker: Tracker, client
 def test_a_training_that_was_taken_for_dead_and_lives_ends_as_finished(
     tracker: Tracker, client: MlflowClient, model: str
 ) -> None:
-    run_id = tracker.start(model, TRAINING, "bold-lynx")
-    tracker.start(model, TRAINING, "bold-lynx")
+    run_id = tracker.start(model, TRAINING, "bold-lynx", "bold-lynx")
+    tracker.start(model, TRAINING, "bold-lynx", "bold-lynx")
     tracker.finish(run_id, EVALUATION)
     run = client.get_run(run_id)
     assert (run.info.status, run.data.tags[TAG_REASON]) == ("FINISHED", "")
@@ -162,7 +162,7 @@ def test_two_first_trainings_at_once_share_one_experiment(tracker: Tracker, clie
 
     def train(name: str) -> None:
         together.wait(10)
-        tracker.start(model, TRAINING, name)
+        tracker.start(model, TRAINING, name, name)
 
     threads = [threading.Thread(target=train, args=(f"run-{i}",)) for i in range(4)]
     for thread in threads:
@@ -175,7 +175,7 @@ def test_two_first_trainings_at_once_share_one_experiment(tracker: Tracker, clie
 def test_an_experiment_that_was_deleted_is_named(tracker: Tracker, client: MlflowClient, model: str) -> None:
     client.delete_experiment(client.create_experiment(model))
     with pytest.raises(TrackingError, match=f"experiment '{model}' was deleted: restore it"):
-        tracker.start(model, TRAINING, "bold-lynx")
+        tracker.start(model, TRAINING, "bold-lynx", "bold-lynx")
 
 
 def test_the_server_may_die_while_a_training_goes_on(
@@ -183,7 +183,7 @@ def test_the_server_may_die_while_a_training_goes_on(
 ) -> None:
     patient = replace(TrackingServer.connect(local_mlflow.settings), patience=200.0)  # the server may start slowly
     tracker = Tracker(patient)
-    curves = TrainingCurves(tracker, tracker.start(model, TRAINING, "bold-lynx"))
+    curves = TrainingCurves(tracker, tracker.start(model, TRAINING, "bold-lynx", "bold-lynx"))
     curves(1, {"loss": 0.5})
     local_mlflow.kill()
     try:
@@ -202,7 +202,7 @@ def test_the_server_may_die_while_a_training_goes_on(
 def test_the_store_behind_mlflow_may_be_away_when_a_training_ends(
     weed: LocalStore, tracker: Tracker, client: MlflowClient, model: str
 ) -> None:
-    run_id = tracker.start(model, TRAINING, "bold-lynx")
+    run_id = tracker.start(model, TRAINING, "bold-lynx", "bold-lynx")
     weed.kill()
     try:
         finishing = threading.Thread(target=tracker.finish, args=(run_id, EVALUATION))

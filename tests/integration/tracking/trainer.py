@@ -9,7 +9,7 @@ from tasks.tracking.server import TrackingServer
 
 if __name__ == "__main__":
     uri, model = sys.argv[1:]
-    with tracked(Tracker(TrackingServer(uri, 10.0)), model, Training(), "killed") as curves:
+    with tracked(Tracker(TrackingServer(uri, 10.0)), model, Training(), "killed", "killed") as curves:
         curves(1, {"loss": 0.5})
         print(curves.run_id, flush=True)  # noqa: T201
         time.sleep(600)

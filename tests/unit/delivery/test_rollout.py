@@ -61,6 +61,16 @@ def begun(fleet: Fleet) -> RolloutRecord:
     return begin_rollout(fleet, "affine", 1, "blue-green", "this run")
 
 
+def test_a_second_rollout_within_one_run_is_kept_out_too(fleet: Fleet, tmp_path: Path) -> None:
+    folder = write_saved_model(tmp_path / "2")
+    publish_version(
+        fleet.store, UNSIGNED, "affine", folder, signatures={}, golden=None, training=Training(), run="test"
+    )
+    begun(fleet)
+    with pytest.raises(RolloutConflict, match="version 1 by run this run"):
+        begin_rollout(fleet, "affine", 2, "blue-green", "this run")
+
+
 def test_a_run_whose_beginning_broke_off_begins_again_and_keeps_others_out(fleet: Fleet, moody: Moody) -> None:
     moody.away = [False, True]  # not for the manifest, but for the record with what was served before
     with pytest.raises(StoreUnreachable):

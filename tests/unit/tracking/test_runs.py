@@ -9,7 +9,7 @@ from tasks.processes import ProcessRef, this_process
 from tasks.records import DatasetRef, Training
 from tasks.settings import Settings
 from tasks.tracking import runs as tracking
-from tasks.tracking.runs import TAG_PROCESS, TAG_RUN, Tracker, TrainingCurves, is_dead, parameters, tracked
+from tasks.tracking.runs import TAG_OWN_RUN, TAG_PROCESS, TAG_RUN, Tracker, TrainingCurves, is_dead, parameters, tracked
 from tasks.tracking.server import TrackingServer
 
 
@@ -22,7 +22,7 @@ class FakeTracker(Tracker):
     asked: list[str] = field(default_factory=list)
     away: list[str] = field(default_factory=list)  # what is not answered
 
-    def start(self, model, training, run):  # type: ignore[no-untyped-def]
+    def start(self, model, training, run, own_run):  # type: ignore[no-untyped-def]
         return "run-1"
 
     def epoch(self, run_id, number, metrics, when=None):  # type: ignore[no-untyped-def]
@@ -53,10 +53,10 @@ def test_parameters_say_only_what_is_known() -> None:
     }
 
 
-def test_an_earlier_try_of_the_same_run_is_dead() -> None:
-    tags = {TAG_RUN: "bold-lynx", **process_tag(this_process())}
-    assert is_dead(tags, "bold-lynx")
-    assert not is_dead(tags, "other-run")
+def test_an_earlier_attempt_of_the_same_training_is_dead() -> None:
+    tags = {TAG_RUN: "bold-lynx", TAG_OWN_RUN: "train-1", **process_tag(this_process())}
+    assert is_dead(tags, "train-1")
+    assert not is_dead(tags, "train-2"), "another training of the same release"
 
 
 def test_a_run_whose_process_has_ended_is_dead() -> None:
@@ -103,7 +103,7 @@ def test_an_absent_server_is_asked_again_after_a_pause(monkeypatch: pytest.Monke
 
 def test_what_was_kept_is_sent_when_the_training_ends() -> None:
     tracker = FakeTracker(away=["all"])
-    with tracked(tracker, "MLP", Training(), "bold-lynx") as curves:
+    with tracked(tracker, "MLP", Training(), "bold-lynx", "train-1") as curves:
         curves(1, {"loss": 0.5})
         tracker.away.clear()
     assert tracker.points == [(1, 0.5)]
@@ -113,7 +113,7 @@ def test_what_was_kept_is_sent_when_the_training_ends() -> None:
 @pytest.mark.parametrize("away", [[], ["all"]], ids=["server there", "server away"])
 def test_what_ends_a_training_early_is_told_and_goes_on(end: Callable[[], BaseException], away: list[str]) -> None:
     tracker, error = FakeTracker(away=away), end()
-    with pytest.raises(type(error)), tracked(tracker, "MLP", Training(), "bold-lynx"):
+    with pytest.raises(type(error)), tracked(tracker, "MLP", Training(), "bold-lynx", "train-1"):
         raise error
     assert tracker.asked == [f"{type(error).__name__}: {error}"]
 
