@@ -5,14 +5,14 @@
     │   ├── InvalidData          a data file: shape, dtype, NaN, labels, cut off
     │   ├── InvalidModel         a factory, a model object, a signature
     │   ├── InvalidName          a model, fleet or bucket name
-    │   ├── InvalidSavedModel    a folder that is no SavedModel
+    │   ├── InvalidSavedModel    a folder that is not a SavedModel
     │   ├── InvalidSettings      a setting, a missing file or program
     │   └── NoReplica            a fleet none of whose replicas reports: mistyped, or they are silent
     ├── NotServable              a SavedModel that TensorFlow Serving could not serve
     │   └── ForbiddenOps         its graph holds operations that touch files or run code
     ├── NotFound                 a version, model or record that does not exist
     ├── StoreError               object storage
-    │   ├── StoreUnreachable     no answer, or an answer that a retry may mend
+    │   ├── StoreUnreachable     no answer, or an answer that a retry may change
     │   ├── StoreRefused         wrong credentials, no bucket, no permission
     │   ├── StoreUnsuitable      it ignores create-if-absent
     │   └── Corrupt              bytes that are not what the manifest, or a record's own form, says
@@ -22,9 +22,9 @@
     │   ├── ServingRefused       it answered with an error of its own
     │   └── LoadFailed           a version ended in END, with the server's own message; or there is no room for it
     ├── TrackingError            experiment tracking (MLflow) refused, or was asked for what it does not have
-    │   └── TrackingUnreachable  no answer, or an answer that a retry may mend
+    │   └── TrackingUnreachable  no answer, or an answer that a retry may change
     ├── DeadlineExceeded         something took longer than it may; says what was awaited
-    ├── GateFailed               the version is worse than the one that serves, or breaks that one's clients
+    ├── GateFailed               the version is worse than the live one, or breaks clients of it
     ├── ValidationFailed         a replica's answers are not the trained model's
     ├── RolloutFailed            the rollout was aborted; says what serves now
     │   └── RolloutConflict      another rollout of this model is under way
@@ -38,7 +38,7 @@ Each message says what was wrong, with which value, what was expected, and what 
 class SlipwayError(Exception):
     """Root of all errors that Slipway raises on purpose."""
 
-    model: str | None = None  # the one model that is at fault, where a replica could not be brought to its config
+    model: str | None = None  # the model at fault, if a replica could not reach its config because of one
 
 
 class InvalidInput(SlipwayError):
@@ -58,7 +58,7 @@ class InvalidName(InvalidInput):
 
 
 class InvalidSavedModel(InvalidInput):
-    """A folder that is no SavedModel."""
+    """A folder that is not a SavedModel."""
 
 
 class InvalidSettings(InvalidInput):
@@ -86,7 +86,7 @@ class StoreError(SlipwayError):
 
 
 class StoreUnreachable(StoreError):
-    """Object storage gave no answer, or one that a retry may mend."""
+    """Object storage gave no answer, or one that a retry may change."""
 
 
 class StoreRefused(StoreError):
@@ -122,7 +122,7 @@ class ServingRefused(ServingError):
 
 
 class LoadFailed(ServingError):
-    """A version ended in END instead of becoming AVAILABLE, took its server with it, or has no room in its memory."""
+    """A version ended in END instead of becoming AVAILABLE, ended its server, or does not fit into memory."""
 
 
 class TrackingError(SlipwayError):
@@ -130,7 +130,7 @@ class TrackingError(SlipwayError):
 
 
 class TrackingUnreachable(TrackingError):
-    """Experiment tracking gave no answer, or one that a retry may mend."""
+    """Experiment tracking gave no answer, or one that a retry may change."""
 
 
 class DeadlineExceeded(SlipwayError):
@@ -138,7 +138,7 @@ class DeadlineExceeded(SlipwayError):
 
 
 class GateFailed(SlipwayError):
-    """A version is worse than the one that serves, or breaks what clients of that one ask; nothing was changed."""
+    """A version is worse than the live one, or breaks clients of it; nothing was changed."""
 
 
 class ValidationFailed(SlipwayError):
@@ -161,5 +161,5 @@ class PortTaken(StackError):
     """A port that the stack needs is in use by another program."""
 
 
-# No answer came from where one was due: trying again may help. A wrong model stays wrong.
+# No answer came: trying again may help. A wrong model stays wrong.
 TRANSPORT_ERRORS = (StoreUnreachable, ServingUnreachable)

@@ -1,4 +1,4 @@
-"""Writing files so that whoever reads sees the whole of it or none."""
+"""Writing files so that a reader sees all of one or nothing."""
 
 import contextlib
 import fcntl
@@ -9,17 +9,17 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Put `data` at `path`, in place of what is there; a reader never sees a part, not even after a crash.
+    """Write `data` to `path`, over what is there; a reader never sees a part of it, even after a crash.
 
     Args:
-        mode: of the file, whatever the umask.
+        mode: of the file, regardless of the umask.
     """
     with _draft(path, data, mode) as draft:
         draft.replace(path)
 
 
 def create(path: Path, data: bytes, mode: int = 0o644) -> bool:
-    """Put `data` at `path` unless something is there; whether it was put there. Of two writers at once one wins."""
+    """Write `data` to `path` unless something is there; whether it was written. Of two writers at once one wins."""
     with _draft(path, data, mode) as draft:
         try:
             os.link(draft, path)
@@ -30,7 +30,7 @@ def create(path: Path, data: bytes, mode: int = 0o644) -> bool:
 
 @contextlib.contextmanager
 def _draft(path: Path, data: bytes, mode: int) -> Iterator[Path]:
-    """A file beside `path` that holds `data`, on the disk; what still has its name afterwards is removed."""
+    """A temporary file beside `path` that holds `data`, synced to disk; removed afterwards unless it was renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # for its owner alone
     try:
@@ -56,9 +56,9 @@ def is_plain_path(path: str) -> bool:
 
 @contextlib.contextmanager
 def lock(folder: Path) -> Iterator[bool]:
-    """Hold the kernel's lock on `folder`, which ends with this process however that ends.
+    """Hold the kernel's lock on `folder`; it ends with this process, however that ends.
 
-    False where the file system knows no locks.
+    Yields False if the file system has no locks.
 
     Raises:
         BlockingIOError: another process holds it.

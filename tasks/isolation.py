@@ -8,7 +8,7 @@ its environment holds what an allow-list names. Landlock does this without privi
 Where the kernel has no Landlock, programs run as they are, only with the smaller environment; `slipway doctor` says so.
 
 Usage: `python -P -m slipway_entry tasks.isolation [--read PATH]… [--write PATH]… [--end-with PID] -- COMMAND…`. It
-imports little, for it stands before each model server's start.
+imports little, since it runs before each model server starts.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def isolated(
 
 
 def environment(inherited: Mapping[str, str]) -> dict[str, str]:
-    """The variables that a program that runs models may see: those of an allow-list, for secrets have any name."""
+    """The variables that a program that runs models may see: by an allow-list, since a secret can have any name."""
     return {name: value for name, value in inherited.items() if _ENVIRONMENT.fullmatch(name)}
 
 
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str]) -> None:
         _call("prctl", _SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         _call("syscall", _RESTRICT_SELF, ruleset, 0)
     if given.end_with is not None:
-        _call("prctl", _SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # last, for a change of user resets it
+        _call("prctl", _SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # last, since a change of user resets it
         if os.getppid() != given.end_with:
             sys.exit("the process that started this one has ended")
     os.execve(given.command[0], given.command, variables)  # noqa: S606
@@ -128,9 +128,9 @@ def main(arguments: Sequence[str]) -> None:
 def _grants(read: Iterable[Path], write: Iterable[Path]) -> Iterator[tuple[Path, int]]:
     """What may be done where, and below it."""
     libraries = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":"))
-    ours = [_PACKAGES / name for name in ("infra", "slipway_entry", "tasks")]
-    ours += [Path(folder) for folder in sys.path if folder.endswith("-packages")]  # some lie in a user's home
-    for path in (*map(Path, _SYSTEM), Path(sys.prefix), Path(sys.base_prefix), *ours, *map(Path, libraries), *read):
+    packages = [_PACKAGES / name for name in ("infra", "slipway_entry", "tasks")]
+    packages += [Path(folder) for folder in sys.path if folder.endswith("-packages")]  # some lie in a user's home
+    for path in (*map(Path, _SYSTEM), Path(sys.prefix), Path(sys.base_prefix), *packages, *map(Path, libraries), *read):
         yield path, _READ
     yield _PACKAGES, _READ_DIR  # Python finds packages by listing the folder that holds them
     for pattern in _DEVICES:
@@ -141,7 +141,7 @@ def _grants(read: Iterable[Path], write: Iterable[Path]) -> Iterator[tuple[Path,
 
 
 def _ruleset(version: int, grants: Iterable[tuple[Path, int]]) -> int:
-    """A Landlock ruleset that allows the grants and no more; what does not exist is left out."""
+    """A Landlock ruleset that allows only the grants; what does not exist is left out."""
     handled = _ALL[min(version, max(_ALL))]
     attributes = _RulesetAttr(
         handled,
@@ -162,7 +162,7 @@ def _ruleset(version: int, grants: Iterable[tuple[Path, int]]) -> int:
 def _leave_root(write: Iterable[Path]) -> None:
     """Become `USER`, with no other of root's rights than to read what Landlock leaves, and to bind low ports.
 
-    That right is what lets it read below folders such as /root, which are closed to others. Where it cannot be kept,
+    That right is what lets it read below folders such as /root, which are closed to others. If it cannot be kept,
     or there is no such user (in some containers), root stays, and Landlock alone confines it.
     """
     header = (ctypes.c_uint32 * 2)(_CAP_VERSION_3, 0)

@@ -1,4 +1,4 @@
-"""What the parameters of a deployment's run may name: they come from whoever reaches the Prefect API."""
+"""What the parameters of a deployment's run may name: anyone who reaches the Prefect API can set them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ class Limits:
 
 
 def _parameters(declaration: Path) -> Iterator[tuple[str, str]]:
-    """Names and texts of the parameters that a prefect.yaml gives its deployments; templates are not among them."""
+    """Names and texts of the parameters that a prefect.yaml gives its deployments, without templates."""
     content = yaml.safe_load(declaration.read_text()) if declaration.exists() else None
     for deployment in (content or {}).get("deployments") or []:
         for giver in (deployment, *(deployment.get("schedules") or []), *(deployment.get("triggers") or [])):

@@ -1,10 +1,10 @@
-"""Names that models and fleets may bear."""
+"""Names that models and fleets may have."""
 
 import re
 
 from tasks.errors import InvalidName
 
-# A name stands in a URL path (TensorFlow Serving's `/v1/models/([^/:]+)`), in a folder name and in a key.
+# A name is part of a URL path (TensorFlow Serving's `/v1/models/([^/:]+)`), in a folder name and in a key.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
@@ -12,10 +12,10 @@ CANDIDATE_SUFFIX = "-candidate"
 
 
 def model_name(name: str) -> str:
-    """`name`, if TensorFlow Serving could serve a model by it in a URL.
+    """`name`, if TensorFlow Serving could serve a model under it.
 
     Raises:
-        InvalidName: it could not, or it is kept for candidates.
+        InvalidName: it could not, or the name is reserved for versions on trial.
     """
     if not _NAME.fullmatch(name):
         raise InvalidName(
@@ -24,7 +24,7 @@ def model_name(name: str) -> str:
         )
     if name.endswith(CANDIDATE_SUFFIX):
         raise InvalidName(
-            f"Model name {name!r} ends in {CANDIDATE_SUFFIX!r}, which is kept for versions on trial: choose another."
+            f"Model name {name!r} ends in {CANDIDATE_SUFFIX!r}: that is reserved for versions on trial. Choose another."
         )
     return name
 
@@ -35,11 +35,11 @@ def candidate_name(model: str) -> str:
 
 
 def fleet_name(name: str) -> str:
-    """`name`, if it can stand in a key.
+    """`name`, if it can be part of a key.
 
     Raises:
         InvalidName: it cannot.
     """
     if not _NAME.fullmatch(name):
-        raise InvalidName(f"Fleet name {name!r} cannot stand in a key: use 1 to 63 letters, digits, '_', '-' or '.'.")
+        raise InvalidName(f"Fleet name {name!r} cannot be part of a key: use 1 to 63 letters, digits, '_', '-' or '.'.")
     return name

@@ -1,4 +1,4 @@
-"""Which process wrote a record, and whether it still lives."""
+"""Which process wrote a record, and whether it still runs."""
 
 import os
 import socket
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ProcessRef:
-    """A process on a machine; the start time tells it from a later one with the same number."""
+    """A process on a machine; the start time distinguishes it from a later one with the same number."""
 
     host: str
     pid: int
@@ -17,12 +17,12 @@ class ProcessRef:
 
 
 def this_process() -> ProcessRef:
-    """The process that asks."""
+    """The process that calls this."""
     return ProcessRef(socket.gethostname(), os.getpid(), _started(os.getpid()) or 0, _boot())
 
 
 def is_gone(process: ProcessRef) -> bool:
-    """Whether the process is known to have ended; False where it runs on another machine, which cannot be looked at."""
+    """Whether the process is known to have ended; False if it ran on another machine, where nobody can look."""
     if process.host != socket.gethostname():
         return False
     return process.boot != _boot() or _started(process.pid) != process.started
@@ -33,7 +33,7 @@ def _boot() -> str:
 
 
 def _started(pid: int) -> int | None:
-    """Start time of a process (field 22 of /proc/PID/stat), None where it has ended."""
+    """Start time of a process (field 22 of /proc/PID/stat), None if it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""Proxies that the environment names are for the outside: what is said to this machine goes straight there."""
+"""Proxies of the environment are for other machines: requests to this one bypass them."""
 
 import importlib.util
 from collections.abc import Mapping, MutableMapping
@@ -6,7 +6,7 @@ from collections.abc import Mapping, MutableMapping
 _HERE = ("localhost", "127.0.0.1", "::1")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _EXCEPTIONS = ("no_proxy", "NO_PROXY")  # clients differ in which of the two they read first
-_GRPC_EXCEPTIONS = "no_grpc_proxy"  # where it is set, gRPC reads nothing else
+_GRPC_EXCEPTIONS = "no_grpc_proxy"  # if it is set, gRPC reads nothing else
 
 
 def stay_local(environment: MutableMapping[str, str], *hosts: str) -> None:
@@ -25,7 +25,7 @@ def stay_local(environment: MutableMapping[str, str], *hosts: str) -> None:
 
 
 def _unusable(environment: Mapping[str, str]) -> list[str]:
-    """The variables that name a SOCKS proxy, where no client here could speak to one."""
+    """The variables that name a SOCKS proxy, if no client here could use one."""
     if importlib.util.find_spec("socksio") is not None:
         return []
     spellings = [spelling for name in _PROXIES for spelling in (name, name.upper())]
@@ -35,5 +35,5 @@ def _unusable(environment: Mapping[str, str]) -> list[str]:
 def _merged(texts: list[str], hosts: tuple[str, ...]) -> str:
     entries = [entry.strip() for text in texts for entry in text.split(",")]
     if "*" in entries:
-        return "*"  # nothing goes through a proxy; some clients know it only where it stands alone
+        return "*"  # nothing goes through a proxy; some clients recognise it only on its own
     return ",".join(dict.fromkeys(entry for entry in (*entries, *hosts) if entry))

@@ -1,4 +1,4 @@
-"""The records that Slipway keeps: frozen dataclasses with their JSON form."""
+"""The records that Slipway keeps in the store: frozen dataclasses whose JSON form is a promise to later releases."""
 
 import uuid
 from collections.abc import Mapping
@@ -76,7 +76,7 @@ class Record:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the whole"
             raise Corrupt(
-                f"{source} is no {cls.__name__.lower()} that this Slipway can read: {where}: {first['msg']}. "
+                f"{source} is not a {cls.__name__.lower()} that this Slipway can read: {where}: {first['msg']}. "
                 "It was cut off, written by something else, or by a newer release."
             ) from None
 
@@ -132,7 +132,7 @@ class Training(Record):
     """How a version came to be. A version made elsewhere has only its metrics, which may be empty."""
 
     factory: str | None = None  # package.module:name
-    methods: Mapping[str, str] | None = None  # signature → method, as the run said; None: all that the model has
+    methods: Mapping[str, str] | None = None  # signature → method, as the run gave them; None: all that the model has
     data: str | None = None  # `mnist-5k`, `mnist`, or an absolute path
     seed: int | None = None
     epochs: int | None = None
@@ -146,12 +146,12 @@ class Training(Record):
 class Comparison(Record):
     """A trained model and the version that serves, on the same held-out examples, before publishing."""
 
-    trained: Mapping[str, float]  # `accuracy` and `accuracy_class_7`, each in 0..1; empty where nothing was compared
+    trained: Mapping[str, float]  # `accuracy` and `accuracy_class_7`, each in 0..1; empty if nothing was compared
     live: Mapping[str, float]
-    live_version: int | None  # None where nothing serves
-    worse: tuple[str, ...] = ()  # what speaks against the trained model, in words
+    live_version: int | None  # None if no version serves
+    worse: tuple[str, ...] = ()  # how the trained model is worse, in words
     notes: tuple[str, ...] = ()  # what else a reader should know, such as why nothing was compared
-    forced: str | None = None  # a person's reason for publishing it all the same
+    forced: str | None = None  # a person's reason for publishing it anyway
     dataset: DatasetRef | None = None  # whose held-out examples both were asked
 
     @property
@@ -160,21 +160,21 @@ class Comparison(Record):
         return not self.worse or self.forced is not None
 
     def require_passed(self) -> None:
-        """Do nothing where the model may be published.
+        """Raise unless the model may be published.
 
         Raises:
-            GateFailed: says in what it is worse, and how to publish it all the same.
+            GateFailed: says how it is worse, and how to publish it anyway.
         """
         if not self.passed:
             raise GateFailed(
                 f"The trained model is worse than version {self.live_version}, which serves: {'; '.join(self.worse)}. "
-                "Nothing was published; `--force REASON` publishes it all the same."
+                "Nothing was published; `--force REASON` publishes it anyway."
             )
 
 
 @dataclass(frozen=True)
 class Manifest(Record):
-    """The commit mark of a version: a version without one does not exist."""
+    """The commit mark of a version: one without a manifest does not exist."""
 
     model: str
     version: int
@@ -206,7 +206,7 @@ class Verdict(Record):
 
 @dataclass(frozen=True)
 class VersionState:
-    """What a model server says of one version; states and codes as in `GetModelStatus`."""
+    """What a model server reports of one version; states and codes as in `GetModelStatus`."""
 
     version: int
     state: str  # START, LOADING, AVAILABLE, UNLOADING or END
@@ -216,7 +216,7 @@ class VersionState:
 
 @dataclass(frozen=True)
 class ReplicaReport(Record):
-    """A replica's last word."""
+    """A replica's latest report."""
 
     replica: str
     rest_url: str
@@ -225,25 +225,25 @@ class ReplicaReport(Record):
     models: Mapping[str, tuple[VersionState, ...]]
     error: str | None = None
     error_config: int | None = None  # number of the config that could not be reached
-    error_model: str | None = None  # the model in it that is at fault, where it is one
+    error_model: str | None = None  # the model in it that is at fault, if one is
     time: datetime = field(default_factory=now)
 
 
 @dataclass(frozen=True)
 class RolloutRecord(Record):
-    """A rollout under way, from which anyone can restore what was before it."""
+    """A rollout under way, from which anyone can restore what was served before."""
 
     model: str
     version: int
     strategy: Strategy
     run: str
-    process: ProcessRef  # that works on it: the one that began it, or that takes it back
-    deadline: datetime  # from when on anyone may take the rollout for dead
+    process: ProcessRef  # the one that works on it: began it, or recovers it
+    deadline: datetime  # after it, anyone may take the rollout for dead
     # The fleet's config before the rollout's first change (0: the fleet served nothing); None while nothing is changed.
     previous_config: int | None = None
     started: datetime = field(default_factory=now)
-    against: int | None = None  # the version that served, where this one must prove itself against it
-    forced: str | None = None  # a person's reason for rolling it out whatever the comparison with that one says
+    against: int | None = None  # the live version that this one is compared with; None if it need not be
+    forced: str | None = None  # a person's reason for rolling it out whatever that comparison says
     # How long its golden examples are asked before clients meet it, seconds; called `watched` until 0.2.0.
     soak: Annotated[float, Field(validation_alias=AliasChoices("soak", "watched"))] = 0.0
 
@@ -255,5 +255,5 @@ class Build(Record):
     model: str
     directory: str
     signatures: Mapping[str, SignatureSpec]
-    golden: str | None  # path of the golden examples, relative to the directory; None where there are none
+    golden: str | None  # path of the golden examples, relative to the directory; None if there are none
     training: Training

@@ -50,11 +50,11 @@ class ServerAddress:
         """The address in `HOST:GRPC_PORT:REST_PORT`.
 
         Raises:
-            ValueError: it is none.
+            ValueError: it is not of that form.
         """
         match = re.fullmatch(r"([A-Za-z0-9._-]+):(\d{1,5}):(\d{1,5})", text)
         if match is None or not all(0 < int(port) < 65536 for port in match.groups()[1:]):
-            raise ValueError(f"{text!r} is no HOST:GRPC_PORT:REST_PORT, such as serving-1:8500:8501")
+            raise ValueError(f"{text!r} is not of the form HOST:GRPC_PORT:REST_PORT, such as serving-1:8500:8501")
         return cls(match[1], int(match[2]), int(match[3]))
 
 
@@ -63,7 +63,7 @@ def _checked_api(text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("it is not the URL of a Prefect API, such as http://prefect.example:4200/api")
     if "@" in parts.netloc:
-        raise ValueError("it holds a password, which would stand in logs: set PREFECT_API_AUTH_STRING instead")
+        raise ValueError("it holds a password, which would appear in logs: set PREFECT_API_AUTH_STRING instead")
     # What a browser shows is the address of the UI; the API of that server lies below it.
     return text.rstrip("/") if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}/api"
 
@@ -112,16 +112,16 @@ class Settings(BaseSettings):
 
     bucket: str = Field("slipway", description="Bucket that holds models, fleets and datasets.")
     s3_endpoint: str | None = Field(
-        None, description="URL of the object store; the local stack's own store where unset; `aws` for AWS's own."
+        None, description="URL of the object store; the local stack's own store if unset; `aws` for AWS's own."
     )
     s3_region: str = Field("us-east-1", description="Region that requests to the object store are signed for.")
     s3_access_key: str | None = Field(
-        None, description="Access key; where unset, the local stack's, or for another store boto3's own search."
+        None, description="Access key; if unset, the local stack's, or for another store boto3's own search."
     )
     s3_secret_key: SecretStr | None = Field(None, description="Secret of the access key.")
 
     signing: Literal["on", "off"] = Field(
-        "on", description="`off`: versions are published unsigned, and served whoever wrote them."
+        "on", description="`off`: versions are published unsigned, and served no matter who wrote them."
     )
     signing_key: Path | None = Field(
         None, description="Private key that signs published versions; made under home at first start if unset."
@@ -130,7 +130,7 @@ class Settings(BaseSettings):
         None, description="Public key of the only signer whose versions are served; the one under home if unset."
     )
     allowed_ops: str = Field(
-        "", description="Operations that touch files or run code, yet may be served: names with commas between."
+        "", description="Operations that touch files or run code, but are allowed: names with commas between."
     )
     claim_grace: Seconds = Field(
         86400.0, description="Age at which a claimed number without a version counts as abandoned, seconds."
@@ -149,9 +149,9 @@ class Settings(BaseSettings):
 
     prefect_url: Annotated[str, AfterValidator(_checked_api)] | None = Field(
         None,
-        description="Prefect API, such as http://prefect.example:4200/api; the local stack's where unset.",
+        description="Prefect API, such as http://prefect.example:4200/api; the local stack's if unset.",
     )
-    mlflow_url: str | None = Field(None, description="MLflow server; the local stack's where unset.")
+    mlflow_url: str | None = Field(None, description="MLflow server; the local stack's if unset.")
 
     model_server: str = Field(
         "auto",
@@ -169,7 +169,7 @@ class Settings(BaseSettings):
     )
     slowdown: Annotated[float, Field(ge=1)] = Field(
         10.0,
-        description="How many times as long as the live version a new one may take to answer; 20 ms it always may.",
+        description="How many times as long as the live version a new one may take to answer; 20 ms is always allowed.",
     )
 
     soak: Annotated[float, Field(ge=0)] = Field(
@@ -304,7 +304,7 @@ def _variable(loc: tuple[int | str, ...]) -> str:
 
 
 def unknown_variables() -> dict[str, str | None]:
-    """Variables of the environment that look like settings and are none, each with the setting it may stand for."""
+    """Variables of the environment that look like settings but are not, each with the setting that may be meant."""
     prefix = "SLIPWAY_"
     known = [f"{prefix}{name.upper()}" for name in Settings.model_fields]
     accepted = {*known, *RENAMED, SUPERVISED}

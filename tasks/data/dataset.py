@@ -23,7 +23,7 @@ IMAGE_SHAPE = (28, 28, 1)
 CLASSES = 10
 
 
-NAMED = ("mnist-5k", "mnist")  # sources that are no paths
+NAMED = ("mnist-5k", "mnist")  # sources that are not paths
 
 
 VALIDATION_SHARE = 0.1
@@ -32,7 +32,7 @@ VALIDATION_SHARE = 0.1
 TEST_SHARE = 0.2
 
 
-# Of the fewest examples of a class, each of the three parts gets at least one.
+# Then each of the three parts gets at least one example of each class.
 FEWEST_PER_CLASS = 10
 
 
@@ -52,7 +52,7 @@ class Dataset:
 
 
 def split(name: str, x: Array, y: Array, split_seed: int) -> Dataset:
-    """`x` and `y`, checked, scaled and shared out to train, validation and held-out test.
+    """`x` `[N, 28, 28, 1]` and `y` `[N]`, checked, scaled and split into train, validation and held-out test.
 
     Raises:
         InvalidData: as `load_dataset` does.
@@ -81,14 +81,14 @@ def split(name: str, x: Array, y: Array, split_seed: int) -> Dataset:
 
 
 def scaled(x: Array) -> Array:
-    """Examples as float32 in 0..1: uint8 divided by 255, floats as they are."""
+    """Examples as float32 in 0..1, of the same shape: uint8 divided by 255, floats as they are."""
     if x.dtype == np.uint8:
         return x.astype(np.float32) / np.float32(255)
     return x.astype(np.float32)
 
 
 def content_sha256(arrays: Mapping[str, Array]) -> str:
-    """sha256 over names, dtypes, shapes and values: however the arrays were stored."""
+    """sha256 over names, dtypes, shapes and values, so the same however the arrays were stored."""
     digest = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
@@ -98,7 +98,7 @@ def content_sha256(arrays: Mapping[str, Array]) -> str:
 
 
 def check_examples(x: Array, name: str) -> None:
-    """Do nothing where `x` can be trained on.
+    """Raise unless `x` can be trained on: `[N, 28, 28, 1]`, uint8 or floats in 0..1.
 
     Raises:
         InvalidData: wrong shape or dtype, NaN or Infinity, values out of range.
@@ -131,7 +131,7 @@ def check_examples(x: Array, name: str) -> None:
 
 
 def check_labels(y: Array, examples: int, name: str) -> None:
-    """Do nothing where `y` labels that many examples and can be split.
+    """Raise unless `y` `[N]` labels that many examples and can be split.
 
     Raises:
         InvalidData: wrong shape, length or dtype, out of range, or a class with too few examples.
@@ -163,5 +163,5 @@ def check_labels(y: Array, examples: int, name: str) -> None:
 
 
 def recorded_source(source: str) -> str:
-    """`source` as it means the same in any folder."""
+    """`source` in a form that means the same in any folder: a path made absolute."""
     return source if source in NAMED else str(Path(source).absolute())

@@ -12,12 +12,12 @@ from tasks.files import write_atomically
 
 log = logging.getLogger(__name__)
 
-_SILENCE = 10.0  # seconds without a byte after which a server is given up
+_SILENCE = 10.0  # seconds without a byte after which a download is given up
 _CHUNK = 1 << 20
 
 
 def download_once(url: str, sha256: str, path: Path, deadline: float = 300.0) -> None:
-    """Have the file at `url` at `path`; nothing is asked where it is there already.
+    """Download `url` to `path`, unless it is there already.
 
     Args:
         deadline: longest time for the whole, seconds.
@@ -42,7 +42,7 @@ def download_once(url: str, sha256: str, path: Path, deadline: float = 300.0) ->
     except requests.RequestException as error:
         raise InvalidData(f"{url} could not be downloaded: {_reason(error)}") from None
     if (found := hashlib.sha256(data).hexdigest()) != sha256:
-        raise InvalidData(f"{url} is not what it was: sha256 {found}, expected {sha256}. It is not used.")
+        raise InvalidData(f"{url} has changed: sha256 {found}, expected {sha256}. It was not used.")
     write_atomically(path, bytes(data))
 
 

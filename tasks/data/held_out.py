@@ -1,4 +1,4 @@
-"""Examples that training never sees: kept beside the versions that are asked them."""
+"""Examples that training never sees: kept in the store, and asked of versions later."""
 
 import io
 import tempfile
@@ -31,7 +31,7 @@ class HeldOut:
 
 
 def save_held_out(dataset: Dataset, path: Path) -> None:
-    """Keep what validation and the gate need later, with a hash of its own; the same data gives the same bytes."""
+    """Write what validation and the gate need later, with a hash over it; the same data gives the same bytes."""
     about = f"{dataset.name}\n{dataset.sha256}\n{dataset.split_seed}"
     x, y, text = dataset.x_test, dataset.y_test, np.frombuffer(about.encode(), np.uint8)
     held = np.frombuffer(content_sha256({"x": x, "y": y, "about": text}).encode(), np.uint8)
@@ -52,13 +52,17 @@ def load_held_out(path: Path) -> HeldOut:
         raise Corrupt(f"{path} holds no held-out examples: {error}") from None
     expected = arrays.pop("held_sha256").tobytes().decode(errors="replace")
     if content_sha256(arrays) != expected:
-        raise Corrupt(f"{path} holds other examples than were kept in it: it was changed; fetch it again.")
+        raise Corrupt(f"{path} does not hold the examples that were written to it: it was changed; fetch it again.")
     name, sha256, split_seed = arrays["about"].tobytes().decode().split("\n")
     return HeldOut(arrays["x"], arrays["y"], name, sha256, int(split_seed))
 
 
 def held_out_examples(store: Store, dataset: DatasetRef | None) -> HeldOut | None:
-    """The examples that training never saw, None for a version that was made elsewhere, without a dataset."""
+    """The examples that training never saw, or None if a version has no dataset because it was made elsewhere.
+
+    Raises:
+        NotFound, Corrupt: they are not in the store, or were changed.
+    """
     if dataset is None:
         return None
     with tempfile.TemporaryDirectory(prefix="slipway-data-") as folder:

@@ -17,17 +17,17 @@ UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, Mem
 
 
 def read_arrays(path: Path, wanted: tuple[str, ...] = ()) -> dict[str, Array]:
-    """The wanted arrays of an `.npz`, or all of them; objects are never unpickled, which could run code.
+    """The wanted arrays of an `.npz` by name, or all of them. Objects are never unpickled: that could run code.
 
     Raises:
-        InvalidData: no `.npz`, cut off, an array missing or made of Python objects.
+        InvalidData: it is not an `.npz`, is cut off, lacks an array, or holds one of Python objects.
     """
     if not path.is_file():
-        raise InvalidData(f"{path} is no file: expected an .npz with arrays {' and '.join(wanted) or 'by name'}.")
+        raise InvalidData(f"{path} is not a file: expected an .npz with arrays {' and '.join(wanted) or 'by name'}.")
     if not zipfile.is_zipfile(path):
         raise InvalidData(
-            f"{path} ({path.stat().st_size} bytes) is no .npz or was cut off: its end is not that of a zip archive. "
-            "Write it with np.savez(path, x=..., y=...), or copy it again."
+            f"{path} ({path.stat().st_size} bytes) is not an .npz or was cut off: it does not end as a "
+            "zip archive does. Write it with np.savez(path, x=..., y=...), or copy it again."
         )
     arrays = {}
     try:
@@ -60,5 +60,5 @@ def _member(archive: Any, name: str, path: Path) -> Array:
             f"{path}: array {name!r} cannot be read ({error}): it was cut off or damaged; copy or write it again."
         ) from None
     if not isinstance(array, np.ndarray):
-        raise InvalidData(f"{path}: {name!r} is no NumPy array: write it with np.savez(path, x=..., y=...).")
+        raise InvalidData(f"{path}: {name!r} is not a NumPy array: write it with np.savez(path, x=..., y=...).")
     return array

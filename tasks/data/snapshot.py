@@ -13,7 +13,7 @@ from tasks.store.s3 import Store
 
 
 def take_snapshot(store: Store, source: str, split_seed: int) -> DatasetRef:
-    """Check the data that `source` names and keep its held-out part under the hash of the whole; twice is as once.
+    """Check the data that `source` names and keep its held-out part under the hash of the whole. Idempotent.
 
     Raises:
         InvalidData: says which value is wrong, what was expected and what to do.
@@ -28,7 +28,7 @@ def take_snapshot(store: Store, source: str, split_seed: int) -> DatasetRef:
 
 
 def load_snapshot(source: str, snapshot: DatasetRef) -> Dataset:
-    """The data that the snapshot was taken of.
+    """The data from which the snapshot was taken.
 
     Raises:
         InvalidData: the data has changed since.
@@ -37,6 +37,6 @@ def load_snapshot(source: str, snapshot: DatasetRef) -> Dataset:
     if dataset.sha256 != snapshot.sha256:
         raise InvalidData(
             f"The data {source} has changed since its snapshot was taken (sha256 {dataset.sha256[:12]}… instead of "
-            f"{snapshot.sha256[:12]}…): run again, and leave it alone meanwhile."
+            f"{snapshot.sha256[:12]}…): run again, and do not change it meanwhile."
         )
     return dataset

@@ -55,7 +55,7 @@ def _mnist() -> tuple[Array, Array]:
         download_once(MNIST_URL, MNIST_SHA256, path)
     except InvalidData as error:
         raise InvalidData(
-            f"The data mnist, all 70,000 digits, is not at hand: {error} Where no network reaches it use mnist-5k, or "
+            f"The data mnist, all 70,000 digits, is not available: {error} Without a network use mnist-5k, or "
             "give the path of an .npz with arrays x and y."
         ) from None
     parts = read_arrays(path, ("x_train", "y_train", "x_test", "y_test"))

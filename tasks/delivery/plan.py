@@ -18,7 +18,7 @@ ABOUT_MEMORY = "Memory is an estimate: the files of all copies held at once, wit
 
 @dataclass(frozen=True)
 class Stage(Record):
-    """One change of a fleet's config: names that are served in another way, or no more (no versions)."""
+    """One change of a fleet's config: names whose entries change, or are left out (those without versions)."""
 
     name: str
     servings: tuple[Serving, ...]
@@ -33,12 +33,12 @@ class Change(Record):
     loads: tuple[str, ...]
     unloads: tuple[str, ...]
     relabels: tuple[str, ...]
-    copies: tuple[str, ...]  # `name version`, each a copy in memory, at the stage's peak
+    copies: tuple[str, ...]  # what is in memory at the stage's peak, each as `name version`
 
 
 @dataclass(frozen=True)
 class Route(Record):
-    """Which version answers at one place that clients can ask: now, and after each stage."""
+    """Which version answers at one endpoint: now, and after each stage."""
 
     target: Target
     answers: tuple[int | None, ...]  # None: an error
@@ -46,7 +46,7 @@ class Route(Record):
 
 @dataclass(frozen=True)
 class Plan(Record):
-    """A rollout, decided."""
+    """What a rollout will do, decided before it begins."""
 
     model: str
     version: int
@@ -85,19 +85,19 @@ class ReplicaPlan(Record):
     downloads: int  # bytes
     changes: tuple[Change, ...]  # one for each stage
     memory: tuple[int, ...]  # at each stage's peak, bytes: the files of all copies; an estimate
-    uncounted: tuple[str, ...]  # what is in memory too, and is not Slipway's
+    uncounted: tuple[str, ...]  # what is in memory too, but is not Slipway's
 
 
 def plan_rollout(current: FleetConfig, model: str, version: int, strategy: Strategy) -> Plan:
     """The plan that brings a fleet from `current` to `version` of `model`.
 
-    A model server answers whoever names neither a version nor a label with the highest version that it has loaded
-    (TensorFlow Serving's server_core.cc). So nothing is ever loaded under the model's own name above the version that
-    clients shall meet: what is on trial is served under a name of its own, and what was gone back from is unloaded.
+    A model server answers requests that name neither a version nor a label with the highest version that it has
+    loaded (TensorFlow Serving's server_core.cc). So nothing above the live version is ever loaded under the model's
+    own name: a version on trial is served under another name, and one that was rolled back from is unloaded.
 
     `blue-green`: after its trial the version takes the model's name, with the label `stable` if clients ask for that.
-    `labels`: the label `stable` moves to it, and the version before stays loaded if it is a lower one. Going back to
-    that one needs no trial under another name, for it is asked by its number where it is.
+    `labels`: the label `stable` moves to it, and the version before stays loaded if it is a lower one. A rollback to
+    that one needs no other name for its trial, since it can be asked by its number.
     """
     now = servings(current)
     stages = _stages(now, model, version, strategy)
@@ -129,7 +129,7 @@ def plan_replica(
 
 
 def routes_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
-    """Who meets which version, now and after each stage: a header, and a row for each URL."""
+    """Which URL answers with which version, now and after each stage: a header, and a row for each URL."""
     header = ["asked at", "now", *(f"stage {stage.name}" for stage in plan.stages)]
     rows = [
         [f"/v1/models/{route.target}", *("none" if v is None else str(v) for v in route.answers)]
@@ -148,7 +148,7 @@ def stage_entries(stage: Stage, base_path: str) -> dict[str, ModelConfig | None]
 def entry_to_restore(config: FleetConfig, model: str) -> ModelConfig | None:
     """What `config` says of `model`, without what is loaded above the live version.
 
-    Configs that Slipway 0.2.0 wrote may have such versions: on trial, or gone back from.
+    Configs that Slipway 0.2.0 wrote may have such versions: on trial, or rolled back from.
     """
     entry, live, loaded = config.entry(model), live_version(config, model), config.versions(model)
     kept = [v for v in loaded if live is not None and v <= live]
@@ -167,10 +167,10 @@ def _stages(now: Mapping[str, Serving], model: str, version: int, strategy: Stra
     lower = [v for v in not_above if v < version][-1:] if strategy == "labels" else []
     after = Serving(model, (*lower, version), {STABLE: version} if labelled else {})
 
-    # What the model's name has loaded is asked there, unless clients could meet it by accident.
+    # A version that is loaded under the model's name is asked there, unless clients could meet it by accident.
     in_place = version in not_above
     trial = [] if in_place else [Serving(candidate, (version,), {})]
-    # What is neither live nor kept makes room for the version on trial.
+    # What is neither live nor kept is unloaded, to make room for the version on trial.
     kept = [v for v in not_above if v == live or v in after.versions]
     if before is not None and kept not in ([], loaded):
         labels = {label: v for label, v in before.labels.items() if v in kept}
@@ -182,7 +182,7 @@ def _stages(now: Mapping[str, Serving], model: str, version: int, strategy: Stra
 
 
 def _routes(states: Sequence[Mapping[str, Serving]], model: str) -> tuple[Route, ...]:
-    """Every place where a version of `model` can be asked, before the first stage or after one."""
+    """Every endpoint at which a version of `model` can be asked, before the first stage or after one."""
     asked = {
         target: None
         for name in (model, candidate_name(model))
@@ -199,7 +199,7 @@ def _routes(states: Sequence[Mapping[str, Serving]], model: str) -> tuple[Route,
 
 
 def _answering(state: Mapping[str, Serving], target: Target) -> int | None:
-    """The version that answers at `target`, by TensorFlow Serving's rules; None where none does."""
+    """The version that answers at `target`, by TensorFlow Serving's rules; None if none does."""
     serving = state.get(target.model)
     if serving is None:
         return None
@@ -230,7 +230,7 @@ def _change(stage: Stage, before: Mapping[str, Serving], after: Mapping[str, Ser
         loads=tuple(c for c in has if c not in had),
         unloads=tuple(c for c in had if c not in has),
         relabels=tuple(relabels),
-        # A model server loads the new version before it lets go of the old one.
+        # A model server loads the new version before it unloads the old one.
         copies=tuple(dict.fromkeys(had + has)),
     )
 

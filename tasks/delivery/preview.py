@@ -17,7 +17,7 @@ from tasks.versions import catalog
 
 @dataclass(frozen=True)
 class Preview(Record):
-    """A plan, and what it comes to."""
+    """A plan, and what it means for each replica."""
 
     fleet: str
     live: int | None  # the version that serves now
@@ -28,7 +28,7 @@ class Preview(Record):
 
 
 def preview_rollout(fleet: Fleet, model: str, version: int, strategy: Strategy) -> Preview:
-    """What a rollout of `version` would do if it began now. Nothing is changed.
+    """What a rollout of `version` would do now. Nothing is changed.
 
     Raises:
         NotFound: there is no such version.
@@ -65,16 +65,16 @@ def steps(plan: Plan, fleet: str, live: int | None, manifest: Manifest, soak: fl
     back = f"version {live} serves again" if live is not None else f"no version of {plan.model} is served"
     in_place = trial.target.version is not None
     return (
-        f"Finish or undo what dead runs left in fleet {fleet}.",
+        f"Finish or abort the rollouts of dead runs in fleet {fleet}.",
         f"Find version {plan.version} loaded as {trial.target} on every replica."
         if in_place
         else f"Serve version {plan.version} as {trial.target}, and wait until every replica does.",
         f"Ask {trial.target} on each replica: {signatures} over REST and gRPC{accuracy}.",
-        *([f"Soak it: go on asking for {soak:g} s."] if soak else []),
+        *([f"Soak it: ask it again and again for {soak:g} s."] if soak else []),
         f"Accept version {plan.version}.",
         f"Serve it as {final.target}, and wait until every replica does.",
         f"Ask {final.target} in the same way.",
-        f"If anything is wrong on the way: {back}, proven on every replica.",
+        f"If anything is wrong: abort, and {back}, proven on every replica.",
     )
 
 
@@ -119,7 +119,7 @@ def _warnings(fleet: Fleet, current: FleetConfig, manifest: Manifest, present: i
         )
     other = fleet.rollout_under_way(model)
     if other is not None:
-        yield f"Version {other.version} is being rolled out (run {other.run}): until that ends, others are turned away."
+        yield f"Version {other.version} is being rolled out (run {other.run}). Others are refused until it ends."
     if manifest.golden is None:
         yield f"Version {version} has no golden examples: nothing could be asked, and the rollout would fail."
     if not present:

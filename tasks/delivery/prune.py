@@ -1,4 +1,4 @@
-"""Deleting old versions: never one that something may still ask for, and never half of one."""
+"""Deleting old versions: never one that may still be needed, and never half of one."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ from tasks.wire.protos import ModelConfig
 log = logging.getLogger(__name__)
 
 
-Reasons = Mapping[int | None, Sequence[str]]  # why a version stays, by number; None: why all of them do
+Reasons = Mapping[int | None, Sequence[str]]  # why a version stays, by its number; under None, why all stay
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Fate(Record):
     version: int
     state: str
     size: int  # bytes
-    kept: tuple[str, ...]  # why it stays; nothing where it goes
+    kept: tuple[str, ...]  # why it stays; empty if it goes
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def choose_versions(store: Store, model: str, keep: int) -> Pruning:
 
     Raises:
         InvalidInput: `keep` is less than 1.
-        TrackingUnreachable: MLflow did not tell which version is the champion.
+        TrackingUnreachable: MLflow did not answer which version is the champion.
     """
     champion = Registry.connect(settings()).champion(names.model_name(model))
     return plan_pruning(store, model, keep, champion)
@@ -76,7 +76,7 @@ def plan_pruning(store: Store, model: str, keep: int, champion: int | None) -> P
 
 
 def decide_pruning(model: str, found: Iterable[Version], keep: int, reasons: Reasons) -> Pruning:
-    """The fate of each version: a rejected one does not count among the newest `keep`, for nobody goes back to it."""
+    """The fate of each version: a rejected one does not count among the newest `keep`, since no rollback serves it."""
     ordered = sorted(found, key=lambda v: v.manifest.version)
     newest = [v.manifest.version for v in ordered if v.state != "rejected"][-keep:]
     fates = []
@@ -90,7 +90,7 @@ def decide_pruning(model: str, found: Iterable[Version], keep: int, reasons: Rea
 
 
 def still_needed(store: Store, model: str) -> Reasons:
-    """Which versions of `model` a fleet serves, or may have to serve again, each with why."""
+    """Which versions of `model` a fleet serves, or may have to serve again, each with the reasons."""
     found: dict[int | None, list[str]] = {}
     for name in store.children(keys.fleets_prefix()):
         for version, why in _needed_by(Fleet(store, Trust(None), name, settings().load_deadline), model):
@@ -99,14 +99,14 @@ def still_needed(store: Store, model: str) -> Reasons:
 
 
 def delete_version(store: Store, model: str, version: int, run: str) -> bool:
-    """Delete a version, unless something needs it now; whether it is gone.
+    """Delete a version, unless something needs it now; whether it is deleted. Idempotent.
 
-    It disappears in one step, before any of its files does; its number stays taken. A rollout of it that begins at
-    this very moment finds no version, and fails before clients meet it. Doing it twice is doing it once.
+    It ceases to exist in one step, before any of its files is deleted; its number stays taken. A rollout of it that
+    begins at this moment finds no version, and fails before clients meet it.
     """
     needed = still_needed(store, model)
     if None in needed or version in needed:
-        log.warning("%s version %d stays: it is needed by now", model, version)
+        log.warning("%s version %d stays: something needs it now", model, version)
         return False
     if version in catalog.published(store, model):
         catalog.withdraw(store, model, version)
@@ -115,7 +115,7 @@ def delete_version(store: Store, model: str, version: int, run: str) -> bool:
 
 
 def record_retirement(store: Store, model: str, version: int) -> None:
-    """Have MLflow's registry say that a version was pruned; MLflow's absence is no error, for nothing depends on it."""
+    """Record in MLflow's registry that a version was pruned. If MLflow is away, a warning: nothing depends on it."""
     verdict = catalog.verdict(store, model, version)
     try:
         if verdict is not None:
@@ -125,15 +125,15 @@ def record_retirement(store: Store, model: str, version: int) -> None:
 
 
 def finish_pruning(store: Store, model: str) -> list[int]:
-    """Delete the files of numbers that were given up: by a pruning that died, or by a publisher long ago."""
+    """Delete the files of numbers that a pruning or a publisher left when it died."""
     return catalog.discard_abandoned(store, model, settings().claim_grace)
 
 
 def discard_abandoned(store: Store) -> list[str]:
-    """Finish prunings, and close the numbers of dead publishers, of every model; what was done, a sentence for each."""
+    """Finish prunings and close the numbers of dead publishers, for every model; what was done, in sentences."""
     found = [(model, finish_pruning(store, model)) for model in catalog.models(store)]
     return [
-        f"{model}: {_numbers(closed)} came to nothing, and what was left of it is deleted."
+        f"{model}: {_numbers(closed)} came to nothing, and what was left is deleted."
         for model, closed in found
         if closed
     ]
@@ -144,13 +144,13 @@ def _numbers(closed: list[int]) -> str:
 
 
 def _needed_by(fleet: Fleet, model: str) -> list[tuple[int | None, str]]:
-    """The versions that one fleet needs. A rollout ends by writing a config first and its record's end last."""
+    """The versions that one fleet needs, each with why. A rollout writes its config before it deletes its record."""
     current = fleet.newest()
     while True:
         needed = _named_by(fleet, current, model, f"served by fleet {fleet.name}")
         for report in replicas.reporting(fleet):
             what = f"served by replica {report.replica} of fleet {fleet.name}"
-            states = [s for name in _names(model) for s in report.models.get(name, ())]
+            states = [s for name in _names_of(model) for s in report.models.get(name, ())]
             needed += [(s.version, what) for s in states if s.state == "AVAILABLE"]
         record = fleet.rollout_under_way(model)
         if record is not None:
@@ -160,22 +160,22 @@ def _needed_by(fleet: Fleet, model: str) -> list[tuple[int | None, str]]:
         newer = fleet.newer(current.number)
         if newer is None:
             return list(dict.fromkeys(needed))
-        current = newer  # a rollout went on meanwhile: look again
+        current = newer  # a rollout went on in the meantime: look again
 
 
 def _named_by(fleet: Fleet, config: FleetConfig, model: str, why: str) -> list[tuple[int | None, str]]:
     return [
         (version, why)
         for entry in config.models.model_config_list.config
-        if entry.name in _names(model) or model_in_store(entry, fleet.store) == model
+        if entry.name in _names_of(model) or model_in_store(entry, fleet.store) == model
         for version in _versions(entry)
     ]
 
 
 def _versions(entry: ModelConfig) -> list[int | None]:
-    """The versions that an entry names; None for whatever its server finds."""
+    """The versions that an entry names; None if its server chooses among those that it finds."""
     return [*(entry.model_version_policy.specific.versions or [None]), *entry.version_labels.values()]
 
 
-def _names(model: str) -> tuple[str, str]:
+def _names_of(model: str) -> tuple[str, str]:
     return model, names.candidate_name(model)

@@ -44,7 +44,7 @@ def restore(fleet: Fleet, record: RolloutRecord) -> FleetConfig:
     before = fleet.read(record.previous_config or 0)
     entries = {record.model: entry_to_restore(before, record.model), candidate_name(record.model): None}
     note = f"run {record.run}: abort {record.model} {record.version}"
-    return fleet.change(entries, note, still_mine=lambda: require_ours(fleet, record), always=True)
+    return fleet.change(entries, note, require_turn=lambda: require_ours(fleet, record), always=True)
 
 
 def abort(fleet: Fleet, record: RolloutRecord, cause: BaseException) -> RolloutFailed:

@@ -86,7 +86,7 @@ def _require_unbroken(new: Manifest, live: Manifest) -> None:
     if found:
         raise GateFailed(
             f"{new.model} version {new.version} breaks what clients of version {live.version}, which serves, ask: "
-            f"{'; '.join(found)}. Nothing was changed; `--force REASON` rolls it out all the same."
+            f"{'; '.join(found)}. Nothing was changed; `--force REASON` rolls it out anyway."
         )
 
 
@@ -111,7 +111,7 @@ def serve(fleet: Fleet, record: RolloutRecord, stage: Stage) -> FleetConfig:
     """
     entries = stage_entries(stage, fleet.base_path(record.model))
     note = f"run {record.run}: {stage.name} {record.model} {record.version}"
-    return fleet.change(entries, note, still_mine=lambda: require_ours(fleet, record))
+    return fleet.change(entries, note, require_turn=lambda: require_ours(fleet, record))
 
 
 def accept(fleet: Fleet, record: RolloutRecord) -> None:

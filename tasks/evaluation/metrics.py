@@ -9,12 +9,12 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-_SMALLEST = 1e-7  # probability below which a loss would no longer be told apart from infinity
+_SMALLEST = 1e-7  # probability that the loss counts with at least, so that it stays finite
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracy in 0..1, mean cross-entropy, and how often each true class was taken for which."""
+    """Accuracy in 0..1, mean cross-entropy, and how often each true class was predicted as which."""
 
     accuracy: float
     loss: float
@@ -28,10 +28,10 @@ class Evaluation:
 
 
 def evaluate(scores: Array, labels: Array) -> Evaluation:
-    """Compare what a classifier said with the truth.
+    """Compare a classifier's scores with the true labels.
 
     Args:
-        scores: float `[N, C]`, probabilities; rows that are none (negative, or not of sum 1) are taken as logits.
+        scores: float `[N, C]`, probabilities; logits if a row has a negative value or does not sum to 1.
         labels: int64 `[N]` in 0..C-1.
     """
     classes = scores.shape[1]

@@ -19,13 +19,13 @@ _MOST_LABELS = 40  # of classes along one side
 _INK, _MUTED, _GRID = "#1f2933", "#6b7785", "#d9dee3"
 _RIGHT, _WRONG = "Blues", "Oranges"
 _BAR, _BAR_WEAK = "#2b6ca3", "#d9822b"
-_WEAK = 0.9  # share of its class's mean below which a class stands out
+_WEAK = 0.9  # share of the mean accuracy below which a class is coloured as weak
 
 
 def confusion_matrix(counts: Array, title: str, classes: Sequence[str] = ()) -> bytes:
-    """The confusion matrix as a picture: how often each true class was taken for which.
+    """The confusion matrix as a picture: how often each true class was predicted as which.
 
-    A cell's shade is its share of the true class, so that classes of unequal size compare; its number is the count.
+    A cell's number is its count; its shade the share of the true class, to compare classes of unequal size.
 
     Args:
         counts: whole numbers `[C, C]`, rows the true class, columns the predicted one.

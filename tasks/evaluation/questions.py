@@ -12,7 +12,7 @@ from tasks.serving.client import ServingClient, Target
 Array = np.ndarray[Any, Any]
 
 
-_BATCH = 200  # held-out examples in one question
+_BATCH = 200  # held-out examples in one request
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class AccuracyQuestion:
     probabilities: bool  # the output is [N, classes] floats, else [N] class numbers
 
     def classes(self, outputs: Mapping[str, Array]) -> Array:
-        """The class numbers `[N]` in an answer."""
+        """The class numbers `[N]` in an answer: its output, or the argmax over `[N, classes]`."""
         answer = outputs[self.output]
         return answer.argmax(axis=-1) if self.probabilities else answer
 
@@ -33,9 +33,9 @@ class AccuracyQuestion:
 def accuracy_question(
     signatures: Mapping[str, SignatureSpec], example_shape: tuple[int, ...]
 ) -> AccuracyQuestion | None:
-    """Which signature takes one input of `[N, *example_shape]` floats and gives classes, None where none does.
+    """Which signature takes one input of `[N, *example_shape]` floats and gives classes; None if none does.
 
-    An output named `class` of whole numbers comes before one of `[N, classes]` floats.
+    An output named `class` of whole numbers `[N]` is preferred to one of floats `[N, classes]`.
     """
     found = []
     for name, spec in sorted(signatures.items()):
@@ -56,7 +56,11 @@ def accuracy_question(
 def held_out_classes(
     server: ServingClient, target: Target, question: AccuracyQuestion, x: Array
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The class int64 `[N]` that the model server answers for each example of `x` `[N, …]`."""
+    """The class int64 `[N]` that the model server answers for each example of `x`, float32 `[N, …]`.
+
+    Raises:
+        ServingError, DeadlineExceeded: the server did not answer, or refused.
+    """
     found = [
         question.classes(server.predict_grpc(target, question.signature, {question.input: part}).outputs)
         for part in batches(x)
@@ -65,5 +69,5 @@ def held_out_classes(
 
 
 def batches(x: Array) -> list[Array]:
-    """`x` `[N, …]` in parts that are small enough for one question."""
+    """`x` `[N, …]` in parts `[n, …]` with n up to 200, each small enough for one request."""
     return [x[start : start + _BATCH] for start in range(0, len(x), _BATCH)]

@@ -18,13 +18,13 @@ from tasks.versions import fetch
 
 log = logging.getLogger(__name__)
 
-CONFIGS = ".configs"  # where each server's own config lies, in the folder that all share; no model has such a name
-_POLL = 0.2  # seconds between two tries to have the folder to oneself
+CONFIGS = ".configs"  # where each server's own config lies, in the folder that all share; a model cannot have this name
+_POLL = 0.2  # seconds between two attempts to lock the folder
 
 
 @dataclass(frozen=True)
 class _Member:
-    """One server of the fleet, and what was last reported of it."""
+    """One server of the fleet, and its latest report."""
 
     replica: Replica
     last: ReplicaReport
@@ -33,18 +33,18 @@ class _Member:
 def converge(fleet: Fleet, direct: WithoutAgents) -> list[ReplicaReport]:
     """Bring every server to the fleet's newest config, and report for each as its agent would.
 
-    Of several runs that do this at once one works and the others wait, each then for the config that is the newest by
-    that time: none brings a server back to an older one.
+    If several runs do this at once, one works and the others wait, and then each takes the config that is the newest
+    by then: none brings a server back to an older one.
 
     Raises:
-        DeadlineExceeded: another run did not come to its end within the fleet's deadline.
+        DeadlineExceeded: another run was busy with them for longer than the fleet's deadline.
         InvalidSettings: the folder cannot be used.
-        StoreError: the store cannot be asked.
+        StoreError: the store does not answer.
     """
     with _exclusive(direct.models_dir, fleet.deadline), _members(fleet, direct) as members:
         fetch.clear_leftovers(direct.models_dir)
         newest = fleet.newest()
-        # The first brings the files, and the others find them.
+        # The first fetches the files for all.
         found = [_converged_report(fleet, newest, members[0])]
         with ThreadPoolExecutor() as pool:
             found += pool.map(lambda member: _converged_report(fleet, newest, member), members[1:])
@@ -54,14 +54,14 @@ def converge(fleet: Fleet, direct: WithoutAgents) -> list[ReplicaReport]:
 
 
 def reports(fleet: Fleet, direct: WithoutAgents) -> list[ReplicaReport]:
-    """What each server says now, and how far it has come. Nothing is changed."""
+    """What each server serves now, and which config it has reached. Nothing is changed."""
     newest = fleet.newest()
     with _members(fleet, direct) as members:
         return [_observed_report(newest, member) for member in members]
 
 
 def _converged_report(fleet: Fleet, newest: FleetConfig, member: _Member) -> ReplicaReport:
-    """Bring one server to `newest`; what came of it, which is kept in the store too."""
+    """Bring one server to `newest`; its report, which is written to the store too."""
     replica, last = member.replica, member.last
     try:
         if last.config != newest.number or not replica.reached(newest):
@@ -69,7 +69,7 @@ def _converged_report(fleet: Fleet, newest: FleetConfig, member: _Member) -> Rep
             log.info("%s has reached config %d", replica.name, newest.number)
         report = replica.report(newest.number, replica.states(newest.models))
     except SlipwayError as error:
-        # A server that does not answer may do so soon; any other failure is this config's.
+        # A server that does not answer may do so soon; any other failure is due to this config.
         failed = None if isinstance(error, ServingUnreachable) else newest.number
         report = replica.report(last.config, last.models, str(error), failed, error.model)
     fleet.put_report(report)
@@ -84,7 +84,7 @@ def _observed_report(newest: FleetConfig, member: _Member) -> ReplicaReport:
         return replica.report(last.config, {}, str(error))
     if reached:
         return replica.report(newest.number, models)
-    # One that was started anew has lost what it was brought to.
+    # A server that was restarted has lost what it had reached.
     config = max(0, min(last.config, newest.number - 1))
     return replica.report(config, models, last.error, last.error_config, last.error_model)
 
@@ -104,11 +104,11 @@ def _members(fleet: Fleet, direct: WithoutAgents) -> Iterator[list[_Member]]:
 
 @contextlib.contextmanager
 def _exclusive(models_dir: Path, deadline: float) -> Iterator[None]:
-    """Have the folder, and so its servers, to oneself, among all processes that do this.
+    """Lock the folder, and so its servers, against all other processes that do this.
 
     Raises:
         DeadlineExceeded: another process had it for longer than `deadline` seconds.
-        InvalidSettings: the folder cannot be written to, or its file system knows no locks.
+        InvalidSettings: the folder cannot be written to, or its file system has no locks.
     """
     with contextlib.ExitStack() as held:
         end = time.monotonic() + deadline
@@ -122,7 +122,7 @@ def _exclusive(models_dir: Path, deadline: float) -> Iterator[None]:
 
 
 def _try_lock(models_dir: Path, held: contextlib.ExitStack) -> bool:
-    """Take the folder's lock until `held` ends; False where another process has it."""
+    """Take the folder's lock until `held` ends; False if another process has it."""
     try:
         models_dir.mkdir(parents=True, exist_ok=True)
         locked = held.enter_context(files.lock(models_dir))
@@ -135,7 +135,7 @@ def _try_lock(models_dir: Path, held: contextlib.ExitStack) -> bool:
         ) from error
     if not locked:
         raise InvalidSettings(
-            f"The file system of {models_dir} knows no locks, which keep two rollouts from undoing one another: point "
+            f"The file system of {models_dir} has no locks, which keep two rollouts apart: point "
             "SLIPWAY_MODELS_DIR at one that does, or run an agent beside each server."
         )
     return True

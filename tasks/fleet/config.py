@@ -60,16 +60,16 @@ class Fleet:
         quorum: float = 1.0,
         without_agents: WithoutAgents | None = None,
     ) -> None:
-        """A fleet whose state is read and written only when that is asked for.
+        """A fleet; nothing is read or written yet.
 
         Args:
             trust: what must hold of a version before a replica without an agent serves it.
             deadline: longest time for the replicas to reach a config, seconds.
             quorum: share of the reporting replicas that must reach it, 0..1.
-            without_agents: its replicas, where they have no agents.
+            without_agents: its replicas, if they have no agents.
 
         Raises:
-            InvalidName: the name cannot stand in a key.
+            InvalidName: the name cannot be part of a key.
         """
         self.store = store
         self.trust = trust
@@ -93,11 +93,11 @@ class Fleet:
         )
 
     def newest(self, known: int = 0) -> FleetConfig:
-        """The newest desired state. One request where nothing is newer than `known`, and two where something is."""
+        """The newest desired state. One request if nothing is newer than `known`, else two."""
         return self.newer(known) or self.read(known)
 
     def newer(self, known: int) -> FleetConfig | None:
-        """The newest desired state, if it is newer than number `known`. One request where it is not."""
+        """The newest desired state, if it is newer than number `known`. One request if it is not."""
         keys = self.store.keys(configs_prefix(self.name), after=config_key(self.name, known))
         numbers = [n for n in map(number_in, keys) if n is not None]
         return self.read(max(numbers)) if numbers else None
@@ -107,7 +107,7 @@ class Fleet:
 
         Raises:
             NotFound: it was never written.
-            Corrupt: it is no ModelServerConfig.
+            Corrupt: it is not a ModelServerConfig.
         """
         if number == 0:
             return FleetConfig(0, with_entries(ModelServerConfig(), {}))
@@ -119,22 +119,22 @@ class Fleet:
         entries: Mapping[str, ModelConfig | None],
         note: str,
         *,
-        still_mine: Callable[[], None] = lambda: None,
+        require_turn: Callable[[], None] = lambda: None,
         always: bool = False,
     ) -> FleetConfig:
         """Write the next desired state: the newest one with these entries put in place (None: left out).
 
-        Another writer may be first; then its state is read and merged into, as often as it takes. Where the newest
-        state says all this already, nothing is written, unless `always`.
+        Another writer may be first; then its state is read and merged into, as often as it takes. If the newest state
+        has these entries already, nothing is written, unless `always`.
 
         Args:
             note: who writes, and why; one line, kept in the config.
-            still_mine: raises where the writer has lost its right to write. It is asked after the newest state was
-                read, so that whoever took the right, and then wrote, is either seen by it or wins the number.
+            require_turn: raises if the writer has lost its right to write. It is called after the newest state was
+                read: a run that took over and then wrote is either seen by it, or wins the number.
         """
         current = self.newest()
         while True:
-            still_mine()
+            require_turn()
             merged = with_entries(current.models, entries)
             if merged == current.models and not always:
                 return current
@@ -146,7 +146,7 @@ class Fleet:
             current = self.newest(current.number)
 
     def rollout_under_way(self, model: str) -> RolloutRecord | None:
-        """The rollout of `model` that has not ended, None where there is none."""
+        """The rollout of `model` that has not ended, or None."""
         return self.store.find_record(rollout_key(self.name, model), RolloutRecord)
 
     def last_report(self, replica: str) -> ReplicaReport | None:
@@ -158,7 +158,7 @@ class Fleet:
         self.store.put(replica_key(self.name, report.replica), report.to_json())
 
     def base_path(self, model: str) -> str:
-        """Where the versions of `model` lie, as a config names it; a replica turns it into a folder of its own."""
+        """Where the versions of `model` lie, as a config names it; a replica replaces it by a local folder."""
         return self.store.uri(versions_prefix(model)).rstrip("/")
 
 
@@ -172,7 +172,7 @@ def serving_entry(name: str, base_path: str, versions: Sequence[int], labels: Ma
 
 
 def with_entries(config: ModelServerConfig, entries: Mapping[str, ModelConfig | None]) -> ModelServerConfig:
-    """`config` with these models' entries put in place, or left out where None; every other entry stays as it stood."""
+    """`config` with these models' entries put in place, or left out if None; every other entry unchanged."""
     merged, waiting = ModelServerConfig(), dict(entries)
     for old in config.model_config_list.config:
         new = waiting.pop(old.name) if old.name in waiting else old
@@ -187,12 +187,12 @@ def parse(text: str, source: str) -> ModelServerConfig:
     """A ModelServerConfig from its text form.
 
     Raises:
-        Corrupt: it is none, or has no list of models.
+        Corrupt: it is not one, or has no list of models.
     """
     try:
         config = text_format.Parse(text, ModelServerConfig())
     except text_format.ParseError as error:
-        raise Corrupt(f"{source} is no TensorFlow Serving config: {error}. Write a newer one that is.") from None
+        raise Corrupt(f"{source} is not a TensorFlow Serving config: {error}. Write a newer one that is.") from None
     if config.HasField("custom_model_config"):
         raise Corrupt(f"{source} holds a custom_model_config; Slipway can merge only a model_config_list.")
     return config
@@ -208,7 +208,7 @@ STABLE = "stable"  # the label of the version that clients meet, where they ask 
 
 @dataclass(frozen=True)
 class Serving(Record):
-    """What is asked of a model server under one name."""
+    """What a config asks a model server to serve under one name."""
 
     name: str
     versions: tuple[int, ...]
@@ -224,17 +224,17 @@ def servings(config: FleetConfig) -> dict[str, Serving]:
 
 
 def labels_of(labels: Mapping[str, int], version: int) -> list[str]:
-    """The labels that a version bears, sorted."""
+    """The labels that point at a version, sorted."""
     return sorted(label for label, labelled in labels.items() if labelled == version)
 
 
 def live_version(config: FleetConfig, model: str) -> int | None:
-    """The version that clients of `model` meet: the one labelled `stable`, else the highest; None where none serves."""
+    """The version that clients of `model` meet: the one labelled `stable`, else the highest; None if none serves."""
     return live_in(servings(config).get(model))
 
 
 def serving_strategy(config: FleetConfig, model: str) -> Strategy:
-    """The strategy by which `model` is served now: `labels` where a version bears `stable`."""
+    """The strategy by which `model` is served now: `labels` if a version has the label `stable`."""
     found = servings(config).get(model)
     return "labels" if found is not None and STABLE in found.labels else "blue-green"
 

@@ -1,4 +1,4 @@
-"""Bringing one replica to a fleet's desired state, without an answer lost on the way."""
+"""Bringing one replica to a fleet's desired state, without losing an answer."""
 
 import logging
 import time
@@ -20,9 +20,9 @@ from tasks.wire.protos import ModelConfig, ModelServerConfig
 
 log = logging.getLogger(__name__)
 
-States = Mapping[str, tuple[VersionState, ...]]  # by model, as the server tells them
+States = Mapping[str, tuple[VersionState, ...]]  # by model, as the server reports them
 
-_POLL = 0.1  # seconds between two questions for a version's state
+_POLL = 0.1  # seconds between two looks at a version's state
 # After a reload the server looks at its folders once a second; until then a version may still show an old END.
 _STALE = 3.0  # seconds
 
@@ -44,13 +44,13 @@ class Replica:
     def converge(self, config: FleetConfig, deadline: float) -> States:
         """Serve what `config` says, and return the states of its models.
 
-        Every wanted version is on the disk, verified, before the server hears of it. A label moves only once what it
-        points at is AVAILABLE, and what it pointed at stays loaded until then. Doing it twice is doing it once.
+        Idempotent. Every wanted version is on the disk, verified, before the server is asked for it. A label moves only
+        once its version is AVAILABLE; the version that it pointed at stays loaded until then.
 
         Raises:
-            LoadFailed: a version ended in END, with the server's own message; or there is no memory for it.
+            LoadFailed: a version ended in END, with the server's own message; or it does not fit into memory.
             DeadlineExceeded: a version was not AVAILABLE within `deadline` seconds.
-            NotFound, Corrupt: a version could not be brought.
+            NotFound, Corrupt: a version could not be fetched.
             ServingError: the server could not be asked, or refused the config.
         """
         end = time.monotonic() + deadline
@@ -74,14 +74,14 @@ class Replica:
         return self.states(wanted)
 
     def running(self) -> ModelServerConfig:
-        """The config that this replica reached last: what its server starts from."""
+        """The config that this replica reached last, from which its server starts."""
         try:
             return parse(self.config_file.read_text(), str(self.config_file))
         except FileNotFoundError:
             return ModelServerConfig()
 
     def states(self, *configs: ModelServerConfig) -> States:
-        """What the server says of each model in `configs`."""
+        """What the server reports of each model in `configs`."""
         names = {entry.name: None for config in configs for entry in config.model_config_list.config}
         return {name: self.server.statuses(name) for name in names}
 
@@ -115,14 +115,14 @@ class Replica:
         try:
             self.server.reload(config, max(0.1, end - time.monotonic()))
         except ServingRefused:
-            # Where the load of a new model failed, its state says why better than the reload's answer does.
+            # If a new model failed to load, its state says why better than the reload's answer does.
             raise_failed(wanted, self.states(wanted), {})
             raise
 
     def _await(
         self, waiting: Callable[[States], list[str]], config: ModelServerConfig, before: States, end: float
     ) -> None:
-        """Ask for the states of `config`'s models until `waiting` finds nothing more to wait for."""
+        """Ask for the states of `config`'s models until `waiting` returns nothing."""
         began = time.monotonic()
         while True:
             states = self.states(config)
@@ -133,13 +133,13 @@ class Replica:
             if time.monotonic() > end:
                 raise DeadlineExceeded(
                     f"The model server at {self.server.grpc_address} did not come to {', '.join(lacking)} in time; it "
-                    f"says: {_states_text(states)}."
+                    f"reports: {_states_text(states)}."
                 )
             time.sleep(_POLL)
 
 
 def prune(models_dir: Path, config: FleetConfig, store: Store, servers: Sequence[ServingClient]) -> None:
-    """Delete local versions that `config` does not name, once each server that reads `models_dir` has let go of them.
+    """Delete local versions that `config` does not name, once no server that reads `models_dir` has them loaded.
 
     Raises:
         ServingError: a server could not be asked.
@@ -147,7 +147,7 @@ def prune(models_dir: Path, config: FleetConfig, store: Store, servers: Sequence
     named: dict[str, set[int]] = {}
     for entry in localised(config.models, store, models_dir).model_config_list.config:
         named.setdefault(entry.base_path, set()).update(entry.model_version_policy.specific.versions)
-    for folder in models_dir.glob("*"):  # there is no folder before the first version is brought
+    for folder in models_dir.glob("*"):  # before the first version is fetched it does not exist
         there = set(fetch.local_versions(models_dir, folder.name)) - named.get(str(folder), set())
         if there:
             loaded = {s.version for server in servers for s in server.statuses(folder.name) if s.state != "END"}
@@ -156,13 +156,13 @@ def prune(models_dir: Path, config: FleetConfig, store: Store, servers: Sequence
 
 
 def model_in_store(entry: ModelConfig, store: Store) -> str | None:
-    """The model whose versions in `store` this entry serves; None where Slipway did not write the entry."""
+    """The model whose versions in `store` this entry serves; None if Slipway did not write the entry."""
     prefix = store.uri("models/")
     return entry.base_path.removeprefix(prefix) if entry.base_path.startswith(prefix) else None
 
 
 def wanted_from_store(config: ModelServerConfig, store: Store) -> list[tuple[str, int]]:
-    """Each version that must be brought from `store` before `config` can be served, once."""
+    """Each version that must be fetched from `store` before `config` can be served, once."""
     wanted: dict[tuple[str, int], None] = {}
     for entry in config.model_config_list.config:
         model = model_in_store(entry, store)
@@ -172,7 +172,7 @@ def wanted_from_store(config: ModelServerConfig, store: Store) -> list[tuple[str
 
 
 def localised(config: ModelServerConfig, store: Store, models_dir: Path) -> ModelServerConfig:
-    """`config` with the store's base paths turned into this replica's own; other entries as they stand."""
+    """`config` with the store's base paths turned into this replica's own; other entries unchanged."""
     local = ModelServerConfig()
     local.CopyFrom(config)
     for entry in local.model_config_list.config:
@@ -187,7 +187,7 @@ def transition(running: ModelServerConfig, wanted: ModelServerConfig, states: St
     """The config on the way from `running` to `wanted`: no label moves to what is not AVAILABLE yet.
 
     A label whose new version must still load stays where it is, and that version stays loaded; a label that is new is
-    left out for now. Equal to `wanted` where every labelled version is AVAILABLE.
+    left out for now. Equal to `wanted` if every labelled version is AVAILABLE.
     """
     old = {c.name: c for c in running.model_config_list.config}
     first = ModelServerConfig()
@@ -220,7 +220,7 @@ def missing(wanted: ModelServerConfig, states: States) -> list[str]:
 
 
 def unloaded(wanted: ModelServerConfig, states: States, models_dir: Path) -> list[Path]:
-    """Folders below `models_dir` of the versions that `wanted` asks for by number and the server holds nothing of."""
+    """Folders below `models_dir` of the versions that `wanted` asks for by number and that are not loaded."""
     found = []
     for entry in wanted.model_config_list.config:
         held = {s.version for s in states.get(entry.name, ()) if s.state != "END"}
@@ -248,7 +248,7 @@ def surplus(wanted: ModelServerConfig, states: States) -> list[str]:
 
 
 def raise_failed(wanted: ModelServerConfig, states: States, stale: States) -> None:
-    """Raise for a wanted version that ended in END with an error; a state that stood in `stale` already is not news.
+    """Raise for a wanted version that ended in END with an error; a state that is in `stale` too is an old one.
 
     Raises:
         LoadFailed: with the server's own message.
@@ -272,5 +272,5 @@ def write_config(path: Path, config: ModelServerConfig) -> None:
 
 
 def _states_text(states: States) -> str:
-    told = [f"{model} {s.version} {s.state}" for model, versions in states.items() for s in versions]
-    return ", ".join(told) or "nothing of these models"
+    texts = [f"{model} {s.version} {s.state}" for model, versions in states.items() for s in versions]
+    return ", ".join(texts) or "nothing of these models"

@@ -19,7 +19,7 @@ class ConfigChange(Record):
     """One of a fleet's configs, compared with the one before."""
 
     number: int
-    time: datetime | None  # None where whoever wrote it did not say, as with a config written by hand
+    time: datetime | None  # None if its writer did not say, as in a config written by hand
     run: str | None
     note: str
     changes: tuple[str, ...]
@@ -30,10 +30,10 @@ def fleet_history(fleet: Fleet, last: int = 20) -> list[ConfigChange]:
 
     Raises:
         InvalidInput: `last` is less than 1.
-        Corrupt: one of them is no config.
+        Corrupt: one of them is not a config.
     """
     if last < 1:
-        raise InvalidInput(f"The last {last} configs are none: ask for at least 1.")
+        raise InvalidInput(f"--last {last} asks for no config: ask for at least 1.")
     keys = fleet.store.keys(configs_prefix(fleet.name))
     numbers = sorted(n for n in map(number_in, keys) if n is not None)
     texts = {n: _text(fleet, n) for n in numbers[-last - 1 :]}
@@ -57,14 +57,14 @@ def read_note(text: str) -> tuple[datetime | None, str | None, str]:
         time, note = datetime.fromisoformat(note.partition(" ")[0]), note.partition(" ")[2]
     except ValueError:
         time = None
-    told = _RUN.fullmatch(note)
-    return (time, told["run"], told["what"]) if told else (time, None, note)
+    match = _RUN.fullmatch(note)
+    return (time, match["run"], match["what"]) if match else (time, None, note)
 
 
 def differences(before: ModelServerConfig, after: ModelServerConfig) -> list[str]:
-    """What `after` serves in another way than `before`, in words."""
+    """What `after` serves differently from `before`, in words."""
     old, new = _entries(before), _entries(after)
-    words = [f"{name} is served no more" for name in old if name not in new]
+    words = [f"{name} is no longer served" for name in old if name not in new]
     for name, entry in new.items():
         if name not in old:
             words.append(f"{name} serves {_versions(entry)}{_labels(entry)}")

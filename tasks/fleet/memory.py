@@ -11,13 +11,13 @@ _HERE = {"127.0.0.1", "localhost", "[::1]", "unix"}
 
 
 def require_memory(folders: Sequence[Path], grpc_address: str) -> None:
-    """Do nothing where these versions may fit into the memory that is free on the model server's machine.
+    """Raise if these versions cannot fit into the memory that is free on the model server's machine.
 
-    A version takes at least as much as its files; what else it takes only its load can show. Of a server on another
-    machine nothing is known here.
+    A version takes at least as much as its files; only loading it shows what else it takes. Nothing is known of a
+    server on another machine.
 
     Args:
-        folders: of versions that are not loaded yet, `…/MODEL/VERSION`; one that is loaded twice stands here twice.
+        folders: of versions that are not loaded yet, `…/MODEL/VERSION`; twice if it is loaded under two names.
 
     Raises:
         LoadFailed: their files alone are larger. Nothing was loaded.

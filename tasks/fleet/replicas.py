@@ -18,14 +18,14 @@ from tasks.store import keys
 HEARTBEAT = 5.0  # seconds between two reports of a replica while nothing changes
 LEASE = timedelta(seconds=6 * HEARTBEAT)  # one that has been silent for this long is not waited for
 _POLL = 0.2  # seconds between two looks at the reports
-_AWAY = 12.0  # seconds; an agent whose store was away looks for it again at least every ten
+_AWAY = 12.0  # seconds; an agent whose store was away tries it again at least every ten
 _NAMED = 5  # silent replicas that a message names
 
 Labels = Mapping[str, Mapping[str, int]]  # by model, and then by label: a version's number
 
 
 def reports(fleet: Fleet) -> list[ReplicaReport]:
-    """The latest reports of all replicas that ever reported, sorted by name; servers without agents are asked now."""
+    """The latest reports of all replicas that ever reported, sorted by name; servers without agents are asked."""
     if fleet.without_agents:
         return agentless.reports(fleet, fleet.without_agents)
     found = (fleet.store.find_record(key, ReplicaReport) for key in fleet.store.keys(keys.replicas_prefix(fleet.name)))
@@ -119,7 +119,7 @@ def judge(report: ReplicaReport, newest: int, time: datetime, labels: Labels) ->
 
 
 def _labels(fleet: Fleet, number: int) -> Labels:
-    """The labels of a config; none where a replica reports a number that the fleet never had."""
+    """The labels of a config; none if a replica reports a number that the fleet never had."""
     try:
         return {name: serving.labels for name, serving in servings(fleet.read(number)).items()}
     except NotFound:

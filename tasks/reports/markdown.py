@@ -19,7 +19,7 @@ def megabytes(size: int) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown; a column whose every cell begins with a digit stands on the right.
+    """A table in Markdown; a column whose cells all begin with a digit is aligned to the right.
 
     Cells are Markdown: what comes from elsewhere goes through `text` first.
     """
@@ -35,7 +35,7 @@ def text(value: object) -> str:
 
 
 def mark(right: bool) -> str:
-    """A cell that says whether something was right."""
+    """The text of a cell for whether something was right."""
     return "right" if right else "**wrong**"
 
 

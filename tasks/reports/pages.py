@@ -28,8 +28,8 @@ def training(
 
     Args:
         run: name of the run of Slipway that trained.
-        evaluation: on held-out examples; None where there was none, as for a version that was made elsewhere.
-        mlflow_url: where its curves are to be seen.
+        evaluation: on held-out examples; None if there was none, as for a version that was made elsewhere.
+        mlflow_url: page that shows its curves.
     """
     curves = f" [Its curves in MLflow]({mlflow_url})." if mlflow_url else ""
     parts = [f"# Training of {text(model)}", f"Run {text(run)}.{curves}"]
@@ -128,11 +128,11 @@ def _served_classes(report: "ValidationReport") -> list[str]:
 
 def plan(found: "Preview") -> str:
     """What a rollout would do."""
-    mine = found.plan
+    plan = found.plan
     serves = f"version {found.live} serves" if found.live is not None else "nothing serves"
     parts = [
-        f"# {text(mine.model)} version {mine.version} to fleet {text(found.fleet)}",
-        f"Strategy {mine.strategy}, from config {mine.config}: {serves}.",
+        f"# {text(plan.model)} version {plan.version} to fleet {text(found.fleet)}",
+        f"Strategy {plan.strategy}, from config {plan.config}: {serves}.",
     ]
     if found.warnings:
         parts.append("\n".join(f"- **{text(warning)}**" for warning in found.warnings))
@@ -149,7 +149,7 @@ def plan(found: "Preview") -> str:
         for change, memory in zip(replica.changes, replica.memory, strict=True)
     ]
     head = ("stage", "replica", "loads", "unloads", "moves labels", "memory at its peak")
-    asked, routes = routes_table(mine)
+    asked, routes = routes_table(plan)
     steps = "\n".join(f"{number}. {text(line)}" for number, line in enumerate(found.steps, 1))
     meets = ("## Who meets which version", table(asked, [list(map(text, row)) for row in routes]), ABOUT_ROUTES)
     return "\n\n".join([*parts, table(head, rows), ABOUT_MEMORY, *meets, "## Steps", steps]) + "\n"

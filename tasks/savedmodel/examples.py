@@ -149,7 +149,7 @@ def _read_json(path: Path, signatures: Mapping[str, SignatureSpec]) -> list[tupl
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:
-        raise InvalidData(f"{path} is no JSON ({error}): write predict requests as the REST API takes them.") from None
+        raise InvalidData(f"{path} is not JSON ({error}): write predict requests as the REST API takes them.") from None
     return [_question(body, signatures, path) for body in (content if isinstance(content, list) else [content])]
 
 

@@ -69,7 +69,7 @@ def records_of(path: Path) -> Iterator[bytes]:
                 f"{path} is cut off: the record at byte {error.offset} is not whole. Fetch or write it again."
             ) from None
         raise Corrupt(
-            f"{path} is no TFRecord file, or was changed: the record at byte {error.offset} fails its checksum."
+            f"{path} is not a TFRecord file, or was changed: the record at byte {error.offset} fails its checksum."
         ) from None
 
 

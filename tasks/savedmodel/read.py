@@ -77,13 +77,13 @@ def read_saved_model(directory: Path) -> SavedModel:
     path = directory / GRAPH
     if not directory.is_dir():
         raise InvalidSavedModel(
-            f"{directory} is no folder: give the folder of a SavedModel, the one with {GRAPH} in it."
+            f"{directory} is not a folder: give the folder of a SavedModel, the one with {GRAPH} in it."
         )
     for other in _OTHER_FORMS:
         if (directory / other).exists():
             raise InvalidSavedModel(f"{directory} holds {other}: only {GRAPH} can be served. Export it anew.")
     if not path.is_file():
-        raise InvalidSavedModel(f"{directory} is no SavedModel: it holds no {GRAPH}{_what_lies_there(directory)}.")
+        raise InvalidSavedModel(f"{directory} is not a SavedModel: it holds no {GRAPH}{_what_lies_there(directory)}.")
     try:
         found = SavedModel.FromString(path.read_bytes())
     except DecodeError:

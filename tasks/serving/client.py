@@ -48,10 +48,10 @@ class _Busy(ServingError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a prediction brought."""
+    """The answer to a prediction: outputs by name, and how long it took."""
 
     outputs: Mapping[str, np.ndarray[Any, Any]]
-    version: int | None  # the version that answered; REST does not tell
+    version: int | None  # the version that answered; REST does not say
     seconds: float
 
 
@@ -87,7 +87,7 @@ class ServingClient:
 
     Raises (all methods):
         ServingUnreachable: no answer.
-        ServingRefused: it answered with an error of its own.
+        ServingRefused: it answered with an error.
         DeadlineExceeded: the answer took longer than `deadline` seconds.
     """
 
@@ -108,12 +108,12 @@ class ServingClient:
         self.close()
 
     def close(self) -> None:
-        """Give back the connections."""
+        """Close the connections."""
         self._channel.close()
         self._session.close()
 
     def statuses(self, model: str) -> tuple[VersionState, ...]:
-        """State of every version that the server knows of `model`, highest first; empty where it knows none."""
+        """State of every version of `model` that the server knows, highest first; empty if it knows none."""
         try:
             reply = self._call(self._models.GetModelStatus, GetModelStatusRequest(model_spec=ModelSpec(name=model)))
         except ServingRefused as error:
@@ -123,16 +123,16 @@ class ServingClient:
         return tuple(_state(s) for s in reply.model_version_status)
 
     def reload(self, config: ModelServerConfig, deadline: float) -> None:
-        """Put `config` in the place of the server's whole config.
+        """Replace the server's whole config with `config`.
 
-        It returns before a new version of a known model has loaded, and after a new model has
-        (`HandleReloadConfigRequest` waits only for names that are new, with no time-out of its own).
+        Returns before a new version of a known model has loaded, but after a new model has
+        (`HandleReloadConfigRequest` waits only for new names, and has no time-out).
         """
         self._call(self._models.HandleReloadConfigRequest, ReloadConfigRequest(config=config), deadline)
 
     @raised_as(InvalidInput)
     def predict_grpc(self, target: Target, signature: str, inputs: Mapping[str, np.ndarray[Any, Any]]) -> Answer:
-        """Ask `signature` over gRPC."""
+        """Ask `signature` over gRPC; `inputs` are arrays by name, of the dtypes and shapes that the signature takes."""
         request = PredictRequest(
             model_spec=target.spec(signature), inputs={name: to_proto(array) for name, array in inputs.items()}
         )
@@ -145,7 +145,7 @@ class ServingClient:
     def predict_rest(
         self, target: Target, signature: str, inputs: Mapping[str, np.ndarray[Any, Any]], spec: SignatureSpec
     ) -> Answer:
-        """Ask `signature` over REST, in column form; `spec` tells the dtypes that JSON does not."""
+        """Ask `signature` over REST, in column form; `spec` says which dtypes JSON lacks."""
         body = {"signature_name": signature, "inputs": {name: _to_json(array) for name, array in inputs.items()}}
         began = time.monotonic()
         reply = self.rest("POST", f"{target.path}:predict", body)
@@ -177,8 +177,8 @@ class ServingClient:
         except ValueError:
             reply = None
         if not response.ok or not isinstance(reply, dict):
-            told = reply.get("error") if isinstance(reply, dict) else response.text[:200]
-            raise ServingRefused(f"{url} answered {response.status_code}: {told}", str(response.status_code))
+            message = reply.get("error") if isinstance(reply, dict) else response.text[:200]
+            raise ServingRefused(f"{url} answered {response.status_code}: {message}", str(response.status_code))
         return reply
 
     def _call(self, method: Any, request: Message, deadline: float | None = None) -> Any:

@@ -1,4 +1,4 @@
-"""A model server with one model, for this process alone."""
+"""A model server with one model, run by this process for as long as it is asked."""
 
 import contextlib
 import logging
@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 _HOST = "127.0.0.1"
 
 
-VERSION = 1  # it has no number yet
+VERSION = 1  # a build has no number yet
 
 
-_LAST_WORDS = 3  # lines of its log
+_LAST_LINES = 3  # lines of its log
 
 
 _ASIDE = re.compile(r"\s|Hint: ")  # nodes of the graph are indented
@@ -42,7 +42,7 @@ _TAKEN = ("can't listen on", "Address already in use", "Failed to BuildAndStart 
 
 
 _SIGNALS: Mapping[int, str] = {
-    signal.SIGKILL: " (memory ran out, if nobody else did it)",
+    signal.SIGKILL: " (out of memory, unless somebody sent it)",
     signal.SIGABRT: " (memory ran out, or one of its operations is faulty)",
     signal.SIGSEGV: " (memory ran out, or one of its operations is faulty)",
 }
@@ -54,7 +54,7 @@ _POLL = 0.1  # seconds between two questions for its state
 _PORTS = range(20_000, 32_000)  # below those that a kernel hands out to connections (32768 on)
 
 
-_FIRST_TO_GO = "1000"  # for the kernel's out-of-memory killer: this server, and not one that serves
+_FIRST_TO_GO = "1000"  # for the kernel's out-of-memory killer: rather this server than one that serves
 
 
 class SandboxPortTaken(LoadFailed):
@@ -75,7 +75,12 @@ class Sandbox:
         return ReplicaReport("sandbox", self.client.rest_url, self.client.grpc_address, 0, {})
 
     def await_available(self, deadline: float) -> None:
-        """Wait until the model is loaded and can be asked over both protocols, `deadline` seconds at most."""
+        """Wait until the model is loaded and can be asked over both protocols.
+
+        Raises:
+            LoadFailed: the server has ended.
+            DeadlineExceeded: it took longer than `deadline` seconds.
+        """
         end = time.monotonic() + deadline
         while time.monotonic() < end:
             self.require_alive()
@@ -85,29 +90,34 @@ class Sandbox:
                     return
             time.sleep(_POLL)
         raise DeadlineExceeded(
-            f"{self.model} did not load within {deadline:g} s in a model server of its own. If it is that large, "
+            f"{self.model} did not load within {deadline:g} s in a sandbox. If it is that large, "
             "raise SLIPWAY_LOAD_DEADLINE."
         )
 
     def require_alive(self) -> None:
-        """Do nothing where the server runs; its last words, as an error, where it has ended."""
+        """Raise unless the server runs.
+
+        Raises:
+            SandboxPortTaken: another program had one of its ports.
+            LoadFailed: it has ended; carries the last lines of its log.
+        """
         code = self.process.poll()
         if code is None:
             return
-        words = last_words(self.log_file.read_text(errors="replace"))
-        if any(sign in words for sign in _TAKEN):
-            raise SandboxPortTaken(f"{self.model}: the model server that tried it alone got no port: {words}")
+        ending = last_log_lines(self.log_file.read_text(errors="replace"))
+        if any(sign in ending for sign in _TAKEN):
+            raise SandboxPortTaken(f"{self.model}: the model server of its sandbox got no port: {ending}")
         ended = f"was ended by signal {-code}{_SIGNALS.get(-code, '')}" if code < 0 else f"ended with code {code}"
-        memory = " It needs more memory than there is." if any(sign in words for sign in _OUT_OF_MEMORY) else ""
+        memory = " It needs more memory than there is." if any(sign in ending for sign in _OUT_OF_MEMORY) else ""
         raise LoadFailed(
-            f"{self.model}: the model server that tried it alone {ended}.{memory} Its last words: {words or 'none'}"
+            f"{self.model}: the model server of its sandbox {ended}.{memory} The end of its log: {ending or 'empty'}"
         )
 
 
-def last_words(printed: str) -> str:
-    """The last lines of what a model server printed, as one, without hints and what belongs to lines before."""
+def last_log_lines(printed: str) -> str:
+    """The last lines that a model server printed, joined, without hints and without continuation lines."""
     lines = [line for line in printed.splitlines() if line.strip(" },") and not _ASIDE.match(line)]
-    return " ".join(" ".join(lines[-_LAST_WORDS:]).split())
+    return " ".join(" ".join(lines[-_LAST_LINES:]).split())
 
 
 @contextlib.contextmanager
@@ -144,7 +154,7 @@ def serving(model: str, base: Path, settings: Settings) -> Iterator[Sandbox]:
 def _free_ports(count: int) -> list[int]:
     ports: list[int] = []
     with contextlib.ExitStack() as held:
-        # Trainings seed the generator that all of a process share: two of them would draw the same ports.
+        # Trainings seed the process-wide generator: two of them would draw the same ports.
         for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
             if len(ports) == count:
                 break

@@ -1,11 +1,11 @@
-"""What any object store says of an object."""
+"""What any object store reports of an object."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What a listing says of an object."""
+    """An object in a listing."""
 
     key: str
     size: int  # bytes

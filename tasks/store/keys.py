@@ -4,7 +4,7 @@ import re
 
 
 def versions_prefix(model: str) -> str:
-    """Prefix of a model's versions, as it stands a TensorFlow Serving base path."""
+    """Prefix of a model's versions: by itself a TensorFlow Serving base path."""
     return f"models/{model}/"
 
 
@@ -44,7 +44,7 @@ def verdict_key(model: str, version: int) -> str:
 
 
 def fleets_prefix() -> str:
-    """Prefix of all fleets; what lies under it as folders are their names."""
+    """Prefix of all fleets; the folders under it are their names."""
     return "fleets/"
 
 
@@ -74,7 +74,7 @@ def replicas_prefix(fleet: str) -> str:
 
 
 def replica_key(fleet: str, replica: str) -> str:
-    """A replica's last word."""
+    """A replica's latest report."""
     return f"{replicas_prefix(fleet)}{replica}.json"
 
 
@@ -84,6 +84,6 @@ def held_out_key(dataset: str, sha256: str, split_seed: int) -> str:
 
 
 def number_in(key: str) -> int | None:
-    """The number that a claim's, manifest's, verdict's or config's key ends in, or None for a stranger's file."""
+    """The number at the end of a claim's, manifest's, verdict's or config's key; None for any other key."""
     match = re.fullmatch(r"(?:.*/)?(\d+)\.(?:json|config)", key)
     return int(match[1]) if match else None

@@ -61,7 +61,7 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 class _Broken(StoreUnreachable):
-    """An answer that broke off: what came until then is good."""
+    """An answer that broke off; what arrived before is good."""
 
 
 class _Changed(StoreUnreachable):
@@ -77,9 +77,9 @@ class _Exists(StoreError):
 
 
 def _own_session() -> "Session":
-    """A session for a store of one's own: what AWS_ variables and ~/.aws say is meant for another.
+    """A session for a store other than AWS's: AWS_ variables and ~/.aws are meant for another.
 
-    A profile that is nowhere would be an error, and FIPS endpoints are refused for any store but AWS's. The
+    A profile that does not exist would be an error, and FIPS endpoints are refused for any store but AWS's. The
     certificates of AWS_CA_BUNDLE still count.
     """
     import botocore.session
@@ -92,15 +92,15 @@ def _own_session() -> "Session":
 
 
 class Store:
-    """One bucket. Every call has a deadline, and raises only errors of the tree.
+    """One bucket. Every call has a deadline, and raises only errors of `tasks.errors`.
 
     Raises (all methods):
-        StoreUnreachable: no answer, or an answer that a retry may mend.
+        StoreUnreachable: no answer, or an answer that a retry may change.
         StoreRefused: wrong credentials, no bucket, no permission.
     """
 
     def __init__(self, client: "S3Client", once: "S3Client", bucket: str, endpoint: str) -> None:
-        """`once`: a client that asks no question twice."""
+        """`once`: a client that never retries."""
         self._client = client
         self._once = once
         self.bucket = bucket
@@ -108,10 +108,10 @@ class Store:
 
     @classmethod
     def connect(cls, settings: Settings) -> "Store":
-        """The store that the settings name. Nothing is asked of it yet.
+        """The store that the settings name. No request is sent yet.
 
         Raises:
-            InvalidSettings: half of the credentials is missing, or the endpoint is no URL.
+            InvalidSettings: half of the credentials is missing, or the endpoint is not a URL.
             InvalidName: no store takes a bucket of that name.
         """
         import boto3
@@ -150,10 +150,10 @@ class Store:
             )
         except ValueError as error:
             raise InvalidSettings(
-                f"SLIPWAY_S3_ENDPOINT={settings.s3_endpoint!r} is no URL of a store ({error}): give one such as "
+                f"SLIPWAY_S3_ENDPOINT={settings.s3_endpoint!r} is not a URL of a store ({error}): give one such as "
                 "http://127.0.0.1:18333, or `aws`."
             ) from error
-        except BotoCoreError as error:  # such as an AWS_PROFILE that is nowhere
+        except BotoCoreError as error:  # such as an AWS_PROFILE that does not exist
             raise InvalidSettings(
                 f"AWS's own settings in the environment or in ~/.aws cannot be used: {error} Correct or unset them, or "
                 "give the store's keys as SLIPWAY_S3_ACCESS_KEY and SLIPWAY_S3_SECRET_KEY."
@@ -167,7 +167,7 @@ class Store:
     def create(self, key: str, data: bytes) -> bool:
         """Write `data` under `key` if nothing is there; whether `data` is there now.
 
-        A write whose answer was lost is found again: an object that holds exactly `data` counts as ours.
+        Idempotent: if an object that holds exactly `data` is there, an earlier write of it lost its answer.
         """
         try:
             for attempt in stamina.retry_context(on=_Conflict, attempts=8, timeout=30):
@@ -194,7 +194,7 @@ class Store:
         raise AssertionError("the last attempt returns or raises")
 
     def find(self, key: str) -> bytes | None:
-        """The bytes under `key`, or None where nothing is."""
+        """The bytes under `key`, or None if nothing is there."""
         try:
             return self.get(key)
         except NotFound:
@@ -259,12 +259,12 @@ class Store:
         return sorted(found)
 
     def delete(self, key: str) -> None:
-        """Remove `key`; removing what is not there is no error."""
+        """Remove `key`; nothing happens if it is not there."""
         with self._errors(key):
             self._client.delete_object(Bucket=self.bucket, Key=key)
 
     def delete_once(self, key: str) -> None:
-        """Remove `key`, and never try again: where the answer is lost, someone else may have written there since."""
+        """Remove `key`, without retries: if the answer is lost, someone else may have written there since."""
         with self._errors(key):
             self._once.delete_object(Bucket=self.bucket, Key=key)
 
@@ -319,7 +319,7 @@ class Store:
         return size, digest.hexdigest()
 
     def require_suitable(self) -> None:
-        """Find out whether the store can be used: it answers, the bucket is there, create-if-absent is honoured.
+        """Raise unless the store can be used: it answers, has the bucket, and honours create-if-absent.
 
         Raises:
             StoreUnsuitable: the store takes a second create of the same key.
@@ -363,7 +363,7 @@ class Store:
 
     @contextlib.contextmanager
     def _errors(self, key: str, unreachable: type[StoreUnreachable] = StoreUnreachable) -> Iterator[None]:
-        """Turn what boto3 raises into the tree."""
+        """Translate what boto3 raises into our own errors."""
         from botocore.exceptions import (
             BotoCoreError,
             ClientError,
@@ -386,7 +386,7 @@ class Store:
         except (BotoCoreError, HTTPClientError, HTTPError, ConnectionError, TimeoutError) as error:
             raise unreachable(
                 f"The store at {self.endpoint} does not answer ({_abbreviated(error)}). "
-                "Is it running? `slipway status` tells of the local one; SLIPWAY_S3_ENDPOINT names another."
+                "Is it running? `slipway status` shows the local one; SLIPWAY_S3_ENDPOINT names another."
             ) from error
 
     def _unsuitable(self, what: str) -> StoreUnsuitable:
@@ -432,7 +432,7 @@ def _abbreviated(error: BaseException) -> str:
 
 
 def _date(headers: Mapping[str, str]) -> datetime:
-    """When the store says that it answered: ages must not hang on this machine's clock."""
+    """When the store says that it answered: ages must not depend on this machine's clock."""
     try:
         return email.utils.parsedate_to_datetime(headers["date"]).replace(tzinfo=UTC)
     except (KeyError, ValueError):

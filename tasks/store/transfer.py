@@ -1,4 +1,4 @@
-"""Bringing many or large files from the store at once: in parts, taken up again where they broke, hashed on the way."""
+"""Bringing many or large files from the store at once: in parts, resumed where they broke, hashed on the way."""
 
 import hashlib
 import os
@@ -31,8 +31,8 @@ class Wanted:
 def download_all(store: Store, files: Iterable[Wanted]) -> Generator[tuple[Wanted, str]]:
     """Bring each file to its path and onto the disk; yields it with its sha256, in the order given.
 
-    A file is asked for in parts, of this and of the next files at once; memory does not grow with their sizes. Whoever
-    stops iterating stops the transfers.
+    A file is asked for in parts, of this and of the next files at once; memory does not grow with their sizes. A caller
+    that stops iterating stops the transfers.
 
     Raises:
         NotFound: an object is not there.
@@ -56,14 +56,14 @@ def download_all(store: Store, files: Iterable[Wanted]) -> Generator[tuple[Wante
 
 
 def _fill(store: Store, wanted: Wanted, start: int, stop: threading.Event) -> None:
-    """Bring the part that begins at `start`; after a fault only what is still missing of it."""
+    """Download the part that begins at `start`; after a fault only what is still missing."""
     at, end = start, min(start + _PART, wanted.size)
 
-    def may_mend(error: Exception) -> bool:
+    def is_temporary(error: Exception) -> bool:
         return isinstance(error, StoreUnreachable) and not stop.is_set()
 
     with wanted.path.open("r+b", buffering=0) as file:
-        for attempt in stamina.retry_context(on=may_mend, attempts=None, timeout=_PATIENCE):
+        for attempt in stamina.retry_context(on=is_temporary, attempts=None, timeout=_PATIENCE):
             with attempt:
                 for chunk in store.stream(wanted.key, at, end):
                     at += os.pwrite(file.fileno(), chunk, at)

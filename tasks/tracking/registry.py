@@ -61,7 +61,7 @@ class Registry:
         """The registry of the server that `settings` name.
 
         Raises:
-            InvalidSettings: what they name is no server's URL.
+            InvalidSettings: what they name is not a server's URL.
         """
         return cls(TrackingServer.connect(settings))
 

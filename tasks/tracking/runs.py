@@ -55,7 +55,7 @@ class Tracker:
         """The experiments of the server that `settings` name.
 
         Raises:
-            InvalidSettings: what they name is no server's URL.
+            InvalidSettings: what they name is not a server's URL.
         """
         return cls(TrackingServer.connect(settings))
 

@@ -41,7 +41,7 @@ class TrackingServer:
         """The server that `settings` name. Nothing is sent yet.
 
         Raises:
-            InvalidSettings: what they name is no server's URL, or holds a password.
+            InvalidSettings: what they name is not a server's URL, or holds a password.
         """
         if "@" in settings.mlflow_uri:
             raise InvalidSettings(

@@ -1,4 +1,4 @@
-"""What one replica is asked, and what is wrong with its answers."""
+"""What one replica is asked, and how its answers are judged."""
 
 import math
 import statistics
@@ -32,14 +32,14 @@ PROTOCOLS: tuple[Protocol, ...] = ("REST", "gRPC")
 TOLERANCE = 1e-5  # of values, absolute and relative
 
 
-# A digit on the edge between two classes may fall to the other side through a rounding error of another machine.
+# On another machine a rounding error may decide an example on the edge between two classes differently.
 ACCURACY_TOLERANCE = 0.005
 
 
-SPEED_TRIES = 3  # at the speed of a version that seems too slow
+SPEED_TRIES = 3  # measurements of a version that seems too slow
 
 
-SPEED_FLOOR_SECONDS = 0.02  # seconds; below that a busy machine makes more of a difference than a model
+SPEED_FLOOR_SECONDS = 0.02  # below it, a busy machine makes more of a difference than the model
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Check(Record):
     protocol: Protocol
     signature: str
     examples: int
-    wrong: str | None  # what differs, None where nothing does
+    wrong: str | None  # what differs, None if nothing does
     seconds: float  # median time of an answer
-    live_seconds: float | None = None  # that of the version that serves, to the same questions; None where not asked
+    live_seconds: float | None = None  # that of the live version, for the same examples; None if it was not asked
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class Accuracy(Record):
     signature: str
     examples: int
     served: float
-    trained: float | None  # what the manifest says, None where it says nothing
+    trained: float | None  # what the manifest says, None if it says nothing
     classes: tuple[tuple[int, int, int], ...] = ()  # number of the true class, examples answered right, examples
     error: str | None = None  # why the examples could not all be asked
 
     @property
     def wrong(self) -> str | None:
-        """Why this is not good enough, None where it is."""
+        """Why this is not good enough, None if it is."""
         if self.error is not None:
             return f"held-out examples: {self.error}"
         if self.trained is None or self.served >= self.trained - ACCURACY_TOLERANCE:
@@ -84,7 +84,7 @@ def asker(server: ServingClient, protocol: Protocol, target: Target, signature: 
 
 
 def asker_of_live(server: ServingClient, protocol: Protocol, live: Manifest | None, signature: str) -> Ask | None:
-    """How to ask the version that serves; None where there is none with such a signature."""
+    """How to ask the live version; None if there is none, or none with this signature."""
     if live is None or signature not in live.signatures:
         return None
     return asker(server, protocol, Target(live.model, live.version), signature, live.signatures[signature])
@@ -102,13 +102,13 @@ def check_answers(
     ask_live: Ask | None = None,
     slowdown: float = math.inf,
 ) -> Check:
-    """Ask the examples of one signature; a version that seems too slow is asked again, for the machine may be busy.
+    """Ask the examples of one signature; a version that seems too slow is asked again, since the machine may be busy.
 
     Args:
         ask: gives the answer to an example's inputs.
         budget: longest median time of an answer, seconds.
-        ask_live: gives the answer of the version that serves.
-        slowdown: how many times as long as that one's the answers may take.
+        ask_live: gives the live version's answer.
+        slowdown: how many times as long as the live version's answers these may take.
     """
     asked = sum(_rows(example) for example in examples)
     seconds, wrong = ask_examples(examples, ask, version)
@@ -122,19 +122,19 @@ def check_answers(
 
 
 def too_slow(seconds: float, live: float, budget: float, slowdown: float) -> str | None:
-    """Why `seconds` are too long for an answer that takes the live version `live` seconds, None where they are not."""
+    """Why `seconds` are too long for an answer that takes the live version `live` seconds, None if they are not."""
     if seconds > budget:
         return f"its answers are right, but take {seconds:.2g} s; SLIPWAY_ANSWER_BUDGET allows {budget:g} s"
     if seconds > max(SPEED_FLOOR_SECONDS, slowdown * live):
         return (
-            f"its answers are right, but take {1000 * seconds:.3g} ms, where the version that serves takes "
+            f"its answers are right, but take {1000 * seconds:.3g} ms, while the live version takes "
             f"{1000 * live:.3g} ms; SLIPWAY_SLOWDOWN allows {slowdown:g} times as long"
         )
     return None
 
 
 def median_seconds(examples: Sequence[GoldenExample], ask: Ask | None) -> float:
-    """Median time of the answers in seconds, whatever they say; infinity where there are none."""
+    """Median time of the answers in seconds, right or wrong; infinity if there are none."""
     if ask is None:
         return math.inf
     try:
@@ -149,7 +149,7 @@ def _rows(example: GoldenExample) -> int:
 
 
 def ask_examples(examples: Sequence[GoldenExample], ask: Ask, version: int) -> tuple[float, str | None]:
-    """Median time of the answers in seconds, and what is wrong with the first that is."""
+    """Median time of the answers in seconds, and what is wrong with the first wrong one, or None."""
     times: list[float] = []
     wrong = None
     for example in examples:

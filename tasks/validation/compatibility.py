@@ -1,4 +1,4 @@
-"""Whether clients of the version that serves could go on asking a new one as they do."""
+"""Whether clients of the live version could ask a new one in the same way."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -9,9 +9,9 @@ from tasks.versions import catalog
 
 
 def broken(new: Mapping[str, SignatureSpec], live: Mapping[str, SignatureSpec]) -> tuple[str, ...]:
-    """What clients that ask by the signatures `live` could not go on with if `new` took their place, each in words.
+    """What breaks for clients of the signatures `live` if `new` takes their place, each in words.
 
-    A new version may have more signatures, and take more than it did; what it gives must be what the live one gives.
+    A new version may have more signatures, and accept more; its outputs must be those of the live one.
     """
     found: list[str] = []
     for name, old in sorted(live.items()):
@@ -44,7 +44,7 @@ def _broken_in(new: SignatureSpec, old: SignatureSpec) -> Iterable[str]:
 
 
 def _takes(wide: Sequence[int | None] | None, narrow: Sequence[int | None] | None) -> bool:
-    """Whether every shape that fits `narrow` fits `wide` too; a free dimension takes all, an unknown rank anything."""
+    """Whether every shape that fits `narrow` fits `wide` too; None: any size, or any shape."""
     if wide is None:
         return True
     if narrow is None or len(narrow) != len(wide):
@@ -59,10 +59,10 @@ def _in_words(tensor: TensorSpec) -> str:
 
 
 def held_against(store: Store, new: Manifest, live: int | None) -> Manifest | None:
-    """The version that serves, `live`, if `new` must prove itself against it before it takes its place.
+    """The live version's manifest, if `new` must prove itself against it before it takes its place.
 
-    None if nothing serves, or what Slipway did not publish; and if `new` was accepted before, for going back must
-    always be possible.
+    None if no version serves, or one that Slipway did not publish; and if `new` was accepted before, since a rollback
+    must always be possible.
     """
     if live in (None, new.version):
         return None
@@ -76,7 +76,7 @@ def held_against(store: Store, new: Manifest, live: int | None) -> Manifest | No
 
 
 def require_reason(force: str | None) -> None:
-    """Do nothing where nothing is forced, or a reason is given.
+    """Raise if something is forced without a reason.
 
     Raises:
         InvalidInput: the reason is empty.

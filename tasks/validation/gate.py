@@ -1,4 +1,4 @@
-"""The gate before publishing: a model that is worse than the one that serves does not pass."""
+"""The gate before publishing: a model that is worse than the live version does not pass."""
 
 import dataclasses
 import logging
@@ -29,14 +29,14 @@ ACCURACY, CLASS_ACCURACY = "accuracy", "accuracy_class_"
 def compare_with_live(fleet: Fleet, build: Build, forced: str | None = None) -> Comparison:
     """Compare a build with the version that `fleet` serves: what clients may ask of it, and its accuracy.
 
-    Both are asked the held-out examples of the build's own training; those of the live version's where it was made
-    elsewhere. Where there are none, its accuracy is not compared, and the comparison's notes say why.
+    Both are asked the held-out examples of the build's own training, or of the live version's if the build was made
+    elsewhere. Without any, accuracy is not compared, and the comparison's notes say why.
 
     Args:
-        forced: a person's reason for publishing the model whatever comes of this.
+        forced: a person's reason for publishing the model whatever the comparison finds.
 
     Raises:
-        ServingUnreachable, ServingError: a version serves, and no replica answered for it.
+        ServingUnreachable, ServingError: no replica answered for the live version.
         NotServable, DeadlineExceeded: the build fails on these examples, or takes too long.
         InvalidInput: `forced` gives no reason.
     """
@@ -67,16 +67,16 @@ def _accuracy_compared(fleet: Fleet, build: Build, live: Manifest) -> Comparison
         why = f"neither it nor version {live.version} came with held-out examples"
         return Comparison({}, {}, live.version, notes=(f"Accuracy not compared: {why}.",))
     shape = held_out.x.shape[1:]
-    mine, theirs = accuracy_question(build.signatures, shape), accuracy_question(live.signatures, shape)
-    if mine is None or theirs is None:
-        which = "it" if mine is None else f"version {live.version}"
+    question, live_question = accuracy_question(build.signatures, shape), accuracy_question(live.signatures, shape)
+    if question is None or live_question is None:
+        which = "it" if question is None else f"version {live.version}"
         why = f"{which} has no signature that gives a class for one example of {list(shape)}"
         return Comparison({}, {}, live.version, notes=(f"Accuracy not compared: {why}.",))
-    accuracies = _ask_live(fleet, build.model, live.version, theirs, held_out)
+    accuracies = _ask_live(fleet, build.model, live.version, live_question, held_out)
     if build.training.dataset is not None:
         metrics, notes = build.training.metrics, _seen_before(build, live)
     else:
-        metrics, notes = _ask_build(build, mine, held_out), _borrowed(live)
+        metrics, notes = _ask_build(build, question, held_out), _borrowed(live)
     compared = compare_metrics(
         metrics,
         accuracies,
@@ -108,7 +108,7 @@ def compare_metrics(
     class_tolerance: float,
     notes: Sequence[str] = (),
 ) -> Comparison:
-    """Compare two models by their accuracy, overall and of each class that both have met; other metrics are left out.
+    """Compare two models by their accuracy, overall and of each class that both were asked; other metrics are left out.
 
     Args:
         tolerance: how much lower the overall accuracy may be, 0..1.
@@ -134,12 +134,12 @@ def compare_metrics(
 
 
 def metric_in_words(name: str) -> str:
-    """A metric as a sentence has it."""
+    """A metric's name as a sentence needs it."""
     return "accuracy" if name == ACCURACY else f"accuracy of class {name.removeprefix(CLASS_ACCURACY)}"
 
 
 def in_words(model: str, comparison: Comparison) -> str:
-    """A comparison in one line, with all that was noted."""
+    """A comparison in one line, with all its notes."""
     parts = []
     if comparison.live:
         trained, live = comparison.trained.get(ACCURACY, 0.0), comparison.live.get(ACCURACY, 0.0)
@@ -154,18 +154,20 @@ def in_words(model: str, comparison: Comparison) -> str:
 
 
 def _seen_before(build: Build, live: Manifest) -> tuple[str, ...]:
-    mine, theirs = build.training.dataset, live.training.dataset
-    if mine is None or (theirs is not None and (theirs.sha256, theirs.split_seed) == (mine.sha256, mine.split_seed)):
+    used, live_used = build.training.dataset, live.training.dataset
+    if used is None:
         return ()
-    return (f"Version {live.version} was trained on other data or another split: it may have learnt these examples.",)
+    if live_used is not None and (live_used.sha256, live_used.split_seed) == (used.sha256, used.split_seed):
+        return ()
+    return (f"Version {live.version} was trained on other data or another split, perhaps on these examples.",)
 
 
 def _borrowed(live: Manifest) -> tuple[str, ...]:
-    return (f"It was made elsewhere: asked the held-out examples of version {live.version}, it may have learnt them.",)
+    return (f"It was made elsewhere, and may have been trained on the held-out examples of version {live.version}.",)
 
 
 def _ask_build(build: Build, question: AccuracyQuestion, held_out: HeldOut) -> dict[str, float]:
-    """Accuracies of a build that is served nowhere yet."""
+    """Accuracies of a build that is not served yet."""
     questions = [session.Question(question.signature, {question.input: part}) for part in batches(held_out.x)]
     answers = session.ask(Path(build.directory), questions)
     failed = next((answer for answer in answers if isinstance(answer, messages.Failure)), None)
@@ -181,17 +183,17 @@ def _ask_build(build: Build, question: AccuracyQuestion, held_out: HeldOut) -> d
 def _ask_live(
     fleet: Fleet, model: str, version: int, question: AccuracyQuestion, held_out: HeldOut
 ) -> dict[str, float]:
-    """Accuracies of the version that serves, from the first replica that answers."""
+    """Accuracies of the live version, from the first replica that answers."""
     failure: SlipwayError | None = None
     for replica in replicas.reporting(fleet):
         try:
             return _accuracies(replica, Target(model, version), question, held_out)
         except SlipwayError as error:
             failure = error
-    told = str(failure) if failure else f"none has reported in the last {replicas.LEASE.seconds} s."
+    why = str(failure) if failure else f"none has reported in the last {replicas.LEASE.seconds} s."
     message = (
-        f"No replica of fleet {fleet.name!r} answered for {model} {version}, which serves and which a new version is "
-        f"compared with: {told} Mend that (`slipway replicas`), or release without the comparison: --force REASON."
+        f"No replica of fleet {fleet.name!r} answered for {model} {version}, the live version, which a new one is "
+        f"compared with: {why} Repair that (`slipway replicas`), or release without the comparison: --force REASON."
     )
     if failure is None or isinstance(failure, ServingUnreachable):
         raise ServingUnreachable(message) from failure

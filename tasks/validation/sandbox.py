@@ -1,4 +1,4 @@
-"""Trying a SavedModel before it is published: alone, in a model server of its own."""
+"""Trying a SavedModel before it is published: alone in a model server, its sandbox."""
 
 import logging
 import tempfile
@@ -23,13 +23,13 @@ log = logging.getLogger(__name__)
 def try_saved_model(
     model: str, directory: Path, examples: Sequence[GoldenExample], settings: Settings
 ) -> ValidationReport:
-    """Load the SavedModel in `directory` alone, in the model server that serves, and ask it its golden examples.
+    """Load the SavedModel in `directory` alone, in the same program that serves, and ask it its golden examples.
 
     Raises:
-        InvalidSavedModel: it is none.
+        InvalidSavedModel: it is not a SavedModel.
         ForbiddenOps: its graph holds operations that touch files or run code; it was not run.
         NotServable: a signature has no golden example, fails, answers otherwise than expected, or too slowly.
-        LoadFailed: it does not load, or the server dies of it; carries the server's own last words.
+        LoadFailed: it does not load, or the server dies of it; carries the end of the server's log.
         DeadlineExceeded: it does not load in time.
     """
     safety.require_harmless(directory, settings.allowed_operations)
@@ -42,7 +42,7 @@ def try_saved_model(
         report = _validated_on_free_ports(manifest, base, examples, settings)
     if not report.passed:
         raise _refusal(report)
-    log.info("%s alone in a model server of its own: %s", model, report.summary())
+    log.info("%s in a sandbox: %s", model, report.summary())
     return report
 
 
@@ -79,13 +79,13 @@ def _refusal(report: ValidationReport) -> NotServable:
     wrong = " ".join((first.wrong or "").split())
     more = f" (and {len(report.failures) - 1} more)" if len(report.failures) > 1 else ""
     return NotServable(
-        f"{report.model}, tried alone in a model server: {first.protocol}, signature {first.signature!r}: "
+        f"{report.model}, tried in a sandbox: {first.protocol}, signature {first.signature!r}: "
         f"{wrong}{more}. {advice(Failure('', wrong))} Nothing was published."
     )
 
 
 def try_in_sandbox(build: Build) -> None:
-    """Load the build alone, in the model server that serves, and compare its answers with the golden ones.
+    """Load the build alone, in the same program that serves, and compare its answers with the golden ones.
 
     Raises:
         ForbiddenOps, NotServable, LoadFailed, DeadlineExceeded: as `tasks.validation.sandbox.try_saved_model` does.

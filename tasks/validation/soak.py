@@ -16,13 +16,13 @@ from tasks.versions.catalog import golden_examples
 log = logging.getLogger(__name__)
 
 
-_PAUSE = 0.5  # seconds between two rounds of questions
+_PAUSE = 0.5  # seconds between two rounds
 
 
 def soak_time(store: Store, model: str, version: int, strategy: Strategy) -> float:
     """How long a version soaks before `stable` moves to it, seconds.
 
-    Not at all by strategy `blue-green`, or where it was accepted before, so that going back is quick.
+    0 with strategy `blue-green`, and if the version was accepted before, so that a rollback is quick.
     """
     verdict = catalog.verdict(store, model, version)
     proven = verdict is not None and verdict.state == "accepted"
@@ -34,7 +34,7 @@ def soak(fleet: Fleet, record: RolloutRecord, target: Target, asked: Sequence[Re
 
     Raises:
         ValidationFailed: an answer was wrong, or late.
-        ServingUnreachable: a replica gave no answer, which says nothing of the version.
+        ServingUnreachable: a replica gave no answer, which says nothing about the version.
     """
     manifest = catalog.manifest(fleet.store, record.model, record.version)
     examples = golden_examples(fleet.store, manifest)

@@ -51,7 +51,7 @@ class ValidationReport(Record):
         return f"{len(self.checks)} checks on {replicas} replica{'s' * (replicas != 1)}: {verdict}{accuracy}"
 
     def require_passed(self) -> None:
-        """Do nothing where all was right.
+        """Raise unless all was right.
 
         Raises:
             ValidationFailed: says the first thing that was wrong, and how many more there are.
@@ -77,17 +77,17 @@ def validate_version(
 ) -> ValidationReport:
     """Ask each replica for `target` and compare with what `manifest`'s version answered when it was trained.
 
-    An answer that is wrong, or late, or an error in its place, is a finding in the report and not an exception.
+    A wrong or late answer, or an error instead of one, is a finding in the report and not an exception.
 
     Args:
         held_out: x `[N, …]` and y `[N]` that training never saw, or None.
         deadline: longest time for one answer, seconds.
         budget: longest median time of the answers to one signature's golden examples, seconds.
-        live: the version that serves under the model's own name, and is asked the same on the same replica.
-        slowdown: how many times as long as those of that one these answers may take.
+        live: the live version, which is asked the same on the same replica.
+        slowdown: how many times as long as the live version's answers these may take.
 
     Raises:
-        ServingUnreachable: a replica gave no answer, which says nothing of the version.
+        ServingUnreachable: a replica gave no answer, which says nothing about the version.
     """
     checks: list[Check] = []
     accuracies: list[Accuracy] = []
@@ -95,15 +95,15 @@ def validate_version(
     for replica in asked:
         with ServingClient(replica.grpc_address, replica.rest_url, deadline) as server:
             for name, spec in sorted(manifest.signatures.items()):
-                mine = [e for e in examples if e.signature == name]
-                if not mine:
+                of_signature = [e for e in examples if e.signature == name]
+                if not of_signature:
                     continue
                 checks += [
                     check_answers(
                         replica.replica,
                         protocol,
                         name,
-                        mine,
+                        of_signature,
                         asker(server, protocol, target, name, spec),
                         manifest.version,
                         budget,
@@ -128,11 +128,11 @@ def validate(
     """Ask each of these replicas for `target`, which must answer as this version did when it was trained.
 
     Args:
-        against: the version that serves, if this one may not be much slower.
+        against: the live version, if this one may not be much slower.
 
     Raises:
-        NotFound, Corrupt: the version, or what it was trained to say, is not in the store.
-        ServingUnreachable: a replica gave no answer, which says nothing of the version.
+        NotFound, Corrupt: the version, or its golden or held-out examples, are not in the store, or changed.
+        ServingUnreachable: a replica gave no answer, which says nothing about the version.
     """
     manifest = catalog.manifest(fleet.store, model, version)
     report = validate_version(

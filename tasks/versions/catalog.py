@@ -17,7 +17,7 @@ from tasks.versions.signing import Trust
 log = logging.getLogger(__name__)
 
 
-_CLOSED = b""  # in a manifest's place: no version will ever have this number
+_CLOSED = b""  # in the place of a manifest: no version will ever have this number
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def published(store: Store, model: str) -> list[int]:
 
 
 def claimed(store: Store, model: str) -> list[int]:
-    """Numbers that are taken, whether or not a version came of it, ascending."""
+    """Numbers that are claimed, with a version or without, ascending."""
     return sorted(_claims(store, model))
 
 
@@ -54,21 +54,21 @@ def models(store: Store) -> list[str]:
 
 
 def manifest(store: Store, model: str, version: int) -> Manifest:
-    """The manifest of a version, as it lies in the bucket: whoever can write there could have written it.
+    """The manifest of a version, as it lies in the bucket: anyone who can write there could have written it.
 
     Raises:
         NotFound: there is no such version.
-        Corrupt: what lies there is no manifest, or that of another version.
+        Corrupt: what lies there is not a manifest, or is that of another version.
     """
     return _parsed(store, model, version, _manifest_bytes(store, model, version))
 
 
 def trusted_manifest(store: Store, trust: Trust, model: str, version: int) -> Manifest:
-    """The manifest of a version, proven to be its publisher's if `trust` asks for that.
+    """The manifest of a version; if `trust` names a key, proven to be signed with it.
 
     Raises:
         NotFound: there is no such version.
-        Corrupt: what lies there is no manifest, or that of another version.
+        Corrupt: what lies there is not a manifest, or is that of another version.
         SignatureInvalid: it is unsigned, or was not signed with the trusted key.
     """
     data = _manifest_bytes(store, model, version)
@@ -79,12 +79,12 @@ def trusted_manifest(store: Store, trust: Trust, model: str, version: int) -> Ma
 
 
 def verdict(store: Store, model: str, version: int) -> Verdict | None:
-    """What rollouts decided about a version, None where none has decided yet."""
+    """What rollouts decided about a version, None if none has decided yet."""
     return store.find_record(keys.verdict_key(model, version), Verdict)
 
 
 def decide(store: Store, decision: Verdict) -> None:
-    """Write a version's verdict over the one before; the same decision twice is the same as once."""
+    """Write a version's verdict over the one before. Idempotent."""
     store.put(keys.verdict_key(decision.model, decision.version), decision.to_json())
 
 
@@ -98,16 +98,16 @@ def version(store: Store, model: str, number: int) -> Version:
 
 
 def close(store: Store, model: str, number: int) -> bool:
-    """Give a number up for ever; False where a version was published under it, which then stays as it is.
+    """Give a number up for ever; False if a version was published under it, which then stays as it is.
 
-    The mark takes the manifest's own key, which is created if absent: of a publisher and whoever closes its number
-    one wins, and the other is told.
+    The mark is created if absent, under the manifest's own key: of a publisher and a run that closes its number one
+    wins, and the other finds out.
     """
     return store.create(keys.manifest_key(model, number), _CLOSED)
 
 
 def discard(store: Store, model: str, number: int) -> bool:
-    """Close a number and delete the files that were sent under it; False where a version was published under it.
+    """Close a number and delete the files that were sent under it; False if a version was published under it.
 
     The claim stays: a number is never used twice.
     """
@@ -120,16 +120,16 @@ def discard(store: Store, model: str, number: int) -> bool:
 
 
 def withdraw(store: Store, model: str, number: int) -> None:
-    """Take a published version away: from one moment to the next it does not exist, and then its files go.
+    """Delete a published version: it ceases to exist in one step, and then its files are deleted.
 
-    The mark of a number that was given up replaces the manifest. Where this is broken off, `discard_abandoned` goes on.
+    In that step the mark of a closed number replaces the manifest. If this is interrupted, `discard_abandoned` goes on.
     """
     store.put(keys.manifest_key(model, number), _CLOSED)
     discard(store, model, number)
 
 
 def abandoned_claims(store: Store, model: str, grace: float) -> list[int]:
-    """Numbers claimed more than `grace` seconds ago (by the store's clock) of which no version came, ascending."""
+    """Numbers claimed more than `grace` seconds ago (by the store's clock) without a version, ascending."""
     claims = _claims(store, model)
     decided = _decided(store, model)
     return sorted(n for n, age in claims.items() if age >= grace and n not in decided)
@@ -138,8 +138,8 @@ def abandoned_claims(store: Store, model: str, grace: float) -> list[int]:
 def discard_abandoned(store: Store, model: str, grace: float) -> list[int]:
     """Discard each number whose publisher seems to have died, and what a late one left since; the numbers, ascending.
 
-    Doing it twice is doing it once. A publisher that is alive after all, only slow, loses nothing but its number: it
-    is told when it comes to write its manifest. One that had just written it keeps its version.
+    Idempotent. A publisher that is only slow loses nothing but its number: it finds out when it writes its manifest.
+    One that had just written it keeps its version.
     """
     abandoned = set(abandoned_claims(store, model, grace))
     closed = {n for n, is_open in _decided(store, model).items() if not is_open}
@@ -163,7 +163,7 @@ def _parsed(store: Store, model: str, version: int, data: bytes) -> Manifest:
     if (found.model, found.version) != (model, version):
         raise Corrupt(
             f"{store.uri(key)} is the manifest of {found.model} {found.version}, not of {model} {version}: "
-            "it was copied there by hand. Publish the version again under a number of its own."
+            "it was copied there by hand. Publish the version again under a new number."
         )
     return found
 
@@ -175,7 +175,7 @@ def _claims(store: Store, model: str) -> dict[int, float]:
 
 
 def _decided(store: Store, model: str) -> dict[int, bool]:
-    """Numbers with a manifest, each with whether it is one; not, where the number was closed."""
+    """Numbers that have a manifest (True) or were closed (False)."""
     numbers = ((keys.number_in(o.key), o.size) for o in store.objects(keys.manifests_prefix(model)))
     return {number: size > len(_CLOSED) for number, size in numbers if number is not None}
 
@@ -187,7 +187,7 @@ def _folders(store: Store, model: str) -> set[int]:
 
 
 def golden_examples(store: Store, manifest: Manifest) -> list[GoldenExample]:
-    """The golden examples that were stored with the version, verified; none where it was published without.
+    """The golden examples that were stored with the version, verified; empty if it was published without.
 
     Raises:
         Corrupt: they are not what was published.

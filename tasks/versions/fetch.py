@@ -23,7 +23,7 @@ from tasks.versions.signing import Trust
 log = logging.getLogger(__name__)
 
 
-_INCOMING = ".incoming-"  # TensorFlow Serving ignores a folder whose name is no number
+_INCOMING = ".incoming-"  # TensorFlow Serving ignores a folder whose name is not a number
 
 
 _OUTGOING = ".outgoing-"

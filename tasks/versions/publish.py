@@ -1,4 +1,4 @@
-"""Publishing a version: a number claimed, its files sent, its manifest last."""
+"""Publishing a version: a number is claimed, its files are sent, its manifest is written last."""
 
 import contextlib
 import logging
@@ -18,19 +18,19 @@ log = logging.getLogger(__name__)
 
 
 def publish(store: Store, trust: Trust, build: Build, run: str, gate: Comparison | None = None) -> Manifest:
-    """Publish the build as the next version of its model. Its folder is no longer needed then.
+    """Publish the build as the next version of its model. Its folder is not needed afterwards.
 
-    A version is visible once its manifest is there, which is written last. A publisher that dies before leaves a
-    claimed number and no version; the number is not used again.
+    A version is visible once its manifest is there, which is written last. A publisher that dies before that leaves a
+    claimed number without a version; the number is not used again.
 
     Args:
         trust: holds the key that signs it, and what its graph may hold.
         run: name of the run that publishes.
-        gate: how it compared with the version that serves; None where nobody asked.
+        gate: how it compared with the live version; None if it was not compared.
 
     Raises:
-        InvalidName: the model could not be served by that name.
-        InvalidSavedModel: the folder is no SavedModel, holds a link, or was written to meanwhile.
+        InvalidName: the model could not be served under that name.
+        InvalidSavedModel: the folder is not a SavedModel, holds a link, or was written to meanwhile.
         ForbiddenOps: its graph holds operations that touch files or run code.
         InvalidSettings: there is no key to sign with.
         StoreUnsuitable: the store lacks create-if-absent.
@@ -69,7 +69,7 @@ def publish(store: Store, trust: Trust, build: Build, run: str, gate: Comparison
 
 
 def claim_number(store: Store, model: str, run: str) -> int:
-    """Take the next version number of `model` for `run`, against any number of others who want it too."""
+    """Take the next version number of `model` for `run`, also if many others want one at the same time."""
     number = max(catalog.taken(store, model), default=0) + 1
     while not store.create(keys.claim_key(model, number), Claim(model=model, version=number, run=run).to_json()):
         number += 1
@@ -81,7 +81,7 @@ def _send_files(store: Store, manifest: Manifest, directory: Path) -> None:
     try:
         store.upload_all({prefix + f.path: directory / f.path for f in manifest.files})
     except NotFound as error:
-        raise _gave_up(manifest) from error  # an upload in parts that someone ended
+        raise _gave_up(manifest) from error  # somebody aborted a multipart upload
     except OSError as error:
         raise InvalidSavedModel(f"{directory} cannot be read any more: {error}. Publish it again.") from error
     sent = {o.key.removeprefix(prefix): o.size for o in store.objects(prefix)}

@@ -155,7 +155,7 @@ TAKEN_BACK: dict[str, tuple[GoldenExample, str]] = {
     "cold": (affine(), r'did not load \(state END: .*Serving signature key "gone" not found'),
     "nan": (affine(NAN), "output 'y' holds NaN"),
     "good": (affine(X / 2 + 3), "output 'y' differs in 3 of 3 values"),
-    "slow": (affine(), r"take .* ms, where the version that serves takes .* ms; SLIPWAY_SLOWDOWN allows 10 times"),
+    "slow": (affine(), r"take .* ms, while the live version takes .* ms; SLIPWAY_SLOWDOWN allows 10 times"),
 }
 
 

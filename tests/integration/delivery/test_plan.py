@@ -35,7 +35,7 @@ def test_a_rollout_does_what_its_plan_said_and_the_history_tells_it(
         entries = stage_entries(stage, fleet.base_path("affine"))
         assert {name: fleet.read(number).entry(name) for name in entries} == entries
     live, trial, *_ = fleet_history(fleet)
-    assert live.changes == ("affine-candidate is served no more", "affine serves 2, before: 1")
+    assert live.changes == ("affine-candidate is no longer served", "affine serves 2, before: 1")
     assert trial.changes == ("affine-candidate serves 2",)
     assert live.run == trial.run is not None
     assert preview_rollout(fleet, "affine", 2, "blue-green").warnings == ("Version 2 serves already.",)

@@ -261,7 +261,7 @@ def test_reconcile_clears_what_a_publisher_left_that_died_long_ago(
     assert reconcile(fleet.name) == []
     monkeypatch.setenv("SLIPWAY_CLAIM_GRACE", "0.001")
     settings.cache_clear()
-    said = [f"affine: number {number} came to nothing, and what was left of it is deleted."]
+    said = [f"affine: number {number} came to nothing, and what was left is deleted."]
     until(lambda: reconcile(fleet.name) == said, "the number is closed")
     assert fleet.store.keys(keys.version_prefix("affine", number)) == []
     assert claim_number(fleet.store, "affine", "a later run") == number + 1

@@ -91,7 +91,7 @@ def test_a_model_that_does_not_load_is_refused_with_the_servers_own_words(small_
     folder = shutil.copytree(small_models / "affine" / "1", tmp_path / "broken")
     index = folder / "variables" / "variables.index"
     index.write_bytes(index.read_bytes()[:100])
-    with pytest.raises(LoadFailed, match=r"ended with code 1. Its last words: .*DATA_LOSS: not an sstable"):
+    with pytest.raises(LoadFailed, match=r"ended with code 1. The end of its log: .*DATA_LOSS: not an sstable"):
         try_saved_model("sandboxed", folder, affine(), MINE)
 
 

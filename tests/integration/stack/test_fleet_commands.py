@@ -55,8 +55,8 @@ def test_a_plan_is_shown_with_memory_and_steps_and_changes_nothing(stack: LocalS
     assert "Tool stable: none → 3" in plan
     assert re.search(r"/v1/models/Tool/labels/stable +none +none +3\n", plan)
     assert "Memory is an estimate" in plan
-    assert "1. Finish or undo what dead runs left in fleet default." in plan
-    assert "4. Go on asking it for 30 s." in plan
+    assert "1. Finish or abort the rollouts of dead runs in fleet default." in plan
+    assert "4. Soak it: ask it again and again for 30 s." in plan
     assert shown(stack, "history", "--json") == before
 
 
@@ -67,7 +67,7 @@ def test_replicas_and_history_tell_what_is_served_and_since_when_and_why(
     assert (replica["state"], replica["report"]["replica"]) == ("ready", "r1")
     assert "Tool 2" in shown(stack, "replicas", "default")
     newest, *_ = json.loads(shown(stack, "history", "default", "--last", "1", "--json"))
-    assert newest["changes"] == ["Tool-candidate is served no more", "Tool serves 2, before: 1"]
+    assert newest["changes"] == ["Tool-candidate is no longer served", "Tool serves 2, before: 1"]
     assert newest["run"]
     assert f"{newest['number']}" in said(stack, "history")
 
@@ -86,7 +86,7 @@ def test_a_model_that_is_worse_than_what_serves_gets_no_number_unless_a_reason_i
     refused = stack.slipway(*train, "1")
     assert refused.returncode == 1
     assert "slipway: The trained model is worse than version 1, which serves: accuracy 0." in refused.stderr
-    assert "`--force REASON` publishes it all the same" in refused.stderr
+    assert "`--force REASON` publishes it anyway" in refused.stderr
     assert catalog.claimed(store, "Gated") == [1]
     said(stack, *train, "1", "--force", "the first one must go")
     gate = catalog.manifest(store, "Gated", 2).gate

@@ -169,13 +169,13 @@ def a_folder(path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (cut_off, r"bad.npz \(\d+ bytes\) is no .npz or was cut off"),
+        (cut_off, r"bad.npz \(\d+ bytes\) is not an .npz or was cut off"),
         (flipped, "'x' cannot be read .*CRC.*damaged"),
         (without_labels, "has no array 'y', only 'x', 'labels': expected x and y"),
-        (a_table, "is no .npz or was cut off"),
-        (a_zip_of_texts, "'x' is no NumPy array"),
+        (a_table, "is not an .npz or was cut off"),
+        (a_zip_of_texts, "'x' is not a NumPy array"),
         (a_cut_off_array, "'x' cannot be read .*cut off or damaged"),
-        (a_folder, "bad.npz is no file"),
+        (a_folder, "bad.npz is not a file"),
         (Path.unlink, "No data at .*bad.npz.*: give mnist-5k, mnist, or the path of an existing .npz"),
     ],
 )
@@ -208,7 +208,7 @@ def test_a_changed_held_out_part_is_told(tmp_path: Path) -> None:
     with np.load(path) as archive:
         arrays = {**archive, "y": archive["y"][::-1]}
     np.savez(path, **arrays)
-    with pytest.raises(Corrupt, match="holds other examples than were kept"):
+    with pytest.raises(Corrupt, match="does not hold the examples that were written"):
         load_held_out(path)
     cut_off(path)
     with pytest.raises(Corrupt, match=r"holds no held-out examples: .* cut off"):
@@ -278,7 +278,7 @@ def test_without_a_network_the_whole_of_mnist_says_what_to_do(mnist_at: Callable
 
 @pytest.mark.parametrize(
     ("web", "message"),
-    [((404, b"no"), "the server answered 404"), ((200, b"other"), "is not what it was: sha256 .*, expected")],
+    [((404, b"no"), "the server answered 404"), ((200, b"other"), "has changed: sha256 .*, expected")],
     indirect=["web"],
 )
 def test_other_answers_are_not_taken_for_mnist(web: str, message: str, mnist_at: Callable[[str], None]) -> None:

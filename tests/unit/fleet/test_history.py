@@ -25,7 +25,7 @@ THEIRS = text_format.Parse(
 def test_names_that_come_go_and_change_are_told() -> None:
     before = config(entry("MLP", 6), entry("MLP-candidate", 7), THEIRS)
     assert differences(before, config(entry("MLP", 7), THEIRS)) == [
-        "MLP-candidate is served no more",
+        "MLP-candidate is no longer served",
         "MLP serves 7, before: 6",
     ]
     assert differences(config(), config(entry("MLP", 1, 2, stable=1, canary=2), THEIRS)) == [

@@ -148,7 +148,7 @@ def test_arrays_are_read_by_signature_and_input(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no JSON"),
+        ("{", "is not JSON"),
         ('"text"', "either 'instances' or 'inputs'"),
         ('{"instances": [[1, 2]], "inputs": 1}', "either 'instances' or 'inputs'"),
         ('{"instances": []}', "must be a list of at least one example"),

@@ -68,7 +68,7 @@ def test_other_files_are_no_golden_examples(tmp_path: Path) -> None:
     with pytest.raises(Corrupt, match="holds no golden examples"):
         read_golden(tmp_path / "cut")
     (tmp_path / "text").write_text("a text that is longer than a header")
-    with pytest.raises(Corrupt, match="is no TFRecord file"):
+    with pytest.raises(Corrupt, match="is not a TFRecord file"):
         read_golden(tmp_path / "text")
 
 

@@ -66,7 +66,7 @@ def of_two_shards(path: Path) -> None:
 
 
 HARMED: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no folder": (shutil.rmtree, "7 is no folder: give the folder of a SavedModel"),
+    "no folder": (shutil.rmtree, "7 is not a folder: give the folder of a SavedModel"),
     "no graph": (lambda p: (p / "saved_model.pb").unlink(), "it holds no saved_model.pb. Write one with model.export"),
     "a cut-off graph": (cut_off("saved_model.pb", 5000), r"saved_model.pb \(5000 bytes\) is cut off or no SavedModel"),
     "an empty graph": (cut_off("saved_model.pb", 0), "holds no graph: it was cut off"),

@@ -2,7 +2,7 @@
 
 import random
 
-from tasks.serving.sandbox import _free_ports, last_words
+from tasks.serving.sandbox import _free_ports, last_log_lines
 
 OUT_OF_MEMORY = """\
 12:00:01 I loading models
@@ -23,9 +23,9 @@ def test_trainings_with_one_seed_draw_different_ports() -> None:
 
 
 def test_what_went_wrong_is_not_lost_behind_hints_and_traces() -> None:
-    assert last_words(OUT_OF_MEMORY) == (
+    assert last_log_lines(OUT_OF_MEMORY) == (
         "12:00:01 I loading models server: the models did not load: RESOURCE_EXHAUSTED: OOM when allocating tensor "
         "with shape[600,262144]"
     )
-    assert last_words("") == ""
-    assert last_words("a\nb\nc\nd\n") == "b c d"
+    assert last_log_lines("") == ""
+    assert last_log_lines("a\nb\nc\nd\n") == "b c d"

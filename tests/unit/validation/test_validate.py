@@ -55,7 +55,7 @@ def test_a_value_another_version_and_an_error_are_wrong() -> None:
 def test_right_answers_that_always_come_much_later_than_the_live_versions_are_wrong() -> None:
     check = checked(answering([0.3, 0.3] * 3), live=answering([0.002, 0.002] * 3))
     assert check.wrong == (
-        "its answers are right, but take 300 ms, where the version that serves takes 2 ms; SLIPWAY_SLOWDOWN allows 10 "
+        "its answers are right, but take 300 ms, while the live version takes 2 ms; SLIPWAY_SLOWDOWN allows 10 "
         "times as long"
     )
     assert (check.seconds, check.live_seconds) == (0.3, 0.002)

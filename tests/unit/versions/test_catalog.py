@@ -124,7 +124,7 @@ def test_a_cut_off_manifest_is_refused(store: Store, tmp_path: Path, kept: int) 
     published(store, tmp_path)
     whole = store.get(keys.manifest_key("MLP", 1))
     store.put(keys.manifest_key("MLP", 1), whole[:kept])
-    with pytest.raises(Corrupt, match=r"manifests/1\.json is no manifest"):
+    with pytest.raises(Corrupt, match=r"manifests/1\.json is not a manifest"):
         catalog.manifest(store, "MLP", 1)
 
 

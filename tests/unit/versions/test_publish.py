@@ -180,7 +180,7 @@ def test_a_folder_with_something_else_than_a_saved_model_is_refused_before_a_num
 
 
 def test_a_folder_that_does_not_exist_is_named(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(InvalidSavedModel, match="nowhere is no folder"):
+    with pytest.raises(InvalidSavedModel, match="nowhere is not a folder"):
         publish(store, tmp_path / "nowhere")
 
 
