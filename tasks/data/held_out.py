@@ -25,9 +25,6 @@ class HeldOut:
 
     x: Array
     y: Array
-    dataset: str
-    sha256: str  # of the whole dataset
-    split_seed: int
 
 
 def save_held_out(dataset: Dataset, path: Path) -> None:
@@ -53,8 +50,7 @@ def load_held_out(path: Path) -> HeldOut:
     expected = arrays.pop("held_sha256").tobytes().decode(errors="replace")
     if content_sha256(arrays) != expected:
         raise Corrupt(f"{path} does not hold the examples that were written to it: it was changed; fetch it again.")
-    name, sha256, split_seed = arrays["about"].tobytes().decode().split("\n")
-    return HeldOut(arrays["x"], arrays["y"], name, sha256, int(split_seed))
+    return HeldOut(arrays["x"], arrays["y"])
 
 
 def held_out_examples(store: Store, dataset: DatasetRef | None) -> HeldOut | None:

@@ -14,7 +14,6 @@ import numpy as np
 from tasks.errors import InvalidInput, InvalidModel
 from tasks.files import write_atomically
 from tasks.records import SignatureSpec, TensorSpec
-from tasks.savedmodel.content import content_id, describe_files
 from tasks.savedmodel.examples import EXAMPLES, inputs_from_spec
 from tasks.savedmodel.golden import GOLDEN, GoldenExample, prediction_log, write_golden
 from tasks.savedmodel.messages import reason
@@ -39,7 +38,6 @@ class ExportedModel:
     directory: Path
     signatures: Mapping[str, SignatureSpec]
     golden: str  # path of the golden examples, relative to the directory
-    content_id: str  # sha256 over the files that decide the answers
 
 
 def export_saved_model(trained: TrainedModel, directory: Path) -> ExportedModel:
@@ -61,14 +59,13 @@ def export_saved_model(trained: TrainedModel, directory: Path) -> ExportedModel:
         write_atomically(
             staging / WARM_UP, to_bytes(_warm_up(example, signatures[example.signature]) for example in golden)
         )
-        identity = content_id(describe_files(staging))
         staging.chmod(0o755)
         staging.rename(directory)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
     log.info("exported %s to %s with signatures %s", trained.loaded.spec, directory, ", ".join(signatures))
-    return ExportedModel(directory, signatures, GOLDEN, identity)
+    return ExportedModel(directory, signatures, GOLDEN)
 
 
 def _write_graph(trained: TrainedModel, directory: Path) -> None:

@@ -13,7 +13,7 @@ from tasks.data.dataset import Dataset
 from tasks.errors import InvalidInput, InvalidModel, SlipwayError
 from tasks.evaluation.metrics import Evaluation, evaluate
 from tasks.savedmodel.messages import reason
-from tasks.training.factory import LoadedModel, code_version, load_model
+from tasks.training.factory import LoadedModel, load_model
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +26,9 @@ _GOLDEN = 16
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A trained model, how it came to be and how good it is."""
+    """A trained model, how its training went and how good it is."""
 
     loaded: LoadedModel
-    seed: int
-    epochs: int
-    code_version: str
     history: tuple[Mapping[str, float], ...]  # per epoch: loss, accuracy, val_loss, val_accuracy
     evaluation: Evaluation  # on the held-out part
     examples: Array  # the first held-out examples, float32 [16, 28, 28, 1]
@@ -73,9 +70,6 @@ def train(
     log.info("%s: held-out accuracy %.4f, loss %.4f", spec, evaluation.accuracy, evaluation.loss)
     return TrainedModel(
         loaded=loaded,
-        seed=seed,
-        epochs=epochs,
-        code_version=code_version(spec),
         history=history,
         evaluation=evaluation,
         examples=dataset.x_test[:_GOLDEN],

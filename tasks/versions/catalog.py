@@ -38,11 +38,6 @@ def published(store: Store, model: str) -> list[int]:
     return sorted(n for n, is_open in _decided(store, model).items() if is_open)
 
 
-def claimed(store: Store, model: str) -> list[int]:
-    """Numbers that are claimed, with a version or without, ascending."""
-    return sorted(_claims(store, model))
-
-
 def taken(store: Store, model: str) -> set[int]:
     """Numbers that no new version may have: claimed, decided, or with files there that someone else wrote."""
     return {*_claims(store, model), *_decided(store, model), *_folders(store, model)}

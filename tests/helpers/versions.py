@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tasks.records import Build, Comparison, Manifest, SignatureSpec, Training
+from tasks.store import keys
 from tasks.store.s3 import Store
 from tasks.versions.publish import publish
 from tasks.versions.signing import Trust
@@ -25,3 +26,9 @@ def publish_version(
 ) -> Manifest:
     """Publish the SavedModel in `directory` as the next version of `model`."""
     return publish(store, trust, Build(model, str(directory), signatures, golden, training), run, gate)
+
+
+def claimed_numbers(store: Store, model: str) -> list[int]:
+    """Numbers that were claimed, whether or not a version came of them, ascending."""
+    numbers = map(keys.number_in, store.keys(keys.claims_prefix(model)))
+    return sorted(number for number in numbers if number is not None)

@@ -246,7 +246,7 @@ class _RestApp:
         with ExitStack() as stack:
             signatures = _Signatures(self._manager, asked, stack)
             inputs = number_inputs(body, signatures) or predict_inputs(body, signatures)
-            outputs = signatures.servable.run(inputs.signature, inputs.arrays, None, self._left(started))
+            outputs = signatures.servable.run(inputs.signature, inputs.arrays, self._left(started))
             if sum(array.nbytes for array in outputs.values()) > SMALL_BYTES:  # takes long to write
                 check_may_block()
             return encode.predictions(inputs.signature, outputs, row_format=inputs.row_format)

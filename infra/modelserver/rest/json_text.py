@@ -31,11 +31,6 @@ def members(obj: dict[str, Json]) -> Iterable[tuple[str, Json]]:
     return obj.pairs if isinstance(obj, RepeatedKeys) else obj.items()
 
 
-def member_count(obj: dict[str, Json]) -> int:
-    """How many members an object was sent with."""
-    return len(obj.pairs) if isinstance(obj, RepeatedKeys) else len(obj)
-
-
 def to_bytes(text: str) -> bytes:
     """The bytes that a JSON string stood for."""
     return text.encode("utf-8", "surrogateescape")

@@ -208,21 +208,14 @@ class Servable:
             seen.add(alias)
         return tuple(wanted)
 
-    def run(
-        self,
-        signature: Signature,
-        inputs: Mapping[str, Array],
-        outputs: Sequence[str] | None = None,
-        timeout: float | None = None,
-    ) -> dict[str, Array]:
+    def run(self, signature: Signature, inputs: Mapping[str, Array], timeout: float | None = None) -> dict[str, Array]:
         """Run a signature, blocking, with TensorFlow Serving's own checks of aliases first (predict_util.cc).
 
         inputs maps aliases to arrays (strings: object arrays of bytes); dtype and shape are the session's to judge.
-        outputs filters by alias; None or empty means all. timeout is in seconds, None for no limit.
+        timeout is in seconds, None for no limit.
         Raises ServingError with TensorFlow's own code and text.
         """
         self.check_inputs(signature, inputs.keys())
-        aliases = self.check_outputs(signature, outputs or ())
         feeds: list[int] = []
         results: list[int] = []
         try:
@@ -235,9 +228,11 @@ class Servable:
                 same = array.dtype == info.dtype and DataType(info.data_type).is_number
                 data_type = info.data_type if same else data_type_of(array.dtype)
                 feeds.append(c_api.tensor_from_array(array, data_type))
-            fetches = tuple([signature.outputs[alias].name for alias in aliases])
+            fetches = tuple([info.name for info in signature.outputs.values()])
             results = self.run_tensors("Predict", self.feed_names(signature), feeds, fetches, timeout)
-            return {alias: c_api.array_from_tensor(tensor) for alias, tensor in zip(aliases, results, strict=True)}
+            return {
+                alias: c_api.array_from_tensor(tensor) for alias, tensor in zip(signature.outputs, results, strict=True)
+            }
         finally:
             for tensor in feeds:
                 c_api.delete(tensor)

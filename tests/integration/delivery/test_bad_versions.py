@@ -32,7 +32,7 @@ from tests.helpers.clients import Client
 from tests.helpers.local import LocalStore, until
 from tests.helpers.models import X
 from tests.helpers.replica import LocalReplica
-from tests.helpers.versions import publish_version
+from tests.helpers.versions import claimed_numbers, publish_version
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -143,7 +143,7 @@ def test_what_is_bad_in_itself_or_breaks_clients_gets_no_number(
         for name, (error, said) in REFUSED.items():
             with pytest.raises(error, match=said):
                 release_saved_model("affine", str(bad / name), fleet=fleet.name)
-            assert catalog.claimed(fleet.store, "affine") == [live], name
+            assert claimed_numbers(fleet.store, "affine") == [live], name
     assert (set(client.answers), client.failures) == ({(live, 1), (None, 1)}, [])
     assert fleet.newest().number == config
     assert list((mine.home / "builds").iterdir()) == [], "what was refused takes no room"
@@ -255,7 +255,7 @@ def test_a_model_with_its_classes_swapped_is_found_out_with_the_live_versions_he
     assert again.gate is not None
     assert (again.gate.trained["accuracy"], again.gate.dataset) == (1.0, trained.dataset)
     refused(again.version)
-    assert catalog.claimed(fleet.store, "mlp") == [first, swapped, again.version]
+    assert claimed_numbers(fleet.store, "mlp") == [first, swapped, again.version]
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from tasks.versions.signing import Trust
 from tasks.wire.protos import PredictionServiceStub, PredictRequest
 from tasks.wire.tensors import from_proto, to_proto
 from tests.helpers.local import LocalStack, until
-from tests.helpers.versions import publish_version
+from tests.helpers.versions import claimed_numbers, publish_version
 
 # The first test waits for the stack, others for whole releases.
 pytestmark = pytest.mark.timeout(900)
@@ -358,7 +358,7 @@ def test_what_comes_over_the_api_is_bounded_and_makes_no_model_by_anothers_facto
         return "\n".join(run["state"]["message"] or "" for run in runs(stack, state={"type": {"any_": ["FAILED"]}}))
 
     until(lambda: all(text in failures() for text in said), "each run fails and says why", 240)
-    assert [model for model in ("Mine", "AnyCode", "AnyFolder") if catalog.claimed(store, model)] == []
+    assert [model for model in ("Mine", "AnyCode", "AnyFolder") if claimed_numbers(store, model)] == []
 
 
 # What else is refused: tests/integration/delivery/test_bad_input.py.
@@ -376,7 +376,7 @@ def test_bad_input_gets_one_clear_message_and_changes_nothing(
     assert done.returncode == 1, done.stdout
     assert said in done.stderr
     assert "Traceback" not in done.stderr
-    assert catalog.claimed(store, "New") == []
+    assert claimed_numbers(store, "New") == []
     assert store.children(keys.fleets_prefix()) == ["default"]
 
 

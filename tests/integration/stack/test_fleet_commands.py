@@ -12,6 +12,7 @@ from tasks.data.sources import load_dataset
 from tasks.store.s3 import Store
 from tasks.versions import catalog
 from tests.helpers.local import LocalStack, until
+from tests.helpers.versions import claimed_numbers
 
 # The first test waits for the stack, others for whole releases.
 pytestmark = pytest.mark.timeout(900)
@@ -87,7 +88,7 @@ def test_a_model_that_is_worse_than_what_serves_gets_no_number_unless_a_reason_i
     assert refused.returncode == 1
     assert "slipway: The trained model is worse than version 1, which serves: accuracy 0." in refused.stderr
     assert "`--force REASON` publishes it anyway" in refused.stderr
-    assert catalog.claimed(store, "Gated") == [1]
+    assert claimed_numbers(store, "Gated") == [1]
     said(stack, *train, "1", "--force", "the first one must go")
     gate = catalog.manifest(store, "Gated", 2).gate
     assert gate is not None

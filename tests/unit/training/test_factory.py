@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from slipway_entry import ROOT
 from tasks.errors import InvalidModel
 from tasks.training.factory import LoadedModel, code_version, load_model, require_visible
 
@@ -200,8 +201,27 @@ def test_the_code_version_follows_the_source_and_nothing_else(user_module: Write
     assert version("package.models") != whole, "what lies beside the factory belongs to it"
 
 
-def test_the_built_in_models_have_a_code_version() -> None:
-    assert code_version("tasks.models:mlp") == code_version("tasks.models:sequential_mlp")
+def test_the_code_version_of_a_built_in_model_follows_its_module_and_what_makes_weights_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = Path.read_bytes
+    read: list[str] = []
+
+    def recorded(path: Path) -> bytes:
+        read.append(path.relative_to(ROOT).as_posix())
+        return whole(path)
+
+    monkeypatch.setattr(Path, "read_bytes", recorded)
+    version = code_version("tasks.models:mlp")
+    assert sorted(read) == [
+        "tasks/data/dataset.py",
+        "tasks/data/npz.py",
+        "tasks/data/sources.py",
+        "tasks/models.py",
+        "tasks/training/factory.py",
+        "tasks/training/train.py",
+    ]
+    assert code_version("tasks.models:sequential_mlp") == version
 
 
 @pytest.mark.parametrize(("name", "value"), [("KERAS_BACKEND", "jax"), ("TF_USE_LEGACY_KERAS", "1")])

@@ -19,7 +19,9 @@ REPRODUCE = """
 import hashlib, json, sys
 from pathlib import Path
 from tasks.data.sources import load_dataset
+from tasks.savedmodel.content import content_id, describe_files
 from tasks.training.export import export_saved_model
+from tasks.training.factory import code_version
 from tasks.training.train import train
 
 data, folder = sys.argv[1:]
@@ -29,7 +31,8 @@ for name in ("mlp", "sequential_mlp"):
     files = {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
              for p in exported.directory.rglob("*") if p.is_file() and p.name != "fingerprint.pb"}
     weights = [hashlib.sha256(w.tobytes()).hexdigest() for w in trained.loaded.model.get_weights()]
-    print(json.dumps([weights, files, exported.content_id, trained.history, trained.code_version]))
+    identity = content_id(describe_files(exported.directory))
+    print(json.dumps([weights, files, identity, trained.history, code_version(trained.loaded.spec)]))
 """
 
 MODELS = """

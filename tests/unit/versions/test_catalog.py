@@ -13,7 +13,7 @@ from tasks.store.s3 import Store
 from tasks.versions import catalog, publish
 from tasks.versions.signing import Trust
 from tests.helpers.saved_models import write_saved_model
-from tests.helpers.versions import UNSIGNED, publish_version
+from tests.helpers.versions import UNSIGNED, claimed_numbers, publish_version
 
 
 def published(
@@ -35,7 +35,7 @@ def trust(tmp_path: Path) -> Trust:
 def test_a_claimed_number_is_no_version_until_its_manifest_is_there(store: Store, tmp_path: Path) -> None:
     assert publish.claim_number(store, "MLP", "a run") == 1
     assert catalog.published(store, "MLP") == []
-    assert catalog.claimed(store, "MLP") == [1]
+    assert claimed_numbers(store, "MLP") == [1]
     with pytest.raises(NotFound, match=r"Version 1 of model 'MLP' does not exist\. It has no published version"):
         catalog.manifest(store, "MLP", 1)
     assert published(store, tmp_path).version == 2
@@ -80,7 +80,7 @@ def test_what_an_abandoned_number_left_is_deleted_but_its_claim_stays(store: Sto
     assert catalog.discard_abandoned(store, "MLP", grace=-60) == []
     assert store.keys(keys.version_prefix("MLP", 1)) == []
     assert store.find(keys.signature_key("MLP", 1)) is None
-    assert catalog.claimed(store, "MLP") == [1, 2]
+    assert claimed_numbers(store, "MLP") == [1, 2]
     assert catalog.published(store, "MLP") == [2]
     with pytest.raises(NotFound, match="was deleted, or never published"):
         catalog.manifest(store, "MLP", 1)
