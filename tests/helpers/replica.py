@@ -10,9 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from infra.stack.programs import Program, agent, model_server
+from tasks.fleet import replicas
+from tasks.fleet.config import Fleet
 from tasks.fleet.converge import write_config
 from tasks.serving.client import ServingClient
 from tasks.settings import Settings
+from tasks.store import keys
 from tasks.wire.protos import ModelServerConfig
 from tests.helpers.local import free_ports, until
 
@@ -26,6 +29,7 @@ class LocalReplica:
         self, home: Path, store: Settings, name: str = "r1", *, with_agent: bool = True, **changes: object
     ) -> None:
         self.folder = home / name
+        self.store_settings = store
         self.with_agent = with_agent
         self.settings = store.model_copy(
             update={
@@ -78,6 +82,17 @@ class LocalReplica:
                 self.kill("model-server")
                 self.deaths += 1
                 self.start()
+
+    def forget(self) -> None:
+        """Have it serve nothing, and its store and its disk hold no version, as if it were new."""
+        self.start()
+        fleet = Fleet.connect(self.settings, self.settings.fleet)
+        served = fleet.newest().models.model_config_list.config
+        config = fleet.change({entry.name: None for entry in served}, "forget", always=True)
+        replicas.await_config(fleet, config, "")
+        until(lambda: not [*self.settings.replica_models.glob("*/*")], "no version lies on the disk")
+        for prefix in ("models/", keys.rollouts_prefix(fleet.name), "datasets/"):
+            fleet.store.delete_all(prefix)
 
     def end(self) -> None:
         """End all that still runs."""

@@ -12,13 +12,13 @@ from tests.helpers.fake_s3 import FakeS3, serving
 
 
 @pytest.fixture(scope="session")
-def _memories() -> Iterator[None]:
+def _mocked_aws() -> Iterator[None]:
     with mock_aws(config={"core": {"mock_credentials": False}}):
         yield
 
 
 @pytest.fixture
-def memory(_memories: None) -> Settings:
+def in_memory(_mocked_aws: None) -> Settings:
     """Settings of an empty store in memory; unsigned versions are served from it."""
     settings = Settings(
         s3_endpoint="aws",
@@ -32,9 +32,9 @@ def memory(_memories: None) -> Settings:
 
 
 @pytest.fixture
-def store(memory: Settings) -> Store:
+def store(in_memory: Settings) -> Store:
     """A store in memory."""
-    return Store.connect(memory)
+    return Store.connect(in_memory)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,18 +19,18 @@ from tests.helpers.three_replicas import ThreeReplicas
 
 
 @pytest.fixture(scope="session")
-def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
-    """A real SeaweedFS; `weed.settings` connect to it. Whoever stops or kills it starts it again."""
-    local = LocalStore(tmp_path_factory.mktemp("weed"))
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
+    """A real SeaweedFS; `seaweedfs.settings` connect to it. Whoever stops or kills it starts it again."""
+    local = LocalStore(tmp_path_factory.mktemp("seaweedfs"))
     local.start()
     yield local
     local.kill()
 
 
-@pytest.fixture
-def store_settings(weed: LocalStore) -> Iterator[Settings]:
-    """Settings of a real store with an empty bucket of this test's own."""
-    settings = weed.settings.model_copy(update={"bucket": f"test-{uuid.uuid4().hex[:12]}"})
+@contextmanager
+def bucket(local: LocalStore) -> Iterator[Settings]:
+    """Settings of a new bucket, which is deleted in the end."""
+    settings = local.settings.model_copy(update={"bucket": f"test-{uuid.uuid4().hex[:12]}"})
     store = Store.connect(settings)
     store.ensure_bucket()
     yield settings
@@ -38,8 +39,18 @@ def store_settings(weed: LocalStore) -> Iterator[Settings]:
 
 
 @pytest.fixture
+def store_settings(seaweedfs: LocalStore, request: pytest.FixtureRequest) -> Iterator[Settings]:
+    """Settings of a real store without versions, for this test alone: that of `replica` where a test uses one."""
+    if "replica" in request.fixturenames:
+        yield request.getfixturevalue("replica").store_settings
+    else:
+        with bucket(seaweedfs) as settings:
+            yield settings
+
+
+@pytest.fixture
 def store(store_settings: Settings) -> Store:
-    """A real store with an empty bucket of this test's own."""
+    """A real store without versions, for this test alone."""
     return Store.connect(store_settings)
 
 
@@ -63,17 +74,26 @@ def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def fleet(store_settings: Settings) -> Fleet:
-    """A fleet of this test's own, without replicas."""
+    """A fleet that serves nothing, for this test alone; without replicas, but for `replica` where a test uses it."""
     return Fleet.connect(store_settings.model_copy(update={"load_deadline": 30.0}), "test")
 
 
+@pytest.fixture(scope="module")
+def _running_replica(
+    seaweedfs: LocalStore, small_models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalReplica]:
+    with bucket(seaweedfs) as settings:
+        local = LocalReplica(tmp_path_factory.mktemp("replica"), settings, fleet="test", other_models=str(small_models))
+        local.start()
+        yield local
+        local.end()
+
+
 @pytest.fixture
-def replica(tmp_path: Path, store_settings: Settings, small_models: Path) -> Iterator[LocalReplica]:
-    """A replica of `fleet`."""
-    local = LocalReplica(tmp_path, store_settings, fleet="test", other_models=str(small_models))
-    local.start()
-    yield local
-    local.end()
+def replica(_running_replica: LocalReplica) -> Iterator[LocalReplica]:
+    """The one replica of `fleet`, the same for all tests of a module; it has served what other tests had it serve."""
+    yield _running_replica
+    _running_replica.forget()
 
 
 @pytest.fixture(scope="session")
@@ -103,12 +123,12 @@ def flows(prefect: None, fleet: Fleet, store_settings: Settings, monkeypatch: py
 
 @pytest.fixture(scope="session")
 def _running_three_replicas(
-    prefect: None, weed: LocalStore, small_models: Path, tmp_path_factory: pytest.TempPathFactory
+    prefect: None, seaweedfs: LocalStore, small_models: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ThreeReplicas]:
     changes = {"bucket": f"test-{uuid.uuid4().hex[:12]}", "fleet": "test", "load_deadline": 60.0}
-    mine = weed.settings.model_copy(update=changes)
+    mine = seaweedfs.settings.model_copy(update=changes)
     Store.connect(mine).ensure_bucket()
-    proxy = FaultyProxy(weed.settings.store_port, seed=20261122)
+    proxy = FaultyProxy(seaweedfs.settings.store_port, seed=20261122)
     with ThreeReplicas(tmp_path_factory.mktemp("three"), mine, small_models, proxy).running() as found:
         yield found
     proxy.close()

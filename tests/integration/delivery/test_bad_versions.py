@@ -52,42 +52,42 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def mine(weed: LocalStore, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def limited(seaweedfs: LocalStore, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings of a store, a fleet, and model servers that have no more memory than `LIMIT`."""
     server = tmp_path_factory.mktemp("limited") / "model-server"
     server.write_text(f'#!/bin/sh\nulimit -c 0 && ulimit -d {LIMIT << 10} || exit\nexec {" ".join(EMBEDDED)} "$@"\n')
     server.chmod(0o755)
     changes = {
-        "home": weed.settings.home.absolute(),
+        "home": seaweedfs.settings.home.absolute(),
         "bucket": f"test-{uuid.uuid4().hex[:12]}",
         "fleet": "test",
         "model_server": str(server),
         "load_deadline": 90.0,
         "answer_budget": 8.0,  # seconds: what is slow here is so beside the live version alone
     }
-    found = weed.settings.model_copy(update=changes)
+    found = seaweedfs.settings.model_copy(update=changes)
     Store.connect(found).ensure_bucket()
     return found
 
 
 @pytest.fixture(scope="module")
-def fleet(mine: Settings) -> Fleet:
-    return Fleet.connect(mine)
+def limited_fleet(limited: Settings) -> Fleet:
+    return Fleet.connect(limited)
 
 
 @pytest.fixture(scope="module")
-def replica(mine: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalReplica]:
-    local = LocalReplica(tmp_path_factory.mktemp("replica"), mine)
+def limited_replica(limited: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalReplica]:
+    local = LocalReplica(tmp_path_factory.mktemp("replica"), limited)
     local.start()
     yield local
     local.end()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def flows(prefect: None, mine: Settings) -> Iterator[None]:
+def flows_to_it(prefect: None, limited: Settings) -> Iterator[None]:
     """Flows of this process work with this module's store and fleet."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings_environment(mine).items():
+        for name, value in settings_environment(limited).items():
             patch.setenv(name, value)
         settings.cache_clear()
         yield
@@ -95,21 +95,21 @@ def flows(prefect: None, mine: Settings) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def live(fleet: Fleet, replica: LocalReplica, small_models: Path) -> int:
+def live(limited_fleet: Fleet, limited_replica: LocalReplica, small_models: Path) -> int:
     """The version of `affine` that serves."""
-    return release_saved_model("affine", str(small_models / "affine" / "1"), fleet=fleet.name).manifest.version
+    return release_saved_model("affine", str(small_models / "affine" / "1"), fleet=limited_fleet.name).manifest.version
 
 
 def publish_untried(
-    fleet: Fleet, folder: Path, *golden: GoldenExample, model: str = "affine", training: Training | None = None
+    limited_fleet: Fleet, folder: Path, *golden: GoldenExample, model: str = "affine", training: Training | None = None
 ) -> int:
     """Publish what a sandbox would refuse, as somebody would who writes to the store himself."""
     (folder / GOLDEN).parent.mkdir(exist_ok=True)
     (folder / GOLDEN).unlink(missing_ok=True)
     write_golden(folder / GOLDEN, golden)
     return publish_version(
-        fleet.store,
-        fleet.trust,
+        limited_fleet.store,
+        limited_fleet.trust,
         model,
         folder,
         signatures=read_signatures(folder),
@@ -136,17 +136,17 @@ REFUSED: dict[str, tuple[type[SlipwayError], str]] = {
 
 
 def test_what_is_bad_in_itself_or_breaks_clients_gets_no_number(
-    fleet: Fleet, replica: LocalReplica, live: int, bad: Path, mine: Settings
+    limited_fleet: Fleet, limited_replica: LocalReplica, live: int, bad: Path, limited: Settings
 ) -> None:
-    config = fleet.newest().number
-    with Client(replica).hammering() as client:
+    config = limited_fleet.newest().number
+    with Client(limited_replica).hammering() as client:
         for name, (error, said) in REFUSED.items():
             with pytest.raises(error, match=said):
-                release_saved_model("affine", str(bad / name), fleet=fleet.name)
-            assert claimed_numbers(fleet.store, "affine") == [live], name
+                release_saved_model("affine", str(bad / name), fleet=limited_fleet.name)
+            assert claimed_numbers(limited_fleet.store, "affine") == [live], name
     assert (set(client.answers), client.failures) == ({(live, 1), (None, 1)}, [])
-    assert fleet.newest().number == config
-    assert list((mine.home / "builds").iterdir()) == [], "what was refused takes no room"
+    assert limited_fleet.newest().number == config
+    assert list((limited.home / "builds").iterdir()) == [], "what was refused takes no room"
 
 
 TAKEN_BACK: dict[str, tuple[GoldenExample, str]] = {
@@ -160,73 +160,77 @@ TAKEN_BACK: dict[str, tuple[GoldenExample, str]] = {
 
 
 def test_what_was_published_past_the_sandbox_is_taken_back_before_a_client_meets_it(
-    fleet: Fleet, replica: LocalReplica, live: int, bad: Path
+    limited_fleet: Fleet, limited_replica: LocalReplica, live: int, bad: Path
 ) -> None:
-    with Client(replica).hammering() as client:
+    with Client(limited_replica).hammering() as client:
         for name, (golden, said) in TAKEN_BACK.items():
-            version = publish_untried(fleet, bad / name, golden)
+            version = publish_untried(limited_fleet, bad / name, golden)
             with pytest.raises(RolloutFailed, match=said) as failed:
-                rollout("affine", version, fleet.name)
+                rollout("affine", version, limited_fleet.name)
             assert str(failed.value).endswith(f"Version {live} serves as before."), name
-            assert catalog.version(fleet.store, "affine", version).state == "rejected", name
+            assert catalog.version(limited_fleet.store, "affine", version).state == "rejected", name
     assert (set(client.answers), client.failures) == ({(live, 1), (None, 1)}, [])
-    assert fleet.newest().versions("affine") == [live]
+    assert limited_fleet.newest().versions("affine") == [live]
 
 
 def test_a_version_that_turns_bad_while_it_soaks_is_met_by_nobody(
-    fleet: Fleet, replica: LocalReplica, live: int, bad: Path
+    limited_fleet: Fleet, limited_replica: LocalReplica, live: int, bad: Path
 ) -> None:
-    tiring = publish_untried(fleet, bad / "tiring", affine())
+    tiring = publish_untried(limited_fleet, bad / "tiring", affine())
     wrong = r"served as affine-candidate: .* output 'y' differs in 3 of 3"
-    with Client(replica).hammering() as client, pytest.raises(RolloutFailed, match=wrong):
-        rollout("affine", tiring, fleet.name, "labels")
+    with Client(limited_replica).hammering() as client, pytest.raises(RolloutFailed, match=wrong):
+        rollout("affine", tiring, limited_fleet.name, "labels")
     assert (set(client.answers), client.failures) == ({(live, 1), (None, 1)}, [])
-    assert catalog.version(fleet.store, "affine", tiring).state == "rejected"
-    assert fleet.newest().entry("affine") == serving_entry("affine", fleet.base_path("affine"), [live], {})
+    assert catalog.version(limited_fleet.store, "affine", tiring).state == "rejected"
+    assert limited_fleet.newest().entry("affine") == serving_entry(
+        "affine", limited_fleet.base_path("affine"), [live], {}
+    )
 
 
 def test_what_breaks_clients_is_rolled_out_for_a_reason_alone_and_there_is_a_way_back(
-    fleet: Fleet, replica: LocalReplica, live: int, bad: Path
+    limited_fleet: Fleet, limited_replica: LocalReplica, live: int, bad: Path
 ) -> None:
-    renamed = publish_untried(fleet, bad / "renamed", affine(signature="serving"))
-    reshaped = publish_untried(fleet, bad / "reshaped", affine(x=np.stack([X, X], axis=1)))
-    config = fleet.newest().number
+    renamed = publish_untried(limited_fleet, bad / "renamed", affine(signature="serving"))
+    reshaped = publish_untried(limited_fleet, bad / "reshaped", affine(x=np.stack([X, X], axis=1)))
+    config = limited_fleet.newest().number
     for version, said in ((renamed, "'serving_default' is missing"), (reshaped, "clients send float32")):
         with pytest.raises(
             GateFailed, match=f"affine version {version} breaks what clients of version {live}, .*{said}"
         ):
-            rollout("affine", version, fleet.name)
-        (warning,) = preview_rollout(fleet, "affine", version, "blue-green").warnings
+            rollout("affine", version, limited_fleet.name)
+        (warning,) = preview_rollout(limited_fleet, "affine", version, "blue-green").warnings
         assert said in warning
-        assert catalog.version(fleet.store, "affine", version).state == "published"
-    assert fleet.newest().number == config
-    assert fleet.store.keys(keys.rollouts_prefix(fleet.name)) == []
-    assert rollout("affine", renamed, fleet.name, force="its one client was changed first").passed
-    verdict = catalog.verdict(fleet.store, "affine", renamed)
+        assert catalog.version(limited_fleet.store, "affine", version).state == "published"
+    assert limited_fleet.newest().number == config
+    assert limited_fleet.store.keys(keys.rollouts_prefix(limited_fleet.name)) == []
+    assert rollout("affine", renamed, limited_fleet.name, force="its one client was changed first").passed
+    verdict = catalog.verdict(limited_fleet.store, "affine", renamed)
     assert verdict is not None
     assert verdict.reason.endswith("forced: its one client was changed first")
-    assert rollback("affine", fleet=fleet.name).version == live, "the renamed signature breaks nobody on the way back"
+    assert rollback("affine", fleet=limited_fleet.name).version == live, (
+        "the renamed signature breaks nobody on the way back"
+    )
 
 
 def test_a_release_for_a_reason_is_one_run_from_its_claim_to_its_verdict(
-    fleet: Fleet, replica: LocalReplica, live: int, bad: Path
+    limited_fleet: Fleet, limited_replica: LocalReplica, live: int, bad: Path
 ) -> None:
-    before, reason = fleet.newest().number, "its one client was changed first"
-    released = release_saved_model("affine", str(bad / "renamed"), fleet=fleet.name, force=reason).manifest
-    claim = fleet.store.find_record(keys.claim_key("affine", released.version), Claim)
-    verdict = catalog.verdict(fleet.store, "affine", released.version)
+    before, reason = limited_fleet.newest().number, "its one client was changed first"
+    released = release_saved_model("affine", str(bad / "renamed"), fleet=limited_fleet.name, force=reason).manifest
+    claim = limited_fleet.store.find_record(keys.claim_key("affine", released.version), Claim)
+    verdict = catalog.verdict(limited_fleet.store, "affine", released.version)
     assert claim is not None
     assert verdict is not None
-    changes = fleet_history(fleet, fleet.newest().number - before)
+    changes = fleet_history(limited_fleet, limited_fleet.newest().number - before)
     assert {claim.run, verdict.run, *(change.run for change in changes)} == {claim.run}
     assert released.gate is not None
     assert released.gate.forced == reason
     assert verdict.reason.endswith(f"forced: {reason}")
-    assert rollback("affine", to=live, fleet=fleet.name).version == live
+    assert rollback("affine", to=live, fleet=limited_fleet.name).version == live
 
 
 def test_a_model_with_its_classes_swapped_is_found_out_with_the_live_versions_held_out_examples(
-    fleet: Fleet, replica: LocalReplica, small_models: Path, bad: Path, tmp_path: Path
+    limited_fleet: Fleet, limited_replica: LocalReplica, small_models: Path, bad: Path, tmp_path: Path
 ) -> None:
     good = tmp_path / "mlp"
     subprocess.run(["cp", "-r", small_models / "mlp" / "1", good], check=True)
@@ -236,26 +240,26 @@ def test_a_model_with_its_classes_swapped_is_found_out_with_the_live_versions_he
     y = scores.argmax(axis=1).astype(np.int64)
     save_held_out(Dataset("random", x[:1], y[:1], x[:1], y[:1], x, y, "ab" * 32, 0), tmp_path / "held-out.npz")
     key = keys.held_out_key("random", "ab" * 32, 0)
-    fleet.store.create(key, (tmp_path / "held-out.npz").read_bytes())
+    limited_fleet.store.create(key, (tmp_path / "held-out.npz").read_bytes())
     trained = Training(dataset=DatasetRef("random", "ab" * 32, 0, key), metrics={"accuracy": 1.0})
     classes = GoldenExample("classify", {"inputs": x[:8]}, {"class": y[:8], "score": softmax(scores[:8]).max(axis=1)})
-    first = publish_untried(fleet, good, classes, model="mlp", training=trained)
-    rollout("mlp", first, fleet.name)
+    first = publish_untried(limited_fleet, good, classes, model="mlp", training=trained)
+    rollout("mlp", first, limited_fleet.name)
 
-    swapped = publish_untried(fleet, bad / "swapped", classes, model="mlp", training=trained)
+    swapped = publish_untried(limited_fleet, bad / "swapped", classes, model="mlp", training=trained)
     with pytest.raises(RolloutFailed, match="output 'class' differs in 8 of 8 values"):
-        rollout("mlp", swapped, fleet.name)
+        rollout("mlp", swapped, limited_fleet.name)
 
     def refused(live: int) -> None:
         with pytest.raises(GateFailed, match=rf"worse than version {live}, .* accuracy 0\.\d+, .* is 1\.0000"):
-            release_saved_model("mlp", str(bad / "swapped"), fleet=fleet.name)
+            release_saved_model("mlp", str(bad / "swapped"), fleet=limited_fleet.name)
 
     refused(first)
-    again = release_saved_model("mlp", str(good), fleet=fleet.name).manifest
+    again = release_saved_model("mlp", str(good), fleet=limited_fleet.name).manifest
     assert again.gate is not None
     assert (again.gate.trained["accuracy"], again.gate.dataset) == (1.0, trained.dataset)
     refused(again.version)
-    assert claimed_numbers(fleet.store, "mlp") == [first, swapped, again.version]
+    assert claimed_numbers(limited_fleet.store, "mlp") == [first, swapped, again.version]
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
@@ -264,17 +268,17 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def test_a_version_whose_load_kills_the_model_server_is_taken_back_and_the_one_before_serves_again(
-    fleet: Fleet, replica: LocalReplica, live: int, bad: Path
+    limited_fleet: Fleet, limited_replica: LocalReplica, live: int, bad: Path
 ) -> None:
     length = GoldenExample("text", {"mib": np.array(1, np.int32)}, {"length": np.array(1 << 20, np.int32)})
-    version = publish_untried(fleet, bad / "greedy", affine(), length)
-    client = Client(replica)
-    with client.hammering(), replica.supervised():
+    version = publish_untried(limited_fleet, bad / "greedy", affine(), length)
+    client = Client(limited_replica)
+    with client.hammering(), limited_replica.supervised():
         with pytest.raises(RolloutFailed, match=r"The model server ended 2 times on its way to config \d+") as failed:
-            rollout("affine", version, fleet.name)
+            rollout("affine", version, limited_fleet.name)
         answered = len(client.versions)
         until(lambda: len(client.versions) > answered, "the version before answers")
     assert str(failed.value).endswith(f"Version {live} serves as before.")
     assert set(client.versions) == {live}
-    assert replica.deaths == 2
-    assert catalog.version(fleet.store, "affine", version).state == "rejected"
+    assert limited_replica.deaths == 2
+    assert catalog.version(limited_fleet.store, "affine", version).state == "rejected"

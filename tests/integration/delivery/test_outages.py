@@ -56,15 +56,15 @@ def test_clients_of_other_replicas_notice_nothing_of_a_model_server_that_dies(th
 
 @pytest.mark.parametrize("seconds", [6.0, pytest.param(20.0, marks=pytest.mark.soak)])
 def test_serving_goes_on_while_the_store_is_away_in_the_middle_of_a_release(
-    three_replicas: ThreeReplicas, weed: LocalStore, seconds: float
+    three_replicas: ThreeReplicas, seaweedfs: LocalStore, seconds: float
 ) -> None:
     with Client(*three_replicas.replicas).hammering() as client:
         release = three_replicas.release(3)
         await_trial(three_replicas)
-        weed.stop()
+        seaweedfs.stop()
         back = time.monotonic() + seconds
         until(lambda: time.monotonic() > back, "the store is away for long enough")
-        weed.start()
+        seaweedfs.start()
         require_clean(release.end())
         reconcile_and_check(three_replicas)
     three_replicas.require_served(client)

@@ -13,6 +13,7 @@ from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, serving_entry
 from tasks.records import Training
 from tasks.serving.client import Target
+from tasks.settings import Settings
 from tasks.store import keys
 from tasks.store.s3 import Store
 from tasks.versions import catalog
@@ -62,7 +63,7 @@ def test_a_replica_refuses_and_reports_what_it_must_not_serve_and_serves_on(
 
     served = publish(fleet.store, fleet.trust, good)
     ask_for(fleet, served)
-    until(lambda: [s for s in replicas.reports(fleet) if s.config == 1], "version 1 serves")
+    until(lambda: [s for s in replicas.reports(fleet) if s.config == fleet.newest().number], "version 1 serves")
     refused = {
         publish(fleet.store, unsigned, other): "is not signed",
         publish(fleet.store, foreign, other): "was not made over its manifest with the key",
@@ -81,18 +82,19 @@ def test_a_replica_refuses_and_reports_what_it_must_not_serve_and_serves_on(
 
 
 def test_versions_can_be_served_unsigned_where_that_is_asked_for(
-    fleet: Fleet, replica: LocalReplica, small_models: Path
+    fleet: Fleet, store_settings: Settings, small_models: Path, tmp_path: Path
 ) -> None:
-    lenient = replica.settings.model_copy(update={"signing": "off"})
     version = publish(fleet.store, UNSIGNED, small_models / MODEL / "1")
     with pytest.raises(SignatureInvalid):
         catalog.trusted_manifest(fleet.store, fleet.trust, MODEL, version)
-    replica.end()
-    replica.settings = lenient
-    replica.start()
-    ask_for(fleet, version)
-    until(lambda: [s for s in replicas.reports(fleet) if s.config == 1], "the unsigned version serves")
-    assert answer(replica) == (3.0, version)
+    lenient = LocalReplica(tmp_path, store_settings, fleet=fleet.name, signing="off")
+    try:
+        lenient.start()
+        ask_for(fleet, version)
+        until(lambda: [s for s in replicas.reports(fleet) if s.config == 1], "the unsigned version serves")
+        assert answer(lenient) == (3.0, version)
+    finally:
+        lenient.end()
 
 
 def _flipped(store: Store, version: int) -> int:

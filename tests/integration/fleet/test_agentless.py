@@ -58,7 +58,9 @@ def servers(tmp_path: Path, store_settings: Settings, small_models: Path) -> Ite
 
 
 @pytest.fixture
-def fleet(servers: list[LocalReplica], store_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
+def agentless_fleet(
+    servers: list[LocalReplica], store_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Fleet]:
     """The fleet of the two, for this test and for the flows that it runs."""
     addresses = (f"127.0.0.1:{s.settings.grpc_port}:{s.settings.rest_port}" for s in servers)
     mine = store_settings.model_copy(
@@ -81,34 +83,38 @@ def local_versions(servers: list[LocalReplica]) -> list[str]:
 
 
 def test_versions_move_on_every_server_by_both_strategies_without_a_failed_request(
-    fleet: Fleet, servers: list[LocalReplica], small_models: Path, monkeypatch: pytest.MonkeyPatch
+    agentless_fleet: Fleet, servers: list[LocalReplica], small_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in (1, 2, 3):
-        publish_affine(fleet, small_models, number)
-    wrong = publish_affine(fleet, small_models, 1, golden=2)
-    rollout("affine", 1, fleet.name)
-    plan = preview_rollout(fleet, "affine", 2, "blue-green")
-    assert [(r.replica, r.config) for r in plan.replicas] == [(r.replica, 2) for r in replicas.reporting(fleet)]
+        publish_affine(agentless_fleet, small_models, number)
+    wrong = publish_affine(agentless_fleet, small_models, 1, golden=2)
+    rollout("affine", 1, agentless_fleet.name)
+    plan = preview_rollout(agentless_fleet, "affine", 2, "blue-green")
+    assert [(r.replica, r.config) for r in plan.replicas] == [
+        (r.replica, 2) for r in replicas.reporting(agentless_fleet)
+    ]
     with Client(servers[0]).hammering() as first, Client(servers[1]).hammering() as second:
-        report = rollout("affine", 2, fleet.name)
+        report = rollout("affine", 2, agentless_fleet.name)
         with pytest.raises(RolloutFailed, match="Version 2 serves as before"):
-            rollout("affine", wrong, fleet.name)
-    assert {c.replica for c in report.checks} == {r.replica for r in replicas.reports(fleet)}
+            rollout("affine", wrong, agentless_fleet.name)
+    assert {c.replica for c in report.checks} == {r.replica for r in replicas.reports(agentless_fleet)}
     assert (first.failures, second.failures) == ([], [])
     assert (first.variants, second.variants) == ({1, 2}, {1, 2})
     assert local_versions(servers) == ["2"]
 
     monkeypatch.setenv("SLIPWAY_SOAK", "1")
     settings.cache_clear()
-    rollout("affine", 2, fleet.name, "labels")
+    rollout("affine", 2, agentless_fleet.name, "labels")
     with Client(*servers, labels=["stable"]).hammering() as labelled:
-        rollout("affine", 3, fleet.name, "labels")
-        before = fleet.newest().entry("affine")
-        assert rollback("affine", fleet=fleet.name).version == 2
+        rollout("affine", 3, agentless_fleet.name, "labels")
+        before = agentless_fleet.newest().entry("affine")
+        assert rollback("affine", fleet=agentless_fleet.name).version == 2
         gone_back = len(labelled.answers) + 1  # one question may have been under way
         labelled.await_answers()
-    assert before == serving_entry("affine", fleet.base_path("affine"), [2, 3], {"stable": 3})
-    assert fleet.newest().entry("affine") == serving_entry("affine", fleet.base_path("affine"), [2], {"stable": 2})
+    assert before == serving_entry("affine", agentless_fleet.base_path("affine"), [2, 3], {"stable": 3})
+    assert agentless_fleet.newest().entry("affine") == serving_entry(
+        "affine", agentless_fleet.base_path("affine"), [2], {"stable": 2}
+    )
     assert (labelled.failures, labelled.variants) == ([], {2, 3})
     assert {variant for _, variant in labelled.answers[gone_back:]} == {2}
 
@@ -122,14 +128,14 @@ def roll_out(model: str, environment: dict[str, str], prefect_api: str) -> None:
 
 
 def test_two_models_rolled_out_at_once_by_two_processes_both_land_and_others_entries_stay(
-    fleet: Fleet, servers: list[LocalReplica], small_models: Path
+    agentless_fleet: Fleet, servers: list[LocalReplica], small_models: Path
 ) -> None:
     theirs = serving_entry("theirs", str(small_models / "mlp"), [1], {"gold": 1})
-    fleet.change({"theirs": theirs}, "written by another team")
+    agentless_fleet.change({"theirs": theirs}, "written by another team")
     environment = {k: v for k, v in os.environ.items() if k.startswith("SLIPWAY_")}
     models = ("one", "two")
     for model in models:
-        publish_affine(fleet, small_models, 1, model=model)
+        publish_affine(agentless_fleet, small_models, 1, model=model)
     runs = [
         context().Process(target=roll_out, args=(model, environment, str(PREFECT_API_URL.value()))) for model in models
     ]
@@ -138,8 +144,8 @@ def test_two_models_rolled_out_at_once_by_two_processes_both_land_and_others_ent
     for run in runs:
         run.join(240)
     assert [run.exitcode for run in runs] == [0, 0]
-    assert {c.name for c in fleet.newest().models.model_config_list.config} == {"theirs", *models}
-    assert fleet.newest().entry("theirs") == theirs
+    assert {c.name for c in agentless_fleet.newest().models.model_config_list.config} == {"theirs", *models}
+    assert agentless_fleet.newest().entry("theirs") == theirs
     for server in servers:
         with server.client() as client:
             for name in ("theirs", *models):
@@ -148,24 +154,26 @@ def test_two_models_rolled_out_at_once_by_two_processes_both_land_and_others_ent
 
 @pytest.mark.soak
 def test_a_release_that_dies_on_its_way_is_finished_or_undone_on_every_server(
-    fleet: Fleet, servers: list[LocalReplica], small_models: Path, monkeypatch: pytest.MonkeyPatch
+    agentless_fleet: Fleet, servers: list[LocalReplica], small_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLIPWAY_SOAK", "0.5")
     settings.cache_clear()
     environment = {k: v for k, v in os.environ.items() if k.startswith("SLIPWAY_")}
-    rollout("affine", publish_affine(fleet, small_models, 1), fleet.name, "labels")
+    rollout("affine", publish_affine(agentless_fleet, small_models, 1), agentless_fleet.name, "labels")
     ended, died, accepted = "killed", 0, {1}
     strategies = itertools.cycle(STRATEGIES)
     with Client(*servers, labels=["stable"]).hammering() as client:
         for writes in itertools.count(FIRST_OF_THE_ROLLOUT, 3):
             model = small_models / "affine" / str(1 + writes % 3)
             api, strategy = str(PREFECT_API_URL.value()), next(strategies)
-            ended = Release(model, fleet.name, environment, api, strategy=strategy, dies_after=Write(nth=writes)).end()
-            reconcile(fleet.name)
-            assert fleet.store.keys(keys.rollouts_prefix(fleet.name)) == []
-            served = fleet.newest().versions("affine")
-            assert {catalog.version(fleet.store, "affine", v).state for v in served} == {"accepted"}
-            assert max(served) == live_version(fleet.newest(), "affine")
+            ended = Release(
+                model, agentless_fleet.name, environment, api, strategy=strategy, dies_after=Write(nth=writes)
+            ).end()
+            reconcile(agentless_fleet.name)
+            assert agentless_fleet.store.keys(keys.rollouts_prefix(agentless_fleet.name)) == []
+            served = agentless_fleet.newest().versions("affine")
+            assert {catalog.version(agentless_fleet.store, "affine", v).state for v in served} == {"accepted"}
+            assert max(served) == live_version(agentless_fleet.newest(), "affine")
             accepted |= set(served)
             for server in servers:
                 with server.client() as asked:
@@ -182,36 +190,36 @@ def test_a_release_that_dies_on_its_way_is_finished_or_undone_on_every_server(
 
 
 def test_a_server_that_is_gone_is_named_and_one_that_comes_back_is_brought_to_the_newest_config(
-    fleet: Fleet, servers: list[LocalReplica], small_models: Path, monkeypatch: pytest.MonkeyPatch
+    agentless_fleet: Fleet, servers: list[LocalReplica], small_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in (1, 2):
-        publish_affine(fleet, small_models, number)
-    rollout("affine", 1, fleet.name)
+        publish_affine(agentless_fleet, small_models, number)
+    rollout("affine", 1, agentless_fleet.name)
     servers[1].kill("model-server")
     monkeypatch.setenv("SLIPWAY_LOAD_DEADLINE", "5")
     settings.cache_clear()
     gone = f"127.0.0.1-{servers[1].settings.grpc_port}"
     with pytest.raises(RolloutFailed, match=rf"{gone} is at config 2 \(No model server answers"):
-        rollout("affine", 2, fleet.name)
+        rollout("affine", 2, agentless_fleet.name)
     monkeypatch.setenv("SLIPWAY_QUORUM", "0.5")
     settings.cache_clear()
-    report = rollout("affine", 2, fleet.name)
+    report = rollout("affine", 2, agentless_fleet.name)
     assert {c.replica for c in report.checks} == {f"127.0.0.1-{servers[0].settings.grpc_port}"}
-    assert any(gone in sentence for sentence in reconcile(fleet.name))
+    assert any(gone in sentence for sentence in reconcile(agentless_fleet.name))
 
     servers[1].start()
-    assert reconcile(fleet.name) == []
+    assert reconcile(agentless_fleet.name) == []
     for server in servers:
         with server.client() as client:
             assert [v.version for v in client.statuses("affine") if v.state == "AVAILABLE"] == [2]
 
 
 def test_a_folder_that_cannot_be_used_is_named(
-    fleet: Fleet, small_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    agentless_fleet: Fleet, small_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    publish_affine(fleet, small_models, 1)
+    publish_affine(agentless_fleet, small_models, 1)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SLIPWAY_MODELS_DIR", str(tmp_path / "file"))
     settings.cache_clear()
     with pytest.raises(SlipwayError, match="which SLIPWAY_MODELS_DIR names, cannot be used"):
-        rollout("affine", 1, fleet.name)
+        rollout("affine", 1, agentless_fleet.name)

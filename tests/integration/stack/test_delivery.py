@@ -36,12 +36,12 @@ TRAINED_FROM = {"factory": "tasks.models:mlp", "epochs": 1}
 
 
 @pytest.fixture(scope="module")
-def store(stack: LocalStack) -> Store:
+def stack_store(stack: LocalStack) -> Store:
     return Store.connect(stack.settings)
 
 
 @pytest.fixture(scope="module")
-def digits() -> Dataset:
+def mnist() -> Dataset:
     return load_dataset("mnist-5k", split_seed=0)
 
 
@@ -57,10 +57,10 @@ def demonstrated(stack: LocalStack) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def few_digits(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
+def few_digits_file(tmp_path_factory: pytest.TempPathFactory, mnist: Dataset) -> Path:
     """Data on which training takes a moment."""
     path = tmp_path_factory.mktemp("data") / "few.npz"
-    np.savez(path, x=digits.x_train[:1000], y=digits.y_train[:1000])
+    np.savez(path, x=mnist.x_train[:1000], y=mnist.y_train[:1000])
     return path
 
 
@@ -79,21 +79,21 @@ def runs(stack: LocalStack, **filters: object) -> list[dict[str, Any]]:
 
 
 def test_the_demonstration_publishes_a_version_each_time_and_says_what_it_did(
-    stack: LocalStack, store: Store, demonstrated: list[str]
+    stack: LocalStack, stack_store: Store, demonstrated: list[str]
 ) -> None:
-    assert catalog.published(store, "MLP") == [1, 2]
+    assert catalog.published(stack_store, "MLP") == [1, 2]
     for number, printed in enumerate(demonstrated, 1):
         assert f"MLP version {number} is accepted and serves." in printed
         assert "all right" in printed
         assert printed.count("true ") == 3
         for address in (stack.settings.prefect_port, stack.settings.mlflow_uri, stack.settings.rest_port):
             assert str(address) in printed
-    assert [catalog.version(store, "MLP", n).state for n in (1, 2)] == ["accepted", "accepted"]
+    assert [catalog.version(stack_store, "MLP", n).state for n in (1, 2)] == ["accepted", "accepted"]
 
 
-def test_the_models_are_good_at_digits_they_never_saw(store: Store, demonstrated: list[str]) -> None:
+def test_the_models_are_good_at_digits_they_never_saw(stack_store: Store, demonstrated: list[str]) -> None:
     for number in (1, 2):
-        assert catalog.manifest(store, "MLP", number).training.metrics["accuracy"] >= 0.93
+        assert catalog.manifest(stack_store, "MLP", number).training.metrics["accuracy"] >= 0.93
 
 
 def test_every_step_is_seen_in_prefect(stack: LocalStack, demonstrated: list[str]) -> None:
@@ -117,7 +117,7 @@ def test_every_step_is_seen_in_prefect(stack: LocalStack, demonstrated: list[str
 
 
 def test_mlflow_has_each_version_and_the_accepted_one_is_the_champion(
-    stack: LocalStack, store: Store, demonstrated: list[str]
+    stack: LocalStack, stack_store: Store, demonstrated: list[str]
 ) -> None:
     registry = Registry.connect(stack.settings)
     assert registry.champion("MLP") == 2
@@ -126,20 +126,20 @@ def test_mlflow_has_each_version_and_the_accepted_one_is_the_champion(
         params={"filter": "name='MLP'"},
         timeout=30,
     ).json()["model_versions"]
-    assert {v["source"] for v in found} == {store.uri(f"models/MLP/{n}") for n in (1, 2)}
+    assert {v["source"] for v in found} == {stack_store.uri(f"models/MLP/{n}") for n in (1, 2)}
 
 
-def test_the_published_folder_is_a_base_path_as_it_stands(store: Store, demonstrated: list[str]) -> None:
-    names = set(store.keys(keys.version_prefix("MLP", 1)))
+def test_the_published_folder_is_a_base_path_as_it_stands(stack_store: Store, demonstrated: list[str]) -> None:
+    names = set(stack_store.keys(keys.version_prefix("MLP", 1)))
     prefix = keys.version_prefix("MLP", 1)
     assert names >= {prefix + "saved_model.pb", prefix + "variables/variables.index"}
     assert prefix + "assets.extra/tf_serving_warmup_requests" in names
 
 
 def test_the_custom_model_is_asked_by_the_names_of_its_methods_over_rest_and_grpc(
-    stack: LocalStack, demonstrated: list[str], digits: Dataset, tmp_path: Path
+    stack: LocalStack, demonstrated: list[str], mnist: Dataset, tmp_path: Path
 ) -> None:
-    few, truth = digits.x_test[0:10], digits.y_test[0:10].tolist()
+    few, truth = mnist.x_test[0:10], mnist.y_test[0:10].tolist()
     by_call = answered(stack, {"signature_name": "call", "instances": few.tolist()})
     assert np.argmax(by_call, axis=-1).tolist() == truth
     classes = answered(stack, {"signature_name": "classify", "instances": few.tolist()})
@@ -163,36 +163,36 @@ def test_the_custom_model_is_asked_by_the_names_of_its_methods_over_rest_and_grp
 
 
 def test_going_back_serves_the_sequential_model_whose_clients_send_instances_alone(
-    stack: LocalStack, demonstrated: list[str], digits: Dataset
+    stack: LocalStack, demonstrated: list[str], mnist: Dataset
 ) -> None:
     done = stack.slipway("rollback", "MLP")
     assert done.returncode == 0, done.stderr
     assert "MLP version 1 is served again" in done.stdout
-    predictions = answered(stack, {"instances": digits.x_test[0:3].tolist()})
-    assert np.argmax(predictions, axis=-1).tolist() == digits.y_test[0:3].tolist()
+    predictions = answered(stack, {"instances": mnist.x_test[0:3].tolist()})
+    assert np.argmax(predictions, axis=-1).tolist() == mnist.y_test[0:3].tolist()
 
 
 def golden_examples(stack: LocalStack, version: int) -> list[GoldenExample]:
     from tasks.versions.catalog import golden_examples as read
 
-    store = Store.connect(stack.settings)
-    return read(store, catalog.manifest(store, "MLP", version))
+    stack_store = Store.connect(stack.settings)
+    return read(stack_store, catalog.manifest(stack_store, "MLP", version))
 
 
 def test_a_version_whose_weights_are_not_those_it_was_trained_with_is_taken_back(
-    stack: LocalStack, store: Store, demonstrated: list[str], digits: Dataset, tmp_path: Path
+    stack: LocalStack, stack_store: Store, demonstrated: list[str], mnist: Dataset, tmp_path: Path
 ) -> None:
     served = next(v["manifest"]["version"] for v in listed(stack) if v["served"])
-    before = answered(stack, {"instances": digits.x_test[0:3].tolist()})
-    wrong = publish_with_the_golden_examples_of_another(store, Trust.of(stack.settings), tmp_path)
+    before = answered(stack, {"instances": mnist.x_test[0:3].tolist()})
+    wrong = publish_with_the_golden_examples_of_another(stack_store, Trust.of(stack.settings), tmp_path)
     done = stack.slipway("rollout", "MLP", str(wrong))
     assert done.returncode == 1
     assert f"slipway: The rollout of MLP version {wrong} was aborted: " in done.stderr
     assert f"Version {served} serves as before." in done.stderr
     assert "Traceback" not in done.stderr
-    assert answered(stack, {"instances": digits.x_test[0:3].tolist()}) == before
+    assert answered(stack, {"instances": mnist.x_test[0:3].tolist()}) == before
     assert [(v["manifest"]["version"], v["served"]) for v in listed(stack) if v["served"]] == [(served, True)]
-    assert catalog.version(store, "MLP", wrong).state == "rejected"
+    assert catalog.version(stack_store, "MLP", wrong).state == "rejected"
     (failed,) = runs(stack, name={"any_": [f"MLP {wrong} to default"]})
     assert failed["state_type"] == "FAILED"
     assert f"The rollout of MLP version {wrong} was aborted" in failed["state"]["message"]
@@ -203,11 +203,11 @@ def listed(stack: LocalStack) -> list[dict[str, Any]]:
     return found
 
 
-def publish_with_the_golden_examples_of_another(store: Store, trust: Trust, folder: Path) -> int:
+def publish_with_the_golden_examples_of_another(stack_store: Store, trust: Trust, folder: Path) -> int:
     """Publish version 1's files again, beside golden examples that promise other answers."""
-    manifest = catalog.manifest(store, "MLP", 1)
+    manifest = catalog.manifest(stack_store, "MLP", 1)
     assert manifest.golden is not None
-    download(store, manifest, folder)
+    download(stack_store, manifest, folder)
     golden = folder / manifest.golden
     promised = [
         GoldenExample(e.signature, e.inputs, {n: a + a.dtype.type(1) for n, a in e.outputs.items()})
@@ -216,7 +216,7 @@ def publish_with_the_golden_examples_of_another(store: Store, trust: Trust, fold
     golden.unlink()
     write_golden(golden, promised)
     return publish_version(
-        store,
+        stack_store,
         trust,
         "MLP",
         folder,
@@ -227,11 +227,11 @@ def publish_with_the_golden_examples_of_another(store: Store, trust: Trust, fold
     ).version
 
 
-def download(store: Store, manifest: Manifest, folder: Path) -> None:
+def download(stack_store: Store, manifest: Manifest, folder: Path) -> None:
     for entry in manifest.files:
         path = folder / entry.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        store.download(keys.version_prefix(manifest.model, manifest.version) + entry.path, path)
+        stack_store.download(keys.version_prefix(manifest.model, manifest.version) + entry.path, path)
 
 
 def test_a_saved_model_made_elsewhere_is_released_with_what_it_answers_itself(
@@ -295,29 +295,29 @@ def emit(stack: LocalStack, payload: dict[str, str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def begun(stack: LocalStack, few_digits: Path) -> None:
+def begun(stack: LocalStack, few_digits_file: Path) -> None:
     """Two releases, begun in two ways at once."""
     url = f"{stack.settings.prefect_api}/deployments/name/release/release"
     deployment = stack.http.get(url, timeout=30).json()["id"]
-    from_the_ui(stack, deployment, few_digits)
-    from_the_schedule(stack, deployment, few_digits)
+    from_the_ui(stack, deployment, few_digits_file)
+    from_the_schedule(stack, deployment, few_digits_file)
 
 
 @pytest.mark.parametrize("model", ["FromUI", "FromSchedule"])
 def test_a_run_publishes_a_version_whichever_way_it_was_begun(
-    stack: LocalStack, store: Store, begun: None, model: str
+    stack: LocalStack, stack_store: Store, begun: None, model: str
 ) -> None:
-    until(lambda: catalog.published(store, model), f"{model} is published", 240)
-    until(lambda: catalog.version(store, model, 1).state == "accepted", f"{model} serves", 120)
+    until(lambda: catalog.published(stack_store, model), f"{model} is published", 240)
+    until(lambda: catalog.version(stack_store, model, 1).state == "accepted", f"{model} serves", 120)
 
 
 def test_an_event_retrains_a_model_as_its_last_version_was_made(
-    stack: LocalStack, store: Store, demonstrated: list[str], few_digits: Path, tmp_path: Path
+    stack: LocalStack, stack_store: Store, demonstrated: list[str], few_digits_file: Path, tmp_path: Path
 ) -> None:
-    first = catalog.manifest(store, "MLP", 1)
-    download(store, first, tmp_path)
+    first = catalog.manifest(stack_store, "MLP", 1)
+    download(stack_store, first, tmp_path)
     publish_version(
-        store,
+        stack_store,
         Trust.of(stack.settings),
         "FromEvent",
         tmp_path,
@@ -326,16 +326,16 @@ def test_an_event_retrains_a_model_as_its_last_version_was_made(
         training=dataclasses.replace(first.training, epochs=2, seed=3),
         run="a test",
     )
-    from_an_event(stack, few_digits)
-    until(lambda: len(catalog.published(store, "FromEvent")) == 2, "FromEvent is trained", 240)
-    made = catalog.manifest(store, "FromEvent", 2).training
+    from_an_event(stack, few_digits_file)
+    until(lambda: len(catalog.published(stack_store, "FromEvent")) == 2, "FromEvent is trained", 240)
+    made = catalog.manifest(stack_store, "FromEvent", 2).training
     assert (made.factory, made.epochs, made.seed) == ("tasks.models:sequential_mlp", 2, 3)
-    assert made.data == str(few_digits)
-    until(lambda: catalog.version(store, "FromEvent", 2).state == "accepted", "FromEvent serves", 120)
+    assert made.data == str(few_digits_file)
+    until(lambda: catalog.version(stack_store, "FromEvent", 2).state == "accepted", "FromEvent serves", 120)
 
 
 def test_what_comes_over_the_api_is_bounded_and_makes_no_model_by_anothers_factory(
-    stack: LocalStack, store: Store, demonstrated: list[str]
+    stack: LocalStack, stack_store: Store, demonstrated: list[str]
 ) -> None:
     emit(stack, {"model": "Mine", "data": "mnist-5k"})
     for deployment, parameters in (
@@ -358,7 +358,7 @@ def test_what_comes_over_the_api_is_bounded_and_makes_no_model_by_anothers_facto
         return "\n".join(run["state"]["message"] or "" for run in runs(stack, state={"type": {"any_": ["FAILED"]}}))
 
     until(lambda: all(text in failures() for text in said), "each run fails and says why", 240)
-    assert [model for model in ("Mine", "AnyCode", "AnyFolder") if claimed_numbers(store, model)] == []
+    assert [model for model in ("Mine", "AnyCode", "AnyFolder") if claimed_numbers(stack_store, model)] == []
 
 
 # What else is refused: tests/integration/delivery/test_bad_input.py.
@@ -370,14 +370,14 @@ def test_what_comes_over_the_api_is_bounded_and_makes_no_model_by_anothers_facto
     ],
 )
 def test_bad_input_gets_one_clear_message_and_changes_nothing(
-    stack: LocalStack, store: Store, command: list[str], said: str
+    stack: LocalStack, stack_store: Store, command: list[str], said: str
 ) -> None:
     done = stack.slipway(*command)
     assert done.returncode == 1, done.stdout
     assert said in done.stderr
     assert "Traceback" not in done.stderr
-    assert claimed_numbers(store, "New") == []
-    assert store.children(keys.fleets_prefix()) == ["default"]
+    assert claimed_numbers(stack_store, "New") == []
+    assert stack_store.children(keys.fleets_prefix()) == ["default"]
 
 
 def test_a_model_server_that_is_gone_is_named(stack: LocalStack, tmp_path: Path) -> None:

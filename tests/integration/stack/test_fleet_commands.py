@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
-def store(stack: LocalStack) -> Store:
+def stack_store(stack: LocalStack) -> Store:
     return Store.connect(stack.settings)
 
 
@@ -78,7 +78,7 @@ def test_a_fleet_without_dead_rollouts_has_nothing_to_reconcile(stack: LocalStac
 
 
 def test_a_model_that_is_worse_than_what_serves_gets_no_number_unless_a_reason_is_given(
-    stack: LocalStack, store: Store, tmp_path: Path
+    stack: LocalStack, stack_store: Store, tmp_path: Path
 ) -> None:
     digits = load_dataset("mnist-5k", split_seed=0)
     np.savez(tmp_path / "few.npz", x=digits.x_train[:1000], y=digits.y_train[:1000])
@@ -88,9 +88,9 @@ def test_a_model_that_is_worse_than_what_serves_gets_no_number_unless_a_reason_i
     assert refused.returncode == 1
     assert "slipway: The trained model is worse than version 1, which serves: accuracy 0." in refused.stderr
     assert "`--force REASON` publishes it anyway" in refused.stderr
-    assert claimed_numbers(store, "Gated") == [1]
+    assert claimed_numbers(stack_store, "Gated") == [1]
     said(stack, *train, "1", "--force", "the first one must go")
-    gate = catalog.manifest(store, "Gated", 2).gate
+    gate = catalog.manifest(stack_store, "Gated", 2).gate
     assert gate is not None
     assert (gate.live_version, gate.forced) == (1, "the first one must go")
     assert gate.trained["accuracy"] < gate.live["accuracy"]
@@ -137,14 +137,14 @@ def artifact(stack: LocalStack, key: str) -> str:
 
 
 def test_pruning_lists_first_and_deletes_when_told_to(
-    stack: LocalStack, store: Store, rolled_out: list[int], small_models: Path
+    stack: LocalStack, stack_store: Store, rolled_out: list[int], small_models: Path
 ) -> None:
     listed = shown(stack, "prune", "Tool", "--keep", "1")
     assert "Nothing was deleted. `slipway prune Tool --keep 1 --yes` deletes 1" in listed
     assert "served by fleet default" in listed
-    assert catalog.published(store, "Tool") == [1, 2, 3]
+    assert catalog.published(stack_store, "Tool") == [1, 2, 3]
     assert "1 versions deleted" in said(stack, "prune", "Tool", "--keep", "1", "--yes")
-    assert catalog.published(store, "Tool") == [2, 3]
+    assert catalog.published(stack_store, "Tool") == [2, 3]
     assert "Nothing would be deleted." in shown(stack, "prune", "Tool", "--keep", "1")
     done = stack.slipway("rollback", "Tool", "--to", "1")
     assert done.returncode == 1

@@ -25,10 +25,10 @@ def test_the_local_store_honours_create_if_absent(store: Store) -> None:
     assert store.get("a") == b"first"
 
 
-def test_what_was_written_outlives_a_kill_of_the_store(weed: LocalStore, store: Store) -> None:
+def test_what_was_written_outlives_a_kill_of_the_store(seaweedfs: LocalStore, store: Store) -> None:
     store.put("kept", b"x" * 100_000)
-    weed.kill()
-    weed.start()
+    seaweedfs.kill()
+    seaweedfs.start()
     assert store.get("kept") == b"x" * 100_000
 
 
@@ -39,11 +39,11 @@ def test_a_bucket_that_nobody_made_is_named_in_the_error(store_settings: Setting
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_no_port_of_the_store_but_s3_answers_whoever_lacks_its_certificate(weed: LocalStore) -> None:
-    http = {getattr(weed.settings, name) for name in STORE_PORTS}
+def test_no_port_of_the_store_but_s3_answers_whoever_lacks_its_certificate(seaweedfs: LocalStore) -> None:
+    http = {getattr(seaweedfs.settings, name) for name in STORE_PORTS}
     ports = http | {port + GRPC_OFFSET for port in http}
-    until(lambda: members.listening([psutil.Process(weed.pid)]) == ports, "the store has opened all its ports")
-    for port in ports - {weed.settings.store_port}:
+    until(lambda: members.listening([psutil.Process(seaweedfs.pid)]) == ports, "the store has opened all its ports")
+    for port in ports - {seaweedfs.settings.store_port}:
         with contextlib.suppress(requests.ConnectionError):
             assert requests.get(f"http://127.0.0.1:{port}/dir/assign", timeout=10).status_code == 400
         with pytest.raises(requests.ConnectionError):
@@ -53,8 +53,8 @@ def test_no_port_of_the_store_but_s3_answers_whoever_lacks_its_certificate(weed:
         assert error.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-def test_sockets_of_the_store_are_for_its_user_alone(weed: LocalStore) -> None:
-    sockets = [c.laddr for c in psutil.Process(weed.pid).net_connections("unix") if c.status == "NONE" and c.laddr]
+def test_sockets_of_the_store_are_for_its_user_alone(seaweedfs: LocalStore) -> None:
+    sockets = [c.laddr for c in psutil.Process(seaweedfs.pid).net_connections("unix") if c.status == "NONE" and c.laddr]
     assert {Path(name).name for name in sockets} >= {"filer.sock", "s3.sock"}
     for name in sockets:
         assert Path(name).stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH) == 0, name
@@ -81,12 +81,12 @@ def test_s3_does_nothing_for_whoever_does_not_sign(store: Store) -> None:
 
 
 def test_keys_that_are_exported_while_the_store_starts_are_no_keys_to_it(
-    weed: LocalStore, store_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    seaweedfs: LocalStore, store_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "exported")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "exported-too")
-    weed.kill()
-    weed.start()
+    seaweedfs.kill()
+    seaweedfs.start()
     theirs = {"s3_access_key": "exported", "s3_secret_key": SecretStr("exported-too")}
     with pytest.raises(StoreRefused):
         Store.connect(store_settings.model_copy(update=theirs)).put("a", b"")

@@ -55,10 +55,10 @@ def test_a_wrong_secret_is_refused(store_settings: Settings, store: Store) -> No
             Store.connect(wrong).put("a", b"")
 
 
-def test_a_store_that_was_stopped_is_unreachable_and_then_there_again(weed: LocalStore, store: Store) -> None:
+def test_a_store_that_was_stopped_is_unreachable_and_then_there_again(seaweedfs: LocalStore, store: Store) -> None:
     store.put("kept", b"data")
-    weed.kill()
+    seaweedfs.kill()
     with pytest.raises(StoreUnreachable, match="Is it running"):
         store.get("kept")
-    weed.start()
+    seaweedfs.start()
     assert store.get("kept") == b"data"

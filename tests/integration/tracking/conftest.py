@@ -63,10 +63,10 @@ class LocalMlflow:
 
 
 @pytest.fixture(scope="session")
-def mlflow_settings(weed: LocalStore) -> Settings:
+def mlflow_settings(seaweedfs: LocalStore) -> Settings:
     """Settings of a store with a bucket for MLflow's artifacts."""
-    Store.connect(weed.settings).ensure_bucket()
-    return weed.settings
+    Store.connect(seaweedfs.settings).ensure_bucket()
+    return seaweedfs.settings
 
 
 @pytest.fixture(scope="session")

@@ -200,17 +200,17 @@ def test_the_server_may_die_while_a_training_goes_on(
 
 
 def test_the_store_behind_mlflow_may_be_away_when_a_training_ends(
-    weed: LocalStore, tracker: Tracker, client: MlflowClient, model: str
+    seaweedfs: LocalStore, tracker: Tracker, client: MlflowClient, model: str
 ) -> None:
     run_id = tracker.start(model, TRAINING, "bold-lynx", "bold-lynx")
-    weed.kill()
+    seaweedfs.kill()
     try:
         finishing = threading.Thread(target=tracker.finish, args=(run_id, EVALUATION))
         finishing.start()
         until(lambda: "held_out/accuracy" in client.get_run(run_id).data.metrics, "the metrics are there")
         assert client.get_run(run_id).info.status == "RUNNING", "the picture has no place yet"
     finally:
-        weed.start()
+        seaweedfs.start()
     finishing.join(90)
     assert client.get_run(run_id).info.status == "FINISHED"
     assert [file.path for file in client.list_artifacts(run_id)] == [CONFUSION]

@@ -52,7 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def prefect() -> Iterator[FakePrefect]:
+def prefect_client() -> Iterator[FakePrefect]:
     with FakePrefect([]) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
@@ -76,12 +76,12 @@ def test_runs_that_do_not_say_their_schedule_are_told_apart_by_their_deployment(
     assert superseded([run("b", None), run("a", None)]) == ["a"]
 
 
-def test_any_number_of_missed_runs_is_skipped_but_for_the_latest(prefect: FakePrefect, tmp_path: Path) -> None:
-    prefect.runs = [run(str(number)) for number in range(230)]
-    assert skip_missed_runs(settings(tmp_path, prefect.server_port)) == 229
-    assert [one["id"] for one in prefect.runs] == ["0"]
-    assert {state["type"] for state in prefect.states} == {"CANCELLED"}
-    assert skip_missed_runs(settings(tmp_path, prefect.server_port)) == 0
+def test_any_number_of_missed_runs_is_skipped_but_for_the_latest(prefect_client: FakePrefect, tmp_path: Path) -> None:
+    prefect_client.runs = [run(str(number)) for number in range(230)]
+    assert skip_missed_runs(settings(tmp_path, prefect_client.server_port)) == 229
+    assert [one["id"] for one in prefect_client.runs] == ["0"]
+    assert {state["type"] for state in prefect_client.states} == {"CANCELLED"}
+    assert skip_missed_runs(settings(tmp_path, prefect_client.server_port)) == 0
 
 
 def test_a_server_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

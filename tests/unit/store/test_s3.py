@@ -177,9 +177,9 @@ def test_refused_credentials_name_the_settings_that_hold_them(fake_s3: FakeS3, c
     assert len(fake_s3.asked) == 1
 
 
-def test_a_missing_bucket_is_named(memory: Settings) -> None:
+def test_a_missing_bucket_is_named(in_memory: Settings) -> None:
     with pytest.raises(StoreRefused, match="no bucket 'nowhere'"):
-        Store.connect(memory.model_copy(update={"bucket": "nowhere"})).keys("")
+        Store.connect(in_memory.model_copy(update={"bucket": "nowhere"})).keys("")
 
 
 @pytest.mark.parametrize(
@@ -191,10 +191,10 @@ def test_a_missing_bucket_is_named(memory: Settings) -> None:
     ],
 )
 def test_settings_that_name_no_store_are_refused(
-    memory: Settings, changes: dict[str, object], error: type[Exception], message: str
+    in_memory: Settings, changes: dict[str, object], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        Store.connect(memory.model_copy(update=changes))
+        Store.connect(in_memory.model_copy(update=changes))
 
 
 OTHER_WORK = {
@@ -231,10 +231,10 @@ def test_what_the_environment_says_of_aws_does_not_concern_a_store_of_ones_own(
     assert "x-amz-security-token" not in signed
 
 
-def test_a_profile_of_aws_that_is_nowhere_is_named(memory: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_of_aws_that_is_nowhere_is_named(in_memory: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nowhere")
     with pytest.raises(InvalidSettings, match=r"nowhere.* unset them, or .*SLIPWAY_S3_ACCESS_KEY"):
-        Store.connect(memory.model_copy(update={"s3_access_key": None, "s3_secret_key": None}))
+        Store.connect(in_memory.model_copy(update={"s3_access_key": None, "s3_secret_key": None}))
 
 
 def test_a_local_stack_that_was_never_started_is_named(tmp_path: Path) -> None:
