@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import uvicorn
 import uvloop
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from infra.modelserver import settings_files
 from infra.modelserver.errors import ServingError, StartupError

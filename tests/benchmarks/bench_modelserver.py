@@ -152,7 +152,10 @@ def _floor_here(models: Path, count: int, seconds: float) -> Measured:
     session = c_api.Session(str(models / "digits" / "1"), ("serve",), b"")
     signature = MetaGraphDef.FromString(session.meta_graph).signature_def["serving_default"]
     (feed,), (fetch,) = signature.inputs.values(), signature.outputs.values()
-    run = c_api.Call([session.endpoint(feed.name)], [session.endpoint(fetch.name)])
+    ends = session.endpoint(feed.name), session.endpoint(fetch.name)
+    assert ends[0] is not None
+    assert ends[1] is not None
+    run = c_api.Call([ends[0]], [ends[1]])
     tensor = c_api.tensor_from_array(pictures(count), DataType.FLOAT)
 
     def call() -> None:

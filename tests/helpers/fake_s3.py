@@ -42,7 +42,7 @@ class FakeS3:
             Settings(
                 s3_endpoint=f"http://127.0.0.1:{self.port}",
                 s3_access_key="key",
-                s3_secret_key="secret",  # type: ignore[arg-type]
+                s3_secret_key="secret",
                 signing="off",
                 call_deadline=2.0,
             ).model_copy(update=changes)
@@ -93,9 +93,9 @@ class Handler(BaseHTTPRequestHandler):
         elif span and self.fake.ranges and int(span.partition("-")[0]) >= len(data):
             self.fail(416, "InvalidRange")
         elif span and self.fake.ranges:
-            start, _, last = span.partition("-")
-            part = data[int(start) : int(last) + 1 if last else None]
-            self.reply(206, part, **{"Content-Range": f"bytes {start}-{int(start) + len(part) - 1}/{len(data)}"})
+            start, end = span.split("-")
+            part = data[int(start) : int(end) + 1 if end else None]
+            self.reply(206, part, Content_Range=f"bytes {start}-{int(start) + len(part) - 1}/{len(data)}")
         else:
             self.reply(200, data)
 
@@ -107,7 +107,7 @@ class Handler(BaseHTTPRequestHandler):
         """Send `body`; with `promised`, break off after it though so many bytes were announced."""
         self.send_response(status)
         for name, value in headers.items():
-            self.send_header(name, value)
+            self.send_header(name.replace("_", "-"), value)
         self.send_header("Content-Length", str(len(body) if promised is None else promised))
         self.end_headers()
         self.wfile.write(body)

@@ -89,7 +89,7 @@ class LocalProgram:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 program.command,
-                env=visible(os.environ, program.sees) | program.environment,
+                env={**visible(os.environ, program.sees), **program.environment},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -169,7 +169,7 @@ class LocalStack:
         self.env = inherited | settings_environment(self.settings) | {"PREFECT_HOME": str(home / "user")}
         self.http = patient_session()
 
-    def slipway(self, *arguments: str, seconds: float = 280, **env: str) -> subprocess.CompletedProcess[str]:
+    def slipway(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, whatever its exit code, in a shell that was set up for other work."""
         return subprocess.run(
             [sys.executable, "-m", "infra.cli.main", *arguments],
@@ -177,7 +177,7 @@ class LocalStack:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=seconds,
+            timeout=280,
         )
 
     def slipway_here(self, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -5,9 +5,11 @@ import signal
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from prefect import flow
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -85,7 +87,7 @@ class Release:
         return error
 
 
-def quick_flows(prefect_api: str | None = None) -> temporary_settings:  # type: ignore[valid-type]
+def quick_flows(prefect_api: str | None = None) -> AbstractContextManager[object]:
     """Flows that end at once, not with the next tick of their heartbeat, on another Prefect server if one is given."""
     changed = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
     return temporary_settings(changed | ({PREFECT_API_URL: prefect_api} if prefect_api else {}))
@@ -136,12 +138,12 @@ def _die_after(write: Write) -> None:
 
     left, send = [write.nth], botocore.httpsession.URLLib3Session.send
 
-    def counting(session: object, request: object) -> object:
+    def counting(session: Any, request: Any) -> Any:
         answer = send(session, request)
-        if request.method != "GET" and write.part in request.url:  # type: ignore[attr-defined]
+        if request.method != "GET" and write.part in request.url:
             left[0] -= 1
             if left[0] == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
         return answer
 
-    botocore.httpsession.URLLib3Session.send = counting
+    botocore.httpsession.URLLib3Session.send = counting  # type: ignore[assignment, method-assign]

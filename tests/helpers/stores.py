@@ -23,7 +23,7 @@ def in_memory(_mocked_aws: None) -> Settings:
     settings = Settings(
         s3_endpoint="aws",
         s3_access_key="key",
-        s3_secret_key="secret",  # type: ignore[arg-type]
+        s3_secret_key="secret",
         bucket=f"test-{uuid.uuid4().hex[:12]}",
         signing="off",
     )

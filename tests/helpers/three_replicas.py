@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -90,11 +91,12 @@ class ThreeReplicas:
         store = self.fleet.store
         assert store.keys(keys.rollouts_prefix(self.fleet.name)) == []
         newest = self.fleet.newest()
-        served = newest.versions("affine")
+        served, live = newest.versions("affine"), newest.entry("affine")
+        assert live is not None
         assert [c.name for c in newest.models.model_config_list.config] == ["affine"]
         assert {self.state(v) for v in served} == {"accepted"}
         assert max(served) == live_version(newest, "affine")
-        assert len(served) == 1 or newest.entry("affine").version_labels.keys() == {"stable"}
+        assert len(served) == 1 or live.version_labels.keys() == {"stable"}
         assert {replica.settings.replica: self.loaded(replica) for replica in self.replicas} == {
             replica.settings.replica: served for replica in self.replicas
         }
@@ -110,15 +112,13 @@ class ThreeReplicas:
         """As `require_whole`, once replicas that were away have come to the newest config by themselves."""
         served = self.fleet.newest().versions("affine")
         for replica in self.replicas:
-            until(
-                _quietly(lambda r=replica: self.loaded(r) == served), f"{replica.folder.name} serves {served}", seconds
-            )
+            until(_quietly(partial(self._serves, replica, served)), f"{replica.folder.name} serves {served}", seconds)
         self.require_whole()
 
     def require_served(self, client: Client) -> None:
         """Every request of this client was answered, and as an accepted version does."""
         assert client.failures == []
-        right = {(version, self.promised(version)) for version in self.accepted}
+        right: set[tuple[int | None, int]] = {(version, self.promised(version)) for version in self.accepted}
         right |= {(None, variant) for _, variant in right}  # over REST no version is told
         assert client.versions
         assert set(client.answers) <= right
@@ -138,6 +138,9 @@ class ThreeReplicas:
         with replica.client() as client:
             names = ("affine", candidate_name("affine"))
             return sorted(s.version for name in names for s in client.statuses(name) if s.state == "AVAILABLE")
+
+    def _serves(self, replica: LocalReplica, versions: list[int]) -> bool:
+        return self.loaded(replica) == versions
 
     def _require_unchanged(self) -> None:
         store = self.fleet.store

@@ -6,6 +6,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ NAN = np.full_like(X, np.nan)
 def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bad models, each in the folder of its name."""
     folder = tmp_path_factory.mktemp("bad-models")
-    command = [sys.executable, "-m", "tests.helpers.make_bad_models", folder, str(LIMIT)]
+    command: list[str | Path] = [sys.executable, "-m", "tests.helpers.make_bad_models", folder, str(LIMIT)]
     subprocess.run(command, check=True, capture_output=True)
     return folder
 
@@ -262,7 +263,7 @@ def test_a_model_with_its_classes_swapped_is_found_out_with_the_live_versions_he
     assert claimed_numbers(limited_fleet.store, "mlp") == [first, swapped, again.version]
 
 
-def softmax(scores: np.ndarray) -> np.ndarray:
+def softmax(scores: Any) -> Any:
     raised = np.exp(scores - scores.max(axis=1, keepdims=True))
     return (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
 

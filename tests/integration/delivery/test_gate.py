@@ -39,7 +39,7 @@ def build(fleet: Fleet, small_models: Path, tmp_path: Path) -> Build:
 
 
 def worse(build: Build) -> Build:
-    metrics = build.training.metrics | {"accuracy": 0.5}
+    metrics = {**build.training.metrics, "accuracy": 0.5}
     return dataclasses.replace(build, training=dataclasses.replace(build.training, metrics=metrics))
 
 

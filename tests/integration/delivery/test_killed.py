@@ -19,7 +19,6 @@ pytestmark = pytest.mark.timeout(1800)
 
 MOMENTS = 30
 SEED = 20261122
-NO_SOAK = {"SLIPWAY_SOAK": "0"}
 FIRST_OF_THE_ROLLOUT = 10  # write to the store of a release: before it the version is published
 
 PUBLISHING = {"its claim": Write("/claims/"), "its manifest": Write("/manifests/")}
@@ -44,7 +43,7 @@ def serve_by_labels(three: ThreeReplicas) -> None:
     """From here on there is a label to ask for: rollouts by either strategy move it."""
     entry = three.fleet.newest().entry("affine")
     if entry is None or "stable" not in entry.version_labels:
-        assert three.release(0, strategy="labels", **NO_SOAK).end() is None
+        assert three.release(0, strategy="labels", SLIPWAY_SOAK="0").end() is None
         three.require_whole()
 
 
@@ -67,7 +66,8 @@ def test_a_release_that_dies_at_a_write_that_decides_is_finished_or_undone(
 def test_after_a_death_at_any_write_an_accepted_version_serves_and_nothing_half_done(
     three_replicas: ThreeReplicas,
 ) -> None:
-    writes, ended = 0, "killed"
+    ended: str | None = "killed"
+    writes = 0
     with Client(*three_replicas.replicas).hammering() as client:
         while ended == "killed":
             writes += 1
@@ -97,6 +97,7 @@ def test_after_a_death_of_a_release_by_labels_or_rollback_no_url_answers_wrong(
         assert (ended, writes > FIRST_OF_THE_ROLLOUT + 3) == (None, True)
 
         newest, ended = live_version(three_replicas.fleet.newest(), "affine"), "killed"
+        assert newest is not None
         while ended == "killed":
             ended = three_replicas.rollback(dies_after=Write(nth=(writes := next(rollbacks)))).end()
             reconcile(three_replicas.fleet.name)

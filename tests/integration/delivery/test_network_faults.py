@@ -14,11 +14,12 @@ pytestmark = pytest.mark.timeout(900)
 def test_a_release_through_a_bad_network_ends_right_or_fails_clean(three_replicas: ThreeReplicas, share: float) -> None:
     """`share` of the requests, of agents and of the release, meet a fault."""
     proxy = three_replicas.proxy
-    through = {"SLIPWAY_STORE_PORT": str(proxy.port), "SLIPWAY_CALL_DEADLINE": "2"}
     proxy.seen.clear()
     with Client(*three_replicas.replicas).hammering() as client:
         with proxy.faulty(share):
-            ended = three_replicas.release(round(10 * share), **through).end(300)
+            ended = three_replicas.release(
+                round(10 * share), SLIPWAY_STORE_PORT=str(proxy.port), SLIPWAY_CALL_DEADLINE="2"
+            ).end(300)
         assert ended is None or f"The store at http://127.0.0.1:{proxy.port}" in ended, ended
         reconcile(three_replicas.fleet.name)
         three_replicas.await_whole()

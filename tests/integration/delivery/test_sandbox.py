@@ -55,7 +55,14 @@ def sandboxes() -> list[psutil.Process]:
 def unservable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`keras3`, as tf.saved_model.save writes a Keras 3 model; `writes` and `reads`, which do so with a file."""
     folder = tmp_path_factory.mktemp("unservable")
-    command = [sys.executable, "-c", UNSERVABLE, folder / "keras3", folder / "writes", folder / "reads"]
+    command: list[str | Path] = [
+        sys.executable,
+        "-c",
+        UNSERVABLE,
+        folder / "keras3",
+        folder / "writes",
+        folder / "reads",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     return folder
 

@@ -160,7 +160,8 @@ def test_a_release_that_dies_on_its_way_is_finished_or_undone_on_every_server(
     settings.cache_clear()
     environment = {k: v for k, v in os.environ.items() if k.startswith("SLIPWAY_")}
     rollout("affine", publish_affine(agentless_fleet, small_models, 1), agentless_fleet.name, "labels")
-    ended, died, accepted = "killed", 0, {1}
+    ended: str | None = "killed"
+    died, accepted = 0, {1}
     strategies = itertools.cycle(STRATEGIES)
     with Client(*servers, labels=["stable"]).hammering() as client:
         for writes in itertools.count(FIRST_OF_THE_ROLLOUT, 3):

@@ -199,5 +199,5 @@ def refusal(call: Any) -> tuple[str, str]:
     try:
         call()
     except grpc.RpcError as error:
-        return error.code().name, error.details()
+        return error.code().name, error.details() or ""
     raise AssertionError("the call was not refused")

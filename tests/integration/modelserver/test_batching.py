@@ -81,7 +81,7 @@ def test_rest_is_merged_as_well(server: ModelServerProcess) -> None:
 def test_inputs_of_other_shapes_do_not_spoil_each_other(server: ModelServerProcess) -> None:
     def ask(width: int) -> list[float]:
         table = np.ones([1, width], np.float32)
-        return array(server.predict_raw("types", {"x": tensor(table)}, "table", ["rows"]).outputs["rows"]).tolist()
+        return list(array(server.predict_raw("types", {"x": tensor(table)}, "table", ["rows"]).outputs["rows"]))
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(ask, range(1, 9))) == [[float(width)] for width in range(1, 9)]
@@ -131,7 +131,7 @@ def test_large_requests_are_split_and_small_ones_padded_where_that_is_allowed(
 
         def ask(width: int) -> list[float]:
             table = np.ones([1, width], np.float32)
-            return array(server.predict_raw("types", {"x": tensor(table)}, "table", ["rows"]).outputs["rows"]).tolist()
+            return list(array(server.predict_raw("types", {"x": tensor(table)}, "table", ["rows"]).outputs["rows"]))
 
         with ThreadPoolExecutor(2) as pool:
             assert list(pool.map(ask, (1, 3))) == [[3.0], [3.0]]  # the short row is filled with its own first value

@@ -270,7 +270,7 @@ def test_metadata_and_status_need_a_model_spec(server: ModelServerProcess) -> No
      "/grpc.health.v1.Health/Check", "/x.Y/Z"],
 )  # fmt: skip
 def test_what_is_not_served_is_unimplemented(server: ModelServerProcess, method: str) -> None:
-    assert refusal(lambda: server.channel.unary_unary(method)(b"", timeout=30))[0] == "UNIMPLEMENTED"
+    assert refusal(lambda: server.channel.unary_unary(method)(b"", timeout=30))[0] == "UNIMPLEMENTED"  # type: ignore[arg-type]
 
 
 def test_a_reload_without_a_config_is_refused(server: ModelServerProcess) -> None:

@@ -209,7 +209,7 @@ def call(channel: grpc.Channel, method: str, request: bytes) -> None:
     """The call is answered, or refused for the client's own fault."""
     problem: Any = None
     try:
-        channel.unary_unary(method)(request, timeout=SECONDS)
+        channel.unary_unary(method)(request, timeout=SECONDS)  # type: ignore[arg-type]
     except grpc.RpcError as error:
         problem = error
     if problem is not None:

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -39,17 +40,15 @@ def test_no_request_fails_while_versions_are_swapped_under_load(small_models: Pa
         clients = [threading.Thread(target=ask, args=(rest,)) for rest in (False, False, True, True)]
         for client in clients:
             client.start()
-        version = 1
-        for _ in range(10):
-            old, version = version, version % 3 + 1
-            server.reload(entry(model, specific(version)))
-            until(
-                lambda new=version, old=old: (
-                    {v: s for v, s in server.states("affine").items() if v in (old, new)}
-                    == {old: "END", new: "AVAILABLE"}
-                ),
-                f"version {version} is served alone",
-            )
+
+        def serves_alone(new: int, old: int) -> bool:
+            states = server.states("affine")
+            return (states[new], states[old]) == ("AVAILABLE", "END")
+
+        for number in range(10):
+            old, new = number % 3 + 1, (number + 1) % 3 + 1
+            server.reload(entry(model, specific(new)))
+            until(partial(serves_alone, new, old), f"version {new} is served alone")
         done.set()
         for client in clients:
             client.join()

@@ -136,7 +136,7 @@ def test_no_page_gets_an_answer_from_any_port(stack: LocalStack, page: str) -> N
 
 def test_another_user_needs_the_log_in(stack: LocalStack) -> None:
     mine = stack.settings
-    login = tuple(ensure_login(mine).split(":"))
+    user, _, password = ensure_login(mine).partition(":")
     for port in (mine.prefect_port, mine.mlflow_port, mine.store_port):
         for question in questions(mine)[port]:
             with another_user():
@@ -144,9 +144,9 @@ def test_another_user_needs_the_log_in(stack: LocalStack) -> None:
                 assert ask(port, question, JSON).status_code in (401, 403), question
             assert forged.status_code in (400, 401, 403), question
     with another_user():
-        found = requests.post(f"{mine.prefect_api}/flow_runs/filter", json={}, auth=login, timeout=20)
+        found = requests.post(f"{mine.prefect_api}/flow_runs/filter", json={}, auth=(user, password), timeout=20)
         assert found.status_code == 200
-        assert requests.get(mine.mlflow_uri, auth=login, timeout=20).status_code == 200
+        assert requests.get(mine.mlflow_uri, auth=(user, password), timeout=20).status_code == 200
         assert requests.get(f"{mine.prefect_api}/health", timeout=20).status_code == 200
 
 
@@ -186,7 +186,7 @@ class Page(http.server.BaseHTTPRequestHandler):
     """Serves the page, takes its report, and lets every page read `/open`: a server that is not closed."""
 
     html = b""
-    reports: list[Any]
+    reports: ClassVar[list[Any]]
 
     def do_GET(self) -> None:
         self.send_response(200)

@@ -49,21 +49,21 @@ def test_no_port_of_the_store_but_s3_answers_whoever_lacks_its_certificate(seawe
         with pytest.raises(requests.ConnectionError):
             requests.get(f"https://127.0.0.1:{port}/", timeout=10, verify=False)
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as error:
-            channel.unary_unary("/filer_pb.SeaweedFiler/Statistics")(b"", timeout=10)
+            channel.unary_unary("/filer_pb.SeaweedFiler/Statistics")(b"", timeout=10)  # type: ignore[arg-type]
         assert error.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def test_sockets_of_the_store_are_for_its_user_alone(seaweedfs: LocalStore) -> None:
     sockets = [c.laddr for c in psutil.Process(seaweedfs.pid).net_connections("unix") if c.status == "NONE" and c.laddr]
-    assert {Path(name).name for name in sockets} >= {"filer.sock", "s3.sock"}
+    assert {Path(str(name)).name for name in sockets} >= {"filer.sock", "s3.sock"}
     for name in sockets:
-        assert Path(name).stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH) == 0, name
+        assert Path(str(name)).stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH) == 0, name
 
 
 def test_s3_does_nothing_for_whoever_does_not_sign(store: Store) -> None:
     store.put("kept", b"mine")
     bucket = f"{store.endpoint}/{store.bucket}"
-    form = {"key": (None, "kept"), "file": ("kept", b"theirs")}
+    form: dict[str, tuple[str | None, str | bytes]] = {"key": (None, "kept"), "file": ("kept", b"theirs")}
     asked = [
         *(
             requests.request(method, f"{bucket}/kept", data=b"theirs", timeout=10)

@@ -20,6 +20,7 @@ from infra.stack.deployments import ROOT, declared, deployed
 from infra.stack.programs import WORK_POOL
 from infra.stack.supervision import Supervisor
 from tasks.isolation import environment
+from tasks.store.credentials import credentials
 from tasks.store.s3 import Store
 from tests.helpers.local import LocalStack, until
 
@@ -75,7 +76,7 @@ def test_a_second_up_starts_nothing_and_changes_no_credentials(stack: LocalStack
 def test_credentials_are_for_their_owner_alone(stack: LocalStack) -> None:
     for path in stack.settings.credentials_file.parent.glob("*.[ji][sn][oi]*"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
-    secret = Store.connect(stack.settings)._client._request_signer._credentials.secret_key  # type: ignore[attr-defined]
+    secret = str(credentials(stack.settings)[1])
     assert len(secret) >= 30
     readable = [*stack.home.glob("logs/*"), stack.home / "supervisord.conf"]
     assert not [path for path in readable if path.is_file() and secret in path.read_text(errors="replace")]

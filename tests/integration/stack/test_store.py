@@ -7,6 +7,7 @@ from pydantic import SecretStr
 
 from tasks.errors import StoreRefused, StoreUnreachable
 from tasks.settings import Settings
+from tasks.store.credentials import credentials
 from tasks.store.s3 import Store
 from tests.helpers.local import LocalStore
 
@@ -48,7 +49,7 @@ def test_ages_are_told_by_the_stores_own_clock(store: Store) -> None:
 
 
 def test_a_wrong_secret_is_refused(store_settings: Settings, store: Store) -> None:
-    access = store._client._request_signer._credentials.access_key
+    access = str(credentials(store_settings)[0])
     for key, secret in ((access, "wrong"), ("nobody", "wrong")):
         wrong = store_settings.model_copy(update={"s3_access_key": key, "s3_secret_key": SecretStr(secret)})
         with pytest.raises(StoreRefused, match="SLIPWAY_S3_SECRET_KEY"):

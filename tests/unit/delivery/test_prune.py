@@ -16,7 +16,7 @@ def version(number: int, state: VerdictState | None = "accepted") -> Version:
 
 
 def going(found: list[Version], keep: int, **needed: str) -> list[int]:
-    reasons = {int(number.removeprefix("v")): [why] for number, why in needed.items()}
+    reasons: dict[int | None, list[str]] = {int(number.removeprefix("v")): [why] for number, why in needed.items()}
     return [fate.version for fate in decide_pruning("MLP", found, keep, reasons).going]
 
 

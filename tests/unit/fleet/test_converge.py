@@ -113,7 +113,8 @@ def test_a_version_that_is_larger_than_the_free_memory_never_gets_to_the_server(
         file.truncate(psutil.virtual_memory().total)  # takes no room on the disk
     entry = serving_entry("MLP", store.uri("models/MLP"), [7], {})
     wanted = FleetConfig(1, with_entries(ModelServerConfig(), {"MLP": entry}))
-    with FakeServer() as server:
+    server = FakeServer()
+    with server:
         replica = converge.Replica(store, UNSIGNED, "r1", server, models, tmp_path / "models.config")
         with pytest.raises(LoadFailed, match="MLP version 7 cannot be loaded: the files take"):
             replica.converge(wanted, 1.0)

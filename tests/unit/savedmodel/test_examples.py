@@ -136,7 +136,11 @@ def test_requests_as_the_rest_api_takes_them_are_read(tmp_path: Path, content: A
 
 
 def test_arrays_are_read_by_signature_and_input(tmp_path: Path) -> None:
-    np.savez(tmp_path / "in.npz", **{"two/a": np.array([1]), "two/b": np.array(["é"]), "x": np.ones((1, 2))})
+    np.savez(
+        tmp_path / "in.npz",
+        allow_pickle=False,
+        **{"two/a": np.array([1]), "two/b": np.array(["é"]), "x": np.ones((1, 2))},
+    )
     expected = {"two": {"a": [1], "b": ["é".encode()]}, "serving_default": {"x": [[1, 1]]}, "fixed": {"x": [[1, 1]]}}
     alone = {name: spec for name, spec in SIGNATURES.items() if name != "small"}
     questions = inputs_from_file(tmp_path / "in.npz", alone)

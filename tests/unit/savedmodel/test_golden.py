@@ -32,7 +32,8 @@ def test_golden_examples_come_back(tmp_path: Path) -> None:
 
 
 def test_the_same_examples_are_the_same_bytes(tmp_path: Path) -> None:
-    turned = GoldenExample("classify", dict(reversed(EXAMPLE.inputs.items())), dict(reversed(EXAMPLE.outputs.items())))
+    inputs, outputs = ({name: part[name] for name in [*part][::-1]} for part in (EXAMPLE.inputs, EXAMPLE.outputs))
+    turned = GoldenExample("classify", inputs, outputs)
     write_golden(tmp_path / "a", [EXAMPLE])
     write_golden(tmp_path / "b", [turned])
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()

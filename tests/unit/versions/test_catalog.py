@@ -57,7 +57,7 @@ def test_a_verdict_is_the_last_that_was_decided(store: Store, tmp_path: Path) ->
     published(store, tmp_path)
     assert catalog.version(store, "MLP", 1).state == "published"
     for state in ("accepted", "retired"):
-        catalog.decide(store, Verdict(model="MLP", version=1, state=state, reason="", run="r"))  # type: ignore[arg-type]
+        catalog.decide(store, Verdict(model="MLP", version=1, state=state, reason="", run="r"))
     assert catalog.version(store, "MLP", 1).state == "retired"
 
 

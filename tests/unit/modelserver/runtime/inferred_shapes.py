@@ -60,7 +60,7 @@ def attributes(op: Any) -> dict[str, Any]:
 def inputs(op: Any, fixed: set[str]) -> Iterator[dict[str, Any]]:
     """Ways to give the operation its inputs, each in a graph of its own that is the default meanwhile."""
     free = [arg for arg in op.input_arg if arg.name not in fixed]
-    shapes = itertools.product(SHAPES, repeat=len(free))
+    shapes: Iterator[tuple[Any, ...]] = itertools.product(SHAPES, repeat=len(free))
     if len(free) == 5:  # batch normalisation
         shapes = iter([((4, 4, 4, 4), (4,), (4,), (4,), (4,))])
     values = [
