@@ -33,7 +33,7 @@ def verdict(model: str, version: int, state: str, reason: str = "as it should be
 def test_a_published_version_is_registered_with_its_source_and_training(
     registry: Registry, tracker: Tracker, client: MlflowClient, model: str, tmp_path: Path
 ) -> None:
-    run_id = tracker.start(model, Training(), "bold-lynx")
+    run_id = tracker.start(model, Training(), "bold-lynx", "bold-lynx")
     published = manifest(model, 7, run_id)
     number = registry.register(published, f"{SOURCE}/7")
 
