@@ -5,16 +5,13 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tasks.errors import InvalidData
+from tasks.wire import Array
 
 log = logging.getLogger(__name__)
-
-Array = npt.NDArray[Any]
 
 
 IMAGE_SHAPE = (28, 28, 1)

@@ -4,10 +4,8 @@ import io
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tasks.data.dataset import Dataset, content_sha256
 from tasks.data.npz import read_arrays
@@ -15,8 +13,7 @@ from tasks.errors import Corrupt, InvalidData
 from tasks.files import write_atomically
 from tasks.records import DatasetRef
 from tasks.store.s3 import Store
-
-Array = npt.NDArray[Any]
+from tasks.wire import Array
 
 
 @dataclass(frozen=True)

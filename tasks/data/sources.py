@@ -2,19 +2,15 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tasks.data.dataset import IMAGE_SHAPE, NAMED, Dataset, split
 from tasks.data.download import download_once
 from tasks.data.npz import read_arrays
 from tasks.errors import InvalidData
 from tasks.settings import settings
-
-Array = npt.NDArray[Any]
-
+from tasks.wire import Array
 
 MNIST_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
 

@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from tasks.wire import Array
 
 _SMALLEST = 1e-7  # probability that the loss counts with at least, so that it stays finite
 

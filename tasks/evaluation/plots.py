@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tasks.wire import Array
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-Array = np.ndarray[Any, Any]
 
 _DPI = 120
 _MOST_COUNTED = 25  # classes; beyond it a number no longer fits into its cell

@@ -8,9 +8,7 @@ import numpy as np
 
 from tasks.records import SignatureSpec
 from tasks.serving.client import ServingClient, Target
-
-Array = np.ndarray[Any, Any]
-
+from tasks.wire import Array
 
 _BATCH = 200  # held-out examples in one request
 

@@ -1,4 +1,5 @@
-"""Replicas and the configs they converge to. Start with `converge`.
+"""Replicas, and the configs that they converge to. Start with `converge`.
 
-A fleet is known by what lies in the store; servers are asked through `serving`.
+Writes the numbered configs and the replicas' reports in the store, and the folders that a replica's model server
+reads; asks servers through `serving`.
 """

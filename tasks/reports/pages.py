@@ -1,7 +1,7 @@
 """Reports for people: Markdown, as Prefect's artifacts show it. Pictures are within, so a report needs no server."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from tasks.delivery.plan import ABOUT_MEMORY, ABOUT_ROUTES, routes_table
 from tasks.evaluation import plots
 from tasks.evaluation.metrics import Evaluation
 from tasks.records import Comparison, Training
+from tasks.wire import Array
 
 if TYPE_CHECKING:
     from tasks.delivery.preview import Preview
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from tasks.fleet.replicas import ReplicaState
     from tasks.validation.validate import ValidationReport
 from tasks.reports.markdown import mark, megabytes, picture, table, text
-
-Array = np.ndarray[Any, Any]
 
 
 def training(

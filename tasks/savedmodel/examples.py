@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tasks.data.npz import read_arrays
 from tasks.errors import InvalidData, InvalidInput, NotServable
@@ -19,12 +18,10 @@ from tasks.savedmodel.golden import GoldenExample
 from tasks.savedmodel.messages import Failure, advice
 from tasks.savedmodel.read import require_saved_model
 from tasks.savedmodel.session import Question, ask
-from tasks.wire import raised_as
+from tasks.wire import Array, raised_as
 from tasks.wire.dtypes import numpy_dtype
 
 log = logging.getLogger(__name__)
-
-Array = npt.NDArray[Any]
 
 EXAMPLES = 16  # in one question; more in a file are left out
 _MADE_UP = 4  # examples in a made-up question

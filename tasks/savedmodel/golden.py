@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from tasks.errors import Corrupt, InvalidInput, NotServable
 from tasks.files import write_atomically
 from tasks.records import SignatureSpec
 from tasks.savedmodel.read import require_saved_model
-from tasks.wire import WireError, raised_as
+from tasks.wire import Array, WireError, raised_as
 from tasks.wire.protos import (
     ModelSpec,
     PredictionLog,
@@ -23,9 +22,6 @@ from tasks.wire.protos import (
 )
 from tasks.wire.tensors import from_proto, to_proto
 from tasks.wire.tfrecord import RecordError, read_records, to_bytes
-
-Array = npt.NDArray[Any]
-
 
 # Where a version keeps them, relative to its folder.
 GOLDEN = "assets.extra/golden_examples.tfrecord"

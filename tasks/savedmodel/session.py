@@ -14,20 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tasks.errors import DeadlineExceeded, InvalidInput, NotServable
 from tasks.files import write_atomically
 from tasks.isolation import PYTHON, isolated
 from tasks.savedmodel.golden import records_of
 from tasks.savedmodel.messages import Failure, reason
-from tasks.wire import raised_as
+from tasks.wire import Array, raised_as
 from tasks.wire.protos import ModelSpec, PredictRequest, PredictResponse
 from tasks.wire.tensors import from_proto, to_proto
 from tasks.wire.tfrecord import to_bytes
-
-Array = np.ndarray[Any, Any]
-
 
 _QUESTIONS, _ANSWERS, _FAILURES = "questions.tfrecord", "answers.tfrecord", "failures.json"
 

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from tasks.errors import DeadlineExceeded, InvalidInput, ServingError, ServingRefused, ServingUnreachable
 from tasks.records import SignatureSpec, TensorSpec, VersionState
-from tasks.wire import raised_as
+from tasks.wire import Array, raised_as
 from tasks.wire.protos import (
     GetModelStatusRequest,
     ModelServerConfig,
@@ -50,7 +50,7 @@ class _Busy(ServingError):
 class Answer:
     """The answer to a prediction: outputs by name, and how long it took."""
 
-    outputs: Mapping[str, np.ndarray[Any, Any]]
+    outputs: Mapping[str, Array]
     version: int | None  # the version that answered; REST does not say
     seconds: float
 
@@ -131,7 +131,7 @@ class ServingClient:
         self._call(self._models.HandleReloadConfigRequest, ReloadConfigRequest(config=config), deadline)
 
     @raised_as(InvalidInput)
-    def predict_grpc(self, target: Target, signature: str, inputs: Mapping[str, np.ndarray[Any, Any]]) -> Answer:
+    def predict_grpc(self, target: Target, signature: str, inputs: Mapping[str, Array]) -> Answer:
         """Ask `signature` over gRPC; `inputs` are arrays by name, of the dtypes and shapes that the signature takes."""
         request = PredictRequest(
             model_spec=target.spec(signature), inputs={name: to_proto(array) for name, array in inputs.items()}
@@ -142,9 +142,7 @@ class ServingClient:
         outputs = {name: from_proto(proto) for name, proto in reply.outputs.items()}
         return Answer(outputs, reply.model_spec.version.value, seconds)
 
-    def predict_rest(
-        self, target: Target, signature: str, inputs: Mapping[str, np.ndarray[Any, Any]], spec: SignatureSpec
-    ) -> Answer:
+    def predict_rest(self, target: Target, signature: str, inputs: Mapping[str, Array], spec: SignatureSpec) -> Answer:
         """Ask `signature` over REST, in column form; `spec` says which dtypes JSON lacks."""
         body = {"signature_name": signature, "inputs": {name: _to_json(array) for name, array in inputs.items()}}
         began = time.monotonic()
@@ -221,20 +219,20 @@ def _dump(body: Mapping[str, Any] | None) -> bytes | None:
     return None if body is None else json.dumps(body).encode()
 
 
-def _to_json(array: np.ndarray[Any, Any]) -> Any:
+def _to_json(array: Array) -> Any:
     if array.dtype == object:
         flat = [{"b64": base64.b64encode(v).decode()} for v in array.ravel()]
         return np.array(flat, dtype=object).reshape(array.shape).tolist()
     return array.tolist()
 
 
-def _from_json(value: Any, spec: TensorSpec) -> np.ndarray[Any, Any]:
+def _from_json(value: Any, spec: TensorSpec) -> Array:
     if spec.dtype != "string":
         return np.asarray(value, dtype=spec.dtype)
     return _bytes_array(value)
 
 
-def _bytes_array(value: Any) -> np.ndarray[Any, Any]:
+def _bytes_array(value: Any) -> Array:
     """Nested lists of strings and {"b64": …} objects as an object array of bytes."""
     shape, first = [], value
     while isinstance(first, list):

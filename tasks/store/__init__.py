@@ -1,4 +1,4 @@
-"""Object storage over S3, resting on create-if-absent, and every key in it. Start with `s3`.
+"""Object storage over S3, resting on create-if-absent, and every key in it (`keys`). Start with `s3`.
 
-Knows nothing of models or versions.
+Moves bytes; what they mean is known above. Nothing else imports boto3.
 """

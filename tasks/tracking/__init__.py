@@ -1,1 +1,4 @@
-"""Experiments and the model registry in MLflow; the only room that imports it. Start with `runs`."""
+"""Experiments and the model registry in MLflow, which nothing else imports. Start with `runs`.
+
+A training needs the MLflow server; rollouts and rollbacks go on while it is away.
+"""

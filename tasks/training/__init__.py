@@ -1,4 +1,4 @@
 """From a factory and data to an exported SavedModel. Start with `run`.
 
-The only room that imports Keras.
+Imports the user's factory, and Keras, which nothing else does but the example models; publishes nothing.
 """

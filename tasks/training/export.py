@@ -20,11 +20,10 @@ from tasks.savedmodel.messages import reason
 from tasks.savedmodel.read import read_signatures
 from tasks.training.factory import SERVING_DEFAULT, ExportedMethod
 from tasks.training.train import TrainedModel
+from tasks.wire import Array
 from tasks.wire.tfrecord import to_bytes
 
 log = logging.getLogger(__name__)
-
-Array = np.ndarray[Any, Any]
 
 # TensorFlow Serving answers these before a version is AVAILABLE (servables/tensorflow/saved_model_warmup.cc).
 WARM_UP = "assets.extra/tf_serving_warmup_requests"

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tasks.data.dataset import Dataset
 from tasks.errors import InvalidInput, InvalidModel, SlipwayError
 from tasks.evaluation.metrics import Evaluation, evaluate
 from tasks.savedmodel.messages import reason
 from tasks.training.factory import LoadedModel, load_model
+from tasks.wire import Array
 
 log = logging.getLogger(__name__)
 
-Array = npt.NDArray[Any]
 OnEpoch = Callable[[int, Mapping[str, float]], None]  # number of the epoch, from 1; its metrics by name
 
 BATCH_SIZE = 64

@@ -4,9 +4,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import numpy as np
+from typing import Literal
 
 from tasks.data.held_out import HeldOut
 from tasks.errors import ServingUnreachable, SlipwayError
@@ -16,9 +14,7 @@ from tasks.records import Manifest, Record, SignatureSpec
 from tasks.savedmodel import golden
 from tasks.savedmodel.golden import GoldenExample
 from tasks.serving.client import Answer, ServingClient, Target
-
-Array = np.ndarray[Any, Any]
-
+from tasks.wire import Array
 
 Ask = Callable[[Mapping[str, Array]], Answer]  # an example's inputs, answered
 

@@ -5,6 +5,11 @@ Nothing else of Slipway is imported here. Whoever asks translates a WireError in
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]  # of any shape and dtype; where it matters, a docstring says which
 
 
 class WireError(ValueError):

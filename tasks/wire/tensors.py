@@ -6,11 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.wire import WireError
+from tasks.wire import Array, WireError
 from tasks.wire.dtypes import DataType, data_type_of, dtype_name
 from tasks.wire.protos import TensorProto, TensorShapeProto
-
-Array = npt.NDArray[Any]
 
 
 def to_proto(array: npt.ArrayLike) -> TensorProto:

@@ -15,10 +15,10 @@ from infra.modelserver.runtime.servable import (
     CLASSIFY_METHOD,
     DEFAULT_SIGNATURE,
     REGRESS_METHOD,
-    Array,
     Servable,
     Signature,
 )
+from tasks.wire import Array
 from tasks.wire.dtypes import DataType, data_type_of
 from tasks.wire.protos import (
     ClassificationRequest,

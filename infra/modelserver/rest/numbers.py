@@ -14,7 +14,8 @@ import numpy as np
 import simdjson
 
 from infra.modelserver.rest.tensors import FLOATS, INT_RANGES, PredictInputs, SignatureOf
-from infra.modelserver.runtime.servable import Array, TensorInfo
+from infra.modelserver.runtime.servable import TensorInfo
+from tasks.wire import Array
 from tasks.wire.dtypes import DataType
 
 _STRUCTURE: Final = b'[]{},:"'

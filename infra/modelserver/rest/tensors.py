@@ -16,7 +16,8 @@ from infra.modelserver.errors import Code, ServingError, invalid_argument
 from infra.modelserver.rest.base64 import decode_object, is_base64
 from infra.modelserver.rest.json_text import Json, members, quote, to_bytes
 from infra.modelserver.rest.parser import read_object
-from infra.modelserver.runtime.servable import Array, Signature, TensorInfo
+from infra.modelserver.runtime.servable import Signature, TensorInfo
+from tasks.wire import Array
 from tasks.wire.dtypes import DataType
 
 SignatureOf = Callable[[str], Signature]

@@ -21,10 +21,10 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from infra.modelserver.errors import Code, ServingError, invalid_argument
 from infra.modelserver.runtime.blocking import QUICK_SECONDS, check_may_block, expected
+from tasks.wire import Array
 from tasks.wire.dtypes import DataType
 from tasks.wire.protos import RunOptions, TensorProto, tensorflow_directory
 
@@ -177,7 +177,7 @@ def _tensor_from_strings(values: Sequence[bytes], shape: Sequence[int]) -> int:
     return tensor_from_proto(proto.SerializeToString())
 
 
-def tensor_from_array(array: NDArray[Any], data_type: int) -> int:
+def tensor_from_array(array: Array, data_type: int) -> int:
     """A tensor with the array's values; object arrays hold bytes and become string tensors."""
     if data_type == DataType.STRING:
         return _tensor_from_strings(array.ravel().tolist(), array.shape)
@@ -242,7 +242,7 @@ def read_strings(tensor: int) -> list[bytes]:
     ]
 
 
-def array_from_tensor(tensor: int) -> NDArray[Any]:
+def array_from_tensor(tensor: int) -> Array:
     """The tensor's values as an array of its own (read-only for numbers); strings become an object array of bytes."""
     data_type, shape = read_type(tensor), read_shape(tensor)
     if data_type == DataType.STRING:

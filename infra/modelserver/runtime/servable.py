@@ -7,16 +7,14 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from infra.modelserver.errors import Code, ServingError, invalid_argument
 from infra.modelserver.metrics import Metrics
 from infra.modelserver.runtime import c_api
 from infra.modelserver.runtime.graphs import bounded
+from tasks.wire import Array
 from tasks.wire.dtypes import DataType, data_type_of
 from tasks.wire.protos import MetaGraphDef, SignatureDefMap
-
-Array = NDArray[Any]
 
 PREDICT_METHOD = "tensorflow/serving/predict"
 CLASSIFY_METHOD = "tensorflow/serving/classify"

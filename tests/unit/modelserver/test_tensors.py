@@ -3,9 +3,10 @@ import pytest
 
 from infra.modelserver.errors import Code, ServingError
 from infra.modelserver.runtime import c_api, tensors
+from tasks.wire import Array
 from tasks.wire.dtypes import DataType
 from tasks.wire.protos import TensorProto
-from tasks.wire.tensors import Array, from_proto, to_proto
+from tasks.wire.tensors import from_proto, to_proto
 
 NUMBERS = [kind for kind in DataType if kind.is_number]
 
