@@ -37,9 +37,11 @@ def _run(arguments: list[str]) -> int:
     command_line.check(flags)
     for warning in warnings:
         logging.getLogger(__name__).warning("%s", warning)
-    from infra.modelserver.server import ModelServer, read_settings  # wrong flags are answered before this is loaded
+    # Wrong flags are answered before these are loaded.
+    from infra.modelserver.config import read_config
+    from infra.modelserver.server import ModelServer
 
-    ModelServer(read_settings(flags)).run()
+    ModelServer(read_config(flags)).run()
     return 0
 
 

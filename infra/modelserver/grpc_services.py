@@ -4,34 +4,51 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import grpc
 
 from infra.modelserver.errors import Code, ServingError, invalid_argument
 from infra.modelserver.inference import examples
-from infra.modelserver.inference.predict import predict, version_choice
+from infra.modelserver.inference.describe import metadata, model_status
+from infra.modelserver.inference.predict import predict
 from infra.modelserver.lifecycle.manager import Manager
 from infra.modelserver.lifecycle.reload import Reloader
 from infra.modelserver.limits import CallLimits
 from infra.modelserver.metrics import Metrics
 from tasks.wire.protos import (
+    ClassificationRequest,
+    ClassificationResponse,
+    GetModelMetadataRequest,
     GetModelMetadataResponse,
+    GetModelStatusRequest,
     GetModelStatusResponse,
     ModelServiceServicer,
+    MultiInferenceRequest,
+    MultiInferenceResponse,
     PredictionServiceServicer,
+    PredictRequest,
+    PredictResponse,
+    RegressionRequest,
+    RegressionResponse,
+    ReloadConfigRequest,
     ReloadConfigResponse,
 )
 
 log = logging.getLogger(__name__)
 
+Reply = TypeVar("Reply")
+
 _LONGEST_MESSAGE = 1024
-_SIGNATURE_DEF = "signature_def"
 
 
 @dataclass(frozen=True, slots=True)
 class GrpcOptions:
-    """as_content packs Predict's outputs into tensor_content; enforce_timeout ends a run at its call's deadline."""
+    """How gRPC calls are answered.
+
+    as_content packs Predict's outputs into tensor_content; enforce_timeout ends a run at its call's deadline;
+    log_requests writes one line per call.
+    """
 
     as_content: bool = False
     enforce_timeout: bool = True
@@ -46,8 +63,8 @@ def details(message: str) -> str:
     return encoded[:_LONGEST_MESSAGE].decode(errors="ignore") + "...TRUNCATED"
 
 
-def _answer(context: Any, work: Callable[[], Any]) -> Any:
-    """The work's reply; a ServingError becomes the call's status, and what we did not foresee becomes INTERNAL."""
+def _answer(context: grpc.ServicerContext, work: Callable[[], Reply]) -> Reply:
+    """The work's reply; a ServingError becomes the call's status, and any other error becomes INTERNAL."""
     try:
         return work()
     except ServingError as error:
@@ -64,7 +81,7 @@ class PredictionService(PredictionServiceServicer):  # type: ignore[misc]
     def __init__(self, manager: Manager, metrics: Metrics, limits: CallLimits, options: GrpcOptions) -> None:
         self._manager, self._metrics, self._limits, self._options = manager, metrics, limits, options
 
-    def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def Predict(self, request: PredictRequest, context: grpc.ServicerContext) -> PredictResponse:  # noqa: N802
         """Run a signature on tensors."""
         as_content = self._options.as_content
         return self._measured(
@@ -72,80 +89,60 @@ class PredictionService(PredictionServiceServicer):  # type: ignore[misc]
             lambda timeout: predict(self._manager, request, timeout, as_content=as_content),
         )  # fmt: skip
 
-    def Classify(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def Classify(  # noqa: N802
+        self, request: ClassificationRequest, context: grpc.ServicerContext
+    ) -> ClassificationResponse:
         """Run a classification signature on tf.Examples."""
         return self._measured(
             "Classify", request.model_spec.name, context, lambda t: examples.classify(self._manager, request, t)
         )
 
-    def Regress(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def Regress(self, request: RegressionRequest, context: grpc.ServicerContext) -> RegressionResponse:  # noqa: N802
         """Run a regression signature on tf.Examples."""
         return self._measured(
             "Regress", request.model_spec.name, context, lambda t: examples.regress(self._manager, request, t)
         )
 
-    def MultiInference(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def MultiInference(  # noqa: N802
+        self, request: MultiInferenceRequest, context: grpc.ServicerContext
+    ) -> MultiInferenceResponse:
         """Run several signatures on the same tf.Examples."""
         name = request.tasks[0].model_spec.name if request.tasks else ""
         return self._measured(
             "MultiInference", name, context, lambda t: examples.multi_inference(self._manager, request, t)
         )
 
-    def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def GetModelMetadata(  # noqa: N802
+        self, request: GetModelMetadataRequest, context: grpc.ServicerContext
+    ) -> GetModelMetadataResponse:
         """The signatures of a model."""
         return _answer(context, lambda: metadata(self._manager, request))
 
-    def _measured(self, api: str, model: str, context: Any, work: Callable[[float | None], Any]) -> Any:
-        start = time.perf_counter()
-        timeout = context.time_remaining() if self._options.enforce_timeout else None
-        status = Code.INTERNAL
-        try:
-            with self._limits.turn(model, timeout):
-                reply = work(context.time_remaining() if self._options.enforce_timeout else None)
-            status = Code.OK
-            return reply
-        except ServingError as error:
-            status = error.code
-            return context.abort(error.code.grpc_status, details(error.message))
-        except Exception as error:
-            log.exception("a gRPC call failed")
-            return context.abort(grpc.StatusCode.INTERNAL, details(f"{type(error).__name__}: {error}"))
-        finally:
-            seconds = time.perf_counter() - start
-            self._metrics.record_request(model, api, "GRPC", status.name, seconds)
-            if self._options.log_requests:
-                log.info("gRPC %s %s %s %.1f ms", api, model, status.name, 1e3 * seconds)
+    def _measured(
+        self, api: str, model: str, context: grpc.ServicerContext, work: Callable[[float | None], Reply]
+    ) -> Reply:
+        """The work's reply, when it is the model's turn; work is given the seconds that the call has left."""
 
+        def measured() -> Reply:
+            start, status = time.perf_counter(), Code.INTERNAL
+            try:
+                with self._limits.turn(model, self._seconds_left(context)):
+                    reply = work(self._seconds_left(context))
+                status = Code.OK
+                return reply
+            except ServingError as error:
+                status = error.code
+                raise
+            finally:
+                seconds = time.perf_counter() - start
+                self._metrics.record_request(model, api, "GRPC", status.name, seconds)
+                if self._options.log_requests:
+                    log.info("gRPC %s %s %s %.1f ms", api, model, status.name, 1e3 * seconds)
 
-def metadata(manager: Manager, request: Any) -> Any:
-    """Answer a GetModelMetadataRequest. Raises ServingError (get_model_metadata_impl.cc)."""
-    if not request.HasField("model_spec"):
-        raise invalid_argument("Missing ModelSpec")
-    if not request.metadata_field:
-        raise invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
-    for wanted in request.metadata_field:
-        if wanted != _SIGNATURE_DEF:
-            raise invalid_argument(f"Metadata field {wanted} is not supported")
-    response = GetModelMetadataResponse()
-    with manager.acquire(*version_choice(request.model_spec)) as servable:
-        response.model_spec.name = servable.name
-        response.model_spec.version.value = servable.version
-        response.metadata[_SIGNATURE_DEF].Pack(servable.signature_map_proto)
-    return response
+        return _answer(context, measured)
 
-
-def model_status(manager: Manager, request: Any) -> Any:
-    """Answer a GetModelStatusRequest. Raises ServingError (get_model_status_impl.cc)."""
-    if not request.HasField("model_spec"):
-        raise invalid_argument("Missing ModelSpec")
-    name, version, _ = version_choice(request.model_spec)
-    response = GetModelStatusResponse()
-    for status in manager.statuses(name, version):
-        item = response.model_version_status.add(version=status.version, state=status.state)
-        item.status.SetInParent()
-        item.status.error_code = status.code
-        item.status.error_message = status.message
-    return response
+    def _seconds_left(self, context: grpc.ServicerContext) -> float | None:
+        return context.time_remaining() if self._options.enforce_timeout else None
 
 
 class ModelService(ModelServiceServicer):  # type: ignore[misc]
@@ -154,15 +151,19 @@ class ModelService(ModelServiceServicer):  # type: ignore[misc]
     def __init__(self, manager: Manager, reloader: Reloader) -> None:
         self._manager, self._reloader = manager, reloader
 
-    def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def GetModelStatus(  # noqa: N802
+        self, request: GetModelStatusRequest, context: grpc.ServicerContext
+    ) -> GetModelStatusResponse:
         """The state of a model's versions."""
         return _answer(context, lambda: model_status(self._manager, request))
 
-    def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:  # noqa: N802
+    def HandleReloadConfigRequest(  # noqa: N802
+        self, request: ReloadConfigRequest, context: grpc.ServicerContext
+    ) -> ReloadConfigResponse:
         """Take a new config in place of the one before."""
         return _answer(context, lambda: self._reload(request, context))
 
-    def _reload(self, request: Any, context: Any) -> Any:
+    def _reload(self, request: ReloadConfigRequest, context: grpc.ServicerContext) -> ReloadConfigResponse:
         response = ReloadConfigResponse()
         try:
             if request.config.WhichOneof("config") != "model_config_list":

@@ -4,7 +4,7 @@ MonitoringConfig, SSLConfig and BatchingParameters are not among the messages th
 they are declared here, with TensorFlow Serving's field names.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 
 from infra.modelserver.errors import StartupError
+from infra.modelserver.runtime.batching import BatchingParameters
 from tasks.wire.protos import ConfigProto, ModelServerConfig
 
 _PACKAGE = "slipway.modelserver"
@@ -49,21 +50,6 @@ class TlsFiles:
     server_cert: bytes
     custom_ca: bytes | None
     client_verify: bool
-
-
-@dataclass(frozen=True, slots=True)
-class BatchingParameters:
-    """How requests are merged. Defaults are TensorFlow Serving's; timeout is in seconds."""
-
-    max_batch_size: int = 1000
-    batch_timeout: float = 0.0
-    max_enqueued_batches: int = 10
-    num_batch_threads: int = 0
-    thread_pool_name: str = "model_server_batch_threads"
-    allowed_batch_sizes: tuple[int, ...] = field(default=())
-    pad_variable_length_inputs: bool = False
-    enable_large_batch_splitting: bool = False
-    max_execution_batch_size: int = 0
 
 
 @lru_cache(maxsize=1)

@@ -19,7 +19,25 @@ from infra.modelserver.metrics import Metrics
 from infra.modelserver.runtime import c_api
 from infra.modelserver.runtime.blocking import check_may_block
 from infra.modelserver.runtime.servable import Runner
-from infra.modelserver.settings_files import BatchingParameters
+
+
+@dataclass(frozen=True, slots=True)
+class BatchingParameters:
+    """How requests are merged: TensorFlow Serving's parameters and defaults (session_bundle_config.proto).
+
+    Sizes count rows, that is, the first dimension of every input. batch_timeout is in seconds. With num_batch_threads 0
+    there is a thread for each CPU; with max_execution_batch_size 0 large requests are split at max_batch_size.
+    """
+
+    max_batch_size: int = 1000
+    batch_timeout: float = 0.0
+    max_enqueued_batches: int = 10
+    num_batch_threads: int = 0
+    thread_pool_name: str = "model_server_batch_threads"
+    allowed_batch_sizes: tuple[int, ...] = ()
+    pad_variable_length_inputs: bool = False
+    enable_large_batch_splitting: bool = False
+    max_execution_batch_size: int = 0
 
 
 @dataclass(slots=True)

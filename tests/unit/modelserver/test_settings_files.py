@@ -4,7 +4,7 @@ import pytest
 
 from infra.modelserver import settings_files
 from infra.modelserver.errors import StartupError
-from infra.modelserver.settings_files import BatchingParameters
+from infra.modelserver.runtime.batching import BatchingParameters
 
 PEM = "-----BEGIN KEY-----"
 

@@ -11,8 +11,7 @@ import pytest
 from infra.modelserver.errors import Code, ServingError
 from infra.modelserver.metrics import Metrics
 from infra.modelserver.runtime import c_api
-from infra.modelserver.runtime.batching import Batcher, BatchScheduler
-from infra.modelserver.settings_files import BatchingParameters
+from infra.modelserver.runtime.batching import Batcher, BatchingParameters, BatchScheduler
 from tasks.wire.dtypes import DataType
 
 Run = Callable[[list[int]], list[int]]
