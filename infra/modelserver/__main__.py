@@ -10,7 +10,7 @@ from tasks.wire import WireError
 
 
 def main() -> None:
-    """Serve until stopped. Exits 1, with one line, where the server can't start."""
+    """Serve until stopped; exit with 1, and one line, if the server cannot start."""
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"
     )

@@ -1,7 +1,7 @@
-"""How the model server says no.
+"""The model server's errors: ServingError answers a request, StartupError ends the program.
 
-ServingError carries one of the canonical codes and the text that TensorFlow Serving would answer; everything that a
-client can cause is raised as one.
+`tasks.errors.ServingError` is another class: what a step of a delivery raises when a model server fails it. This
+package does not import that tree.
 """
 
 from enum import IntEnum
@@ -64,7 +64,10 @@ _GRPC = {code: grpc.StatusCode[code.name] for code in Code}
 
 
 class ServingError(Exception):
-    """A refusal or failure with TensorFlow Serving's code and text."""
+    """Why a request fails: one of the canonical codes, and the text that TensorFlow Serving would answer.
+
+    Whatever a client can cause is raised as one.
+    """
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
@@ -91,4 +94,4 @@ def failed_precondition(message: str) -> ServingError:
 
 
 class StartupError(Exception):
-    """The server can't start: a wrong flag, a wrong file, a taken port, a model that did not load."""
+    """The server cannot start: a wrong flag, a wrong file, a taken port, a model that did not load."""

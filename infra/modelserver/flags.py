@@ -10,7 +10,7 @@ from infra.modelserver.errors import StartupError
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What the command line says. Names and defaults are tensorflow_model_server's, but for those of `_OWN`."""
+    """What the command line says. Names and defaults are tensorflow_model_server's, except for the last three."""
 
     port: int = 8500
     grpc_socket_path: str = ""
@@ -47,13 +47,13 @@ class Flags:
     enable_grpc_healthcheck_service: bool = False
     enable_serialization_as_tensor_content: bool = False
     enforce_session_run_timeout: bool = True
-    # ours
+    # Slipway's own
     bind_address: str = "127.0.0.1"
     log_requests: bool = False
     help: bool = False
 
 
-# Flags of tensorflow_model_server that mean nothing here, by type.
+# Flags of tensorflow_model_server that are accepted and ignored, by type.
 _IGNORED: dict[str, type] = {
     "enable_per_model_batching_parameters": bool,
     "enable_profiler": bool,
@@ -126,9 +126,12 @@ def usage() -> str:
 
 
 def parse(arguments: Sequence[str]) -> tuple[Flags, list[str]]:
-    """The flags, and warnings about those that mean nothing here. Raises StartupError for an unknown or wrong one.
+    """The flags, and warnings about those that have no effect here.
 
-    Flags are `--name=value`; a boolean may stand alone; `--name value` is taken too where the flag needs a value.
+    Flags are `--name=value`; a boolean needs no value; `--name value` is accepted too for a flag that needs one.
+
+    Raises:
+        StartupError: a flag is unknown, or its value is wrong.
     """
     defaults = _defaults()
     values: dict[str, Any] = {}
@@ -146,7 +149,7 @@ def parse(arguments: Sequence[str]) -> tuple[Flags, list[str]]:
         elif name in _IGNORED:
             kind = _IGNORED[name]
         else:
-            raise StartupError(f"unknown flag: --{name}. --help lists the flags that there are.")
+            raise StartupError(f"unknown flag: --{name}. --help lists the known ones.")
         if not given and kind is not bool:
             if not rest or rest[0].startswith("--"):
                 raise StartupError(f"--{name} needs a value, as in --{name}={_example(kind)}.")
@@ -183,7 +186,11 @@ def _value(name: str, kind: type, text: str) -> Any:
 
 
 def check(flags: Flags) -> None:
-    """Refuse flags that contradict each other. Raises StartupError."""
+    """Check that the flags do not contradict each other.
+
+    Raises:
+        StartupError: they do, or a number is out of range.
+    """
     if flags.port == 0 and not flags.grpc_socket_path:
         raise StartupError("gRPC has nothing to listen on: set --port or --grpc_socket_path.")
     for name in ("port", "rest_api_port"):

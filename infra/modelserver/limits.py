@@ -1,4 +1,4 @@
-"""How many gRPC calls one model may hold, so that its clients can keep only each other waiting."""
+"""How many gRPC calls of one model are taken at once, so that its clients can delay only each other."""
 
 import threading
 from collections.abc import Iterator
@@ -18,9 +18,9 @@ class _Calls:
 
 
 class CallLimits:
-    """So many calls of one model run at once, 16 times as many wait for them, and those beyond are refused.
+    """Bounds each model's calls: `running` of them run at once, 16 times as many wait, and further ones are refused.
 
-    Thread-safe. A call that waits holds its thread: `most` is how many threads one model's calls can hold.
+    Thread-safe. A call that waits occupies its thread: `most` is how many threads one model's calls can occupy.
     """
 
     def __init__(self, running: int) -> None:
@@ -30,9 +30,10 @@ class CallLimits:
 
     @contextmanager
     def turn(self, model: str, timeout: float | None) -> Iterator[None]:
-        """Wait for a turn, at most `timeout` seconds, and have it within the context.
+        """Wait for a turn, at most `timeout` seconds, and keep it within the context.
 
-        Raises ServingError: RESOURCE_EXHAUSTED where too many wait already, DEADLINE_EXCEEDED where it came too late.
+        Raises:
+            ServingError: RESOURCE_EXHAUSTED if too many calls wait already, DEADLINE_EXCEEDED if the time is over.
         """
         with self._lock:
             calls = self._of(model)

@@ -75,7 +75,7 @@ def _pairs(labels: Sequence[str], values: Sequence[str]) -> str:
 
 
 class Metrics:
-    """What the server counts. Thread-safe."""
+    """What the server counts and measures. Thread-safe."""
 
     def __init__(self) -> None:
         self._requests = _Counter(":tensorflow:serving:request_count", "model_name", "status")
@@ -109,21 +109,21 @@ class Metrics:
             self._latency.add((model_name, api, entrypoint), seconds * _MICROS)
 
     def record_graph_run(self, seconds: float) -> None:
-        """One session run ended well, for one request or a batch of them."""
+        """One session run, of one request or a batch, succeeded."""
         self._graph_runs.add(())
         self._graph_micros.add((), int(seconds * _MICROS))
 
     def record_run(self, model_name: str, api: str, seconds: float) -> None:
-        """One request's run ended well."""
+        """One request's run succeeded."""
         self._runtime.add((model_name, api, "TF1"), seconds * _MICROS)
 
     def record_examples(self, model_name: str, count: int) -> None:
-        """A request brought this many tf.Examples."""
+        """A request held this many tf.Examples."""
         self._examples.add((model_name,), count)
         self._example_total.add((model_name,), count)
 
     def record_load(self, path: str, seconds: float, *, failed: bool) -> None:
-        """A SavedModel was loaded, or not."""
+        """A SavedModel was loaded, or loading it failed."""
         self._load_attempts.add((path, "fail" if failed else "success"))
         if not failed:
             self._load_latency.add((path,), int(seconds * _MICROS))
@@ -133,7 +133,7 @@ class Metrics:
         self._warmup.add((path, status), seconds * _MICROS)
 
     def record_batch(self, model_name: str, pool: str, size: int, waits: Sequence[float]) -> None:
-        """A batch of `size` rows was run, whose requests had waited this long (in seconds)."""
+        """A batch of `size` rows was run; its requests had waited for `waits`, in seconds."""
         self._batch_size.add((model_name,), size)
         for seconds in waits:
             self._queuing.add((pool,), seconds * _MICROS)

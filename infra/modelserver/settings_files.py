@@ -81,11 +81,15 @@ def _parse(path: str, message: Any, flag: str) -> Any:
         return text_format.Parse(text, message)
     except text_format.ParseError as error:
         what = message.DESCRIPTOR.name
-        raise StartupError(f"--{flag}={path} is no {what} text proto: line {error}.") from error
+        raise StartupError(f"--{flag}={path} is not a {what} text proto: line {error}.") from error
 
 
 def model_config(path: str) -> ModelServerConfig:
-    """The ModelServerConfig in a file. Raises StartupError."""
+    """The ModelServerConfig in a file.
+
+    Raises:
+        StartupError: the file cannot be read, or holds something else.
+    """
     return _parse(path, ModelServerConfig(), "model_config_file")
 
 
@@ -97,12 +101,20 @@ def single_model_config(name: str, base_path: str) -> ModelServerConfig:
 
 
 def session_config(path: str) -> ConfigProto:
-    """The TensorFlow ConfigProto in a file. Raises StartupError."""
+    """The TensorFlow ConfigProto in a file.
+
+    Raises:
+        StartupError: the file cannot be read, or holds something else.
+    """
     return _parse(path, ConfigProto(), "tensorflow_session_config_file")
 
 
 def monitoring_path(path: str) -> str | None:
-    """Where a MonitoringConfig puts the Prometheus page; None where it switches it off. Raises StartupError."""
+    """The path of the Prometheus page in a MonitoringConfig; None if it switches the page off.
+
+    Raises:
+        StartupError: the file cannot be read, or holds something else, or the path is not absolute.
+    """
     config = _parse(path, _classes()["MonitoringConfig"](), "monitoring_config_file").prometheus_config
     if not config.enable:
         return None
@@ -112,11 +124,15 @@ def monitoring_path(path: str) -> str | None:
 
 
 def tls(path: str) -> TlsFiles:
-    """The keys and certificates in an SSLConfig. Raises StartupError."""
+    """The keys and certificates in an SSLConfig.
+
+    Raises:
+        StartupError: the file cannot be read, or holds something else, or a key or certificate is missing.
+    """
     config = _parse(path, _classes()["SSLConfig"](), "ssl_config_file")
     for name in ("server_key", "server_cert"):
         if "-----BEGIN" not in getattr(config, name):
-            raise StartupError(f"--ssl_config_file={path}: {name} must hold a PEM text (not a file's name).")
+            raise StartupError(f"--ssl_config_file={path}: {name} must hold a PEM text (not the name of a file).")
     authority = config.custom_ca.encode() or None
     if config.client_verify and authority is None:
         raise StartupError(f"--ssl_config_file={path}: client_verify needs custom_ca, to verify clients against.")
@@ -124,7 +140,11 @@ def tls(path: str) -> TlsFiles:
 
 
 def batching(path: str) -> BatchingParameters:
-    """The BatchingParameters in a file, or the defaults for an empty path. Raises StartupError."""
+    """The BatchingParameters in a file, or the defaults for an empty path.
+
+    Raises:
+        StartupError: the file cannot be read, or holds something else, or the values contradict each other.
+    """
     if not path:
         return BatchingParameters()
     proto = _parse(path, _classes()["BatchingParameters"](), "batching_parameters_file")

@@ -1,4 +1,4 @@
-"""Classify, Regress and MultiInference, shared by gRPC, REST and warm-up: the protos in, the protos out.
+"""Classify, Regress and MultiInference, from request proto to response proto, for gRPC, REST and warm-up.
 
 The checks and their texts are TensorFlow Serving's (classifier.cc, regressor.cc, multi_inference.cc, util.cc).
 """
@@ -38,7 +38,11 @@ _INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
 
 
 def classify(manager: Manager, request: ClassificationRequest, timeout: float | None = None) -> ClassificationResponse:
-    """Answer a ClassificationRequest with a ClassificationResponse (blocking; raises ServingError)."""
+    """Answer a ClassificationRequest; blocks. timeout is in seconds.
+
+    Raises:
+        ServingError: as `Manager.acquire` and `classify_with`.
+    """
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
     with manager.acquire(*version_choice(request.model_spec)) as servable:
@@ -46,7 +50,11 @@ def classify(manager: Manager, request: ClassificationRequest, timeout: float | 
 
 
 def regress(manager: Manager, request: RegressionRequest, timeout: float | None = None) -> RegressionResponse:
-    """Answer a RegressionRequest with a RegressionResponse (blocking; raises ServingError)."""
+    """Answer a RegressionRequest; blocks. timeout is in seconds.
+
+    Raises:
+        ServingError: as `Manager.acquire` and `regress_with`.
+    """
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
     with manager.acquire(*version_choice(request.model_spec)) as servable:
@@ -56,7 +64,11 @@ def regress(manager: Manager, request: RegressionRequest, timeout: float | None 
 def multi_inference(
     manager: Manager, request: MultiInferenceRequest, timeout: float | None = None
 ) -> MultiInferenceResponse:
-    """Answer a MultiInferenceRequest with a MultiInferenceResponse (blocking; raises ServingError)."""
+    """Answer a MultiInferenceRequest; blocks. timeout is in seconds.
+
+    Raises:
+        ServingError: as `Manager.acquire` and `multi_inference_with`.
+    """
     spec = request.tasks[0].model_spec if request.tasks else InferenceTask().model_spec
     with manager.acquire(*version_choice(spec)) as servable:
         return multi_inference_with(servable, request, timeout)
@@ -65,7 +77,12 @@ def multi_inference(
 def classify_with(
     servable: Servable, request: ClassificationRequest, timeout: float | None = None
 ) -> ClassificationResponse:
-    """Answer a ClassificationRequest from one servable."""
+    """Answer a ClassificationRequest from one servable.
+
+    Raises:
+        ServingError: the signature does not exist or does not classify, the input is empty, the run failed, or its
+            outputs are not of shape (examples, classes).
+    """
     signature = _signature(servable, request.model_spec)
     fetches = _plan_classification(servable, signature)
     response = ClassificationResponse()
@@ -77,7 +94,12 @@ def classify_with(
 
 
 def regress_with(servable: Servable, request: RegressionRequest, timeout: float | None = None) -> RegressionResponse:
-    """Answer a RegressionRequest from one servable."""
+    """Answer a RegressionRequest from one servable.
+
+    Raises:
+        ServingError: the signature does not exist or does not regress, the input is empty, the run failed, or its
+            output is not of shape (examples,) or (examples, 1).
+    """
     signature = _signature(servable, request.model_spec)
     fetches = _plan_regression(servable, signature)
     response = RegressionResponse()
@@ -91,7 +113,11 @@ def regress_with(servable: Servable, request: RegressionRequest, timeout: float 
 def multi_inference_with(
     servable: Servable, request: MultiInferenceRequest, timeout: float | None = None
 ) -> MultiInferenceResponse:
-    """Answer a MultiInferenceRequest from one servable, in one run."""
+    """Answer a MultiInferenceRequest from one servable, in one run.
+
+    Raises:
+        ServingError: as `classify_with` and `regress_with`, or the tasks do not go together.
+    """
     feeds: set[str] = set()
     fetches: set[str] = set()
     signatures: dict[str, Signature] = {}
@@ -119,7 +145,11 @@ def multi_inference_with(
 
 
 def serialized_examples(proto: Input) -> list[bytes]:
-    """The tf.Examples of an Input, serialized, each with the context merged in."""
+    """The tf.Examples of an Input, serialized, each with the context merged in.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; there are none.
+    """
     kind = proto.WhichOneof("kind")
     if kind == "example_list":
         examples = [example.SerializeToString() for example in proto.example_list.examples]
@@ -199,22 +229,18 @@ def _plan_regression(servable: Servable, signature: Signature) -> list[str]:
 def _run(
     api: str, servable: Servable, feeds: set[str], examples: list[bytes], fetches: Sequence[str], timeout: float | None
 ) -> dict[str, Array]:
-    """Feed the serialized examples and fetch these tensors, by their names in the graph."""
+    """Feed the serialized examples, and fetch tensors: by their names in the graph, shape (examples, …)."""
     tensor = tensors.strings(examples)
     try:
         results = servable.run_tensors(api, tuple(sorted(feeds)), [tensor] * len(feeds), tuple(fetches), timeout)
         servable.metrics.record_examples(servable.name, len(examples))
         try:
-            return {name: _array(result) for name, result in zip(fetches, results, strict=True)}
+            return {name: c_api.array_from_tensor(result) for name, result in zip(fetches, results, strict=True)}
         finally:
             for result in results:
                 c_api.delete(result)
     finally:
         c_api.delete(tensor)
-
-
-def _array(tensor: int) -> Array:
-    return c_api.array_from_tensor(tensor)
 
 
 def _fill_spec(spec: ModelSpec, asked: ModelSpec, servable: Servable) -> None:

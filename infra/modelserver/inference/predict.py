@@ -19,7 +19,15 @@ def version_choice(model_spec: ModelSpec) -> tuple[str, int | None, str | None]:
 def predict(
     manager: Manager, request: PredictRequest, timeout: float | None = None, *, as_content: bool = False
 ) -> PredictResponse:
-    """Answer a PredictRequest with a PredictResponse (blocking; raises ServingError). timeout is in seconds."""
+    """Answer a PredictRequest; blocks.
+
+    Args:
+        timeout: in seconds; None for no limit.
+        as_content: pack the outputs into tensor_content.
+
+    Raises:
+        ServingError: as `Manager.acquire` and `predict_with`.
+    """
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
     with manager.acquire(*version_choice(request.model_spec)) as servable:
@@ -29,7 +37,12 @@ def predict(
 def predict_with(
     servable: Servable, request: PredictRequest, timeout: float | None = None, *, as_content: bool = False
 ) -> PredictResponse:
-    """Answer a PredictRequest from one servable."""
+    """Answer a PredictRequest from one servable.
+
+    Raises:
+        ServingError: FAILED_PRECONDITION if there is no such signature, INVALID_ARGUMENT if a tensor cannot be parsed,
+            or as `Servable.check_inputs`, `check_outputs` and `run_tensors`.
+    """
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = servable.signatures.get(name)
     if signature is None:

@@ -14,14 +14,14 @@ from tasks.wire.tfrecord import RecordError, read_records
 
 REQUESTS_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 MAX_RECORDS = 1000
-SECONDS = 60.0  # for one request, as nothing else may load meanwhile
+SECONDS = 60.0  # for one request: no other version can load meanwhile
 
 
 def replay(servable: Servable, iterations: int = 1) -> int:
-    """Run every warm-up request `iterations` times, if there are any; how many there were.
+    """Run each of a version's warm-up requests `iterations` times; how many requests there are.
 
-    Raises ServingError for the first one that fails, for a damaged file, and for more than 1,000 records: each fails
-    the load.
+    Raises:
+        ServingError: a request failed, the file is damaged, or it holds more than 1,000 records. Each fails the load.
     """
     path = Path(servable.path) / REQUESTS_FILE
     if not path.exists():

@@ -29,7 +29,7 @@ class ManagerOptions:
 
 
 class _Version:
-    """A managed version: where it is in its life, and who holds it."""
+    """A managed version: its phase, and how many requests hold it."""
 
     def __init__(self, name: str, version: int, path: str) -> None:
         self.name, self.version, self.path = name, version, path
@@ -41,7 +41,7 @@ class _Version:
         self._free = threading.Event()
 
     def hold(self) -> Servable | None:
-        """The servable for one more request; None when it is on its way out."""
+        """The servable for one more request; None if it is about to be unloaded."""
         with self._lock:
             if self._closing:
                 return None
@@ -55,7 +55,7 @@ class _Version:
                 self._free.set()
 
     def wait_until_free(self) -> None:
-        """Let no one in any more, and wait for those who are in."""
+        """Give the servable to no further request, and wait for those that hold it."""
         with self._lock:
             self._closing = True
             if not self._holders:
@@ -106,8 +106,10 @@ class Manager:
         """A version held for one request; it is not unloaded before the context ends.
 
         version wins over label; neither means the highest loaded version.
-        Raises ServingError on entering: NOT_FOUND "Servable not found for request: Latest(absent)",
-        INVALID_ARGUMENT "Unrecognized servable version label: x", "ModelSpec has no name specified." for an empty name.
+
+        Raises:
+            ServingError: on entering. NOT_FOUND "Servable not found for request: Latest(absent)"; INVALID_ARGUMENT
+                "Unrecognized servable version label: x", or "ModelSpec has no name specified." for an empty name.
         """
         return _Hold(lambda: self._find(name, version, label))
 
@@ -134,8 +136,9 @@ class Manager:
     def statuses(self, name: str, version: int | None) -> list[VersionStatus]:
         """Status of all versions of a model (highest first), or of one.
 
-        Raises ServingError: NOT_FOUND "Could not find any versions of model absent" or
-        "Could not find version 2 of model affine".
+        Raises:
+            ServingError: NOT_FOUND "Could not find any versions of model absent", or "Could not find version 2 of model
+                affine".
         """
         return self._monitor.statuses(name, version)
 
@@ -146,19 +149,19 @@ class Manager:
         return self._labels.get(name, {}).get(label)
 
     def set_labels(self, labels: Mapping[str, Mapping[str, int]]) -> None:
-        """Take these labels, model → label → version, in place of all others."""
+        """Replace all labels by these: model → label → version."""
         self._labels = {name: dict(versions) for name, versions in labels.items()}
 
-    # -- what is wanted
+    # -- wanted versions
 
     def set_wanted(self, name: str, versions: Mapping[int, str]) -> None:
-        """Want these versions of a model, version → path, and no others. Loading and unloading follow."""
+        """Say which versions of a model are wanted, version → path. Loading and unloading follow in other threads."""
         with self._lock:
             self._pending[name] = dict(versions)
             self._proceed(name)
 
     def _proceed(self, name: str) -> None:
-        """Take the newest wish if it can be taken, and begin what the policy says. Call with the lock held."""
+        """Take the newest list of wanted versions if possible, and do what the policy says. Call with the lock held."""
         managed = self._managed.setdefault(name, {})
         if name in self._pending and may_apply(_seen(managed), self._pending[name]):
             self._apply(name, managed, self._pending.pop(name))
@@ -188,7 +191,7 @@ class Manager:
         threading.Thread(target=work, args=(version,), name=f"{version.name}-{version.version}", daemon=True).start()
 
     def _publish_ready(self) -> None:
-        """Show requests what is ready. Call with the lock held."""
+        """Let requests find what is ready. Call with the lock held."""
         self._ready = {
             name: {number: managed[number] for number in sorted(managed, reverse=True)
                    if managed[number].phase is Phase.READY}
@@ -208,7 +211,7 @@ class Manager:
             self._proceed(version.name)
 
     def _try_to_load(self, version: _Version) -> ServingError | None:
-        """Load, and again after each failure as often as is allowed; the last error if all failed."""
+        """Load, retrying as often as is allowed; the last error if all tries failed."""
         what, error = f"{version.name} version {version.version}", None
         for attempt in range(self._options.max_load_retries + 1):
             if attempt and version.given_up.wait(max(0.0, self._options.retry_interval)):
@@ -221,7 +224,7 @@ class Manager:
                     version.servable = self._loader(version.name, version.version, version.path)
                 except ServingError as failure:
                     error = failure
-                except Exception as failure:  # noqa: BLE001 - whatever a loader raises is that version's failure
+                except Exception as failure:  # noqa: BLE001 - any error of a loader is that version's failure
                     error = ServingError(Code.INTERNAL, f"{type(failure).__name__}: {failure}")
                 else:
                     log.info("loaded %s from %s", what, version.path)

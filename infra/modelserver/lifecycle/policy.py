@@ -1,4 +1,4 @@
-"""Which versions are wanted, and what to load or unload next: decisions alone, no doing."""
+"""Which versions are wanted, and what to load or unload next: pure decisions, which `manager` carries out."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ _INT64 = re.compile(r"\s*-?[0-9]+\s*", re.ASCII)
 
 
 def parse_version(name: str) -> int | None:
-    """The version that a directory's name stands for; None where it is no int64."""
+    """The version that a directory is named for; None if its name is not an int64."""
     if not _INT64.fullmatch(name):
         return None
     number = int(name)
@@ -18,7 +18,7 @@ def parse_version(name: str) -> int | None:
 
 
 def wanted_versions(children: Iterable[str], policy: Any) -> dict[int, str]:
-    """The versions that a ServableVersionPolicy wants of a base path's children, as version → child's name.
+    """The versions that a ServableVersionPolicy chooses from a base path's children, as version → child's name.
 
     Without a policy it is the latest one (file_system_storage_path_source.cc).
     """
@@ -38,7 +38,7 @@ def wanted_versions(children: Iterable[str], policy: Any) -> dict[int, str]:
 
 
 class Phase(Enum):
-    """Where a managed version is in its life."""
+    """The phases of a managed version."""
 
     NEW = "new"
     LOADING = "loading"
@@ -49,7 +49,7 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Managed:
-    """One managed version as the policy sees it."""
+    """One managed version, as far as the policy needs to know it."""
 
     version: int
     phase: Phase
@@ -67,8 +67,8 @@ class Action:
 def next_action(versions: Iterable[Managed]) -> Action | None:
     """What to do next for one model so that a wanted version stays available (availability_preserving_policy.cc).
 
-    A version that is no longer wanted goes, lowest first, when a wanted one is ready, when none is wanted, or when
-    another unwanted one would still serve. Otherwise the highest new version is loaded.
+    A version that is no longer wanted is unloaded, lowest first, if a wanted one is ready, if none is wanted, or if
+    another unwanted one keeps serving. Otherwise the highest new version is loaded.
     """
     every = list(versions)
     wanted = [v for v in every if v.wanted]
@@ -81,5 +81,5 @@ def next_action(versions: Iterable[Managed]) -> Action | None:
 
 
 def may_apply(managed: Mapping[int, Managed], versions: Iterable[int]) -> bool:
-    """Whether a new list of wanted versions can be taken now: none of them is just being unloaded."""
+    """Whether a new list of wanted versions can be taken now, that is, none of them is being unloaded."""
     return not any(v in managed and managed[v].phase is Phase.UNLOADING for v in versions)

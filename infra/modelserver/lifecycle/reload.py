@@ -1,15 +1,14 @@
-"""Taking a new model config, in TensorFlow Serving's order and with its refusals (server_core.cc)."""
+"""Applying a new model config, in TensorFlow Serving's order and with its error texts (server_core.cc)."""
 
 import logging
 import threading
 from collections.abc import Callable
 from pathlib import PurePosixPath
-from typing import Any
 
 from infra.modelserver.errors import Code, ServingError, failed_precondition, invalid_argument
 from infra.modelserver.lifecycle.manager import Manager
 from infra.modelserver.lifecycle.source import FileSystemSource, Watched
-from infra.modelserver.lifecycle.states import State, StateMonitor
+from infra.modelserver.lifecycle.states import State, StateMonitor, Watch
 from tasks.wire.protos import ModelConfig, ModelConfigList, ModelServerConfig, ModelType
 
 log = logging.getLogger(__name__)
@@ -18,7 +17,11 @@ PLATFORM = "tensorflow"
 
 
 def platform_of(model: ModelConfig) -> str:
-    """A model's platform. Raises ServingError where it has none, or two."""
+    """A model's platform.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; it names none, or two, or one that is not supported.
+    """
     if model.model_type:
         if model.model_platform:
             raise invalid_argument(
@@ -41,7 +44,11 @@ def is_relative(path: str) -> bool:
 
 
 def validate(new: ModelConfigList, old: ModelConfigList) -> None:
-    """Refuse a ModelConfigList that lists a name twice, has a relative base path or changes a platform."""
+    """Check a ModelConfigList that is to replace another.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; it lists a name twice, has a relative base path or changes a platform.
+    """
     names = set()
     for model in new.config:
         if model.name in names:
@@ -63,7 +70,7 @@ def validate(new: ModelConfigList, old: ModelConfigList) -> None:
 
 
 class Reloader:
-    """Takes one config at a time, whole: a model that it does not name is unloaded."""
+    """Applies one config at a time. A model that the config does not name is unloaded."""
 
     def __init__(
         self, manager: Manager, source: FileSystemSource, monitor: StateMonitor, *, allow_labels_for_unavailable: bool
@@ -74,10 +81,14 @@ class Reloader:
         self._config = ModelServerConfig()
 
     def apply(self, config: ModelServerConfig, cancelled: Callable[[], bool] = lambda: False) -> None:
-        """Take a ModelServerConfig: validate, keep it, labels, sources; then wait for models whose name is new.
+        """Check and keep a config, set its labels, poll its base paths, and wait until models of a new name are loaded.
 
-        A label error leaves the sources as they were, but the config is kept: that is TensorFlow Serving's order.
-        Raises ServingError; UNKNOWN where a new model did not become available, CANCELLED when cancelled() turned true.
+        After an error about labels the base paths are those from before, but the config is kept: that is TensorFlow
+        Serving's order.
+
+        Raises:
+            ServingError: INVALID_ARGUMENT or FAILED_PRECONDITION for a wrong config; UNKNOWN if a new model did not
+                become available; CANCELLED if cancelled() was true first.
         """
         while not self._lock.acquire(timeout=0.2):
             if cancelled():
@@ -117,7 +128,7 @@ class Reloader:
         finally:
             watch.close()
 
-    def _wait(self, watch: Any, names: set[str], cancelled: Callable[[], bool]) -> None:
+    def _wait(self, watch: Watch, names: set[str], cancelled: Callable[[], bool]) -> None:
         reached = watch.wait(names, cancelled)
         if reached is None:
             raise ServingError(Code.CANCELLED, f"The reload was cancelled before these were loaded: {sorted(names)}")
@@ -132,7 +143,11 @@ class Reloader:
             raise ServingError(Code.UNKNOWN, f"{len(failed)} model(s) did not become available: {{{details}}}")
 
     def _set_labels(self) -> None:
-        """Check and take the config's labels: only for versions that are AVAILABLE now, unless new ones are allowed."""
+        """Set the config's labels, which must point at AVAILABLE versions; new ones need not if the flag allows it.
+
+        Raises:
+            ServingError: FAILED_PRECONDITION; a label points at another version.
+        """
         labels: dict[str, dict[str, int]] = {}
         for model in self._config.model_config_list.config:
             available = self._monitor.available(model.name)

@@ -1,4 +1,4 @@
-"""Looking at the file system for the versions that models should have."""
+"""Polling the file system for the versions that models should have."""
 
 import logging
 import threading
@@ -16,7 +16,7 @@ SetWanted = Callable[[str, Mapping[int, str]], None]
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A model to look for: its base path, and the ServableVersionPolicy that chooses among what lies there."""
+    """A model to look for: its base path, and the ServableVersionPolicy that chooses among the versions there."""
 
     name: str
     base_path: str
@@ -24,11 +24,15 @@ class Watched:
 
 
 class MissingBasePath(Exception):
-    """A model's base path does not exist; that aborts a whole poll."""
+    """A model's base path does not exist, which aborts the whole poll."""
 
 
 def poll(models: Mapping[str, Watched]) -> dict[str, dict[int, str]]:
-    """What the file system holds: model → version → path. Raises MissingBasePath where one base path is missing."""
+    """The wanted versions that the file system holds: model → version → path.
+
+    Raises:
+        MissingBasePath: one base path does not exist.
+    """
     found = {}
     for model in models.values():
         base = Path(model.base_path)
@@ -43,10 +47,9 @@ def poll(models: Mapping[str, Watched]) -> dict[str, dict[int, str]]:
 
 
 class FileSystemSource:
-    """Tells the manager what is wanted, at every poll.
+    """Tells the manager at every poll which versions are wanted.
 
-    interval is in seconds; 0 looks once, negative never. One missing base path aborts the whole poll, and the models
-    stay as they are.
+    interval is in seconds; 0 polls once, negative never. If one base path is missing, all models stay as they are.
     """
 
     def __init__(self, set_wanted: SetWanted, interval: float) -> None:
@@ -63,21 +66,21 @@ class FileSystemSource:
             return set(self._models)
 
     def update(self, models: Mapping[str, Watched]) -> None:
-        """Look for these models from the next poll on; those no longer named are let go at once."""
+        """Look for these models from the next poll on; those that are no longer named are unloaded at once."""
         with self._lock:
             for name in self._models.keys() - models.keys():
                 self._set_wanted(name, {})
             self._models = dict(models)
 
     def start(self) -> None:
-        """Begin to poll, at once; later calls do nothing."""
+        """Begin to poll; later calls do nothing."""
         if self._started or self._interval < 0:
             return
         self._started = True
         threading.Thread(target=self._run, name="file-system-poll", daemon=True).start()
 
     def stop(self) -> None:
-        """Poll no more."""
+        """Stop polling."""
         self._stopped.set()
 
     def _run(self) -> None:
@@ -88,7 +91,7 @@ class FileSystemSource:
             self._stopped.wait(self._interval)
 
     def poll_once(self) -> None:
-        """One poll. What is wrong is logged when it is new, not at every poll."""
+        """Poll once. A problem is logged when it is new, not at every poll."""
         with self._lock:
             complaints = set()
             try:

@@ -49,7 +49,7 @@ def settled(states: _States, names: Iterable[str]) -> dict[str, VersionStatus] |
 
 
 class StateMonitor:
-    """Remembers the last state of every version ever managed. Thread-safe."""
+    """Remembers the latest state of every version that was ever managed. Thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -57,7 +57,7 @@ class StateMonitor:
         self._watches: list[_States] = []
 
     def publish(self, name: str, version: int, state: State, error: ServingError | None = None) -> None:
-        """A version has come into a state; error says why it ended."""
+        """A version has reached a state; error says why it ended."""
         status = VersionStatus(version, state, error.code if error else Code.OK, error.message if error else "")
         with self._changed:
             for states in (self._states, *self._watches):
@@ -67,8 +67,9 @@ class StateMonitor:
     def statuses(self, name: str, version: int | None) -> list[VersionStatus]:
         """Status of all versions of a model (highest first), or of one.
 
-        Raises ServingError: NOT_FOUND "Could not find any versions of model absent" or
-        "Could not find version 2 of model affine".
+        Raises:
+            ServingError: NOT_FOUND "Could not find any versions of model absent", or "Could not find version 2 of model
+                affine".
         """
         with self._changed:
             versions = dict(self._states.get(name, {}))
@@ -86,7 +87,7 @@ class StateMonitor:
             return {s.version for s in self._states.get(name, {}).values() if s.state == State.AVAILABLE}
 
     def watch(self) -> "Watch":
-        """Begin to note states from now on, so that what ended before is not taken for an answer."""
+        """Begin to note states, so that what ended before is not mistaken for an answer."""
         states: _States = {}
         with self._changed:
             self._watches.append(states)
@@ -100,7 +101,7 @@ class Watch:
         self._changed, self._states, self._watches = changed, states, watches
 
     def wait(self, names: Iterable[str], cancelled: Callable[[], bool]) -> dict[str, VersionStatus] | None:
-        """Wait until `settled`; None when cancelled() turns true first."""
+        """Wait until the versions of these models are `settled`; None if cancelled() is true first."""
         wanted = list(names)
         with self._changed:
             while (reached := settled(self._states, wanted)) is None:
@@ -110,6 +111,6 @@ class Watch:
             return reached
 
     def close(self) -> None:
-        """Stop noting."""
+        """Stop noting states."""
         with self._changed:
             self._watches[:] = [states for states in self._watches if states is not self._states]

@@ -1,4 +1,4 @@
-"""What the REST application is told at its making."""
+"""The REST application: from a request's head and body to a reply."""
 
 import asyncio
 import logging
@@ -34,9 +34,9 @@ log = logging.getLogger(__name__)
 class RestOptions:
     """How the REST application behaves.
 
-    timeout is seconds for one request (--rest_api_timeout_in_ms); monitoring_path is None where metrics are off;
-    enable_cors adds `Access-Control-Allow-Origin: *`; log_requests writes one line per request; refuse_pages answers no
-    request of a web page.
+    timeout is in seconds, for one request (--rest_api_timeout_in_ms); monitoring_path is None if metrics are off;
+    enable_cors adds `Access-Control-Allow-Origin: *`; log_requests writes one line per request; refuse_pages refuses
+    requests that web pages make.
     """
 
     dispatcher: Dispatcher
@@ -49,51 +49,27 @@ class RestOptions:
 
 
 Scope: TypeAlias = MutableMapping[str, Any]
-
-
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
-
-
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-
 MAX_BODY_BYTES: Final = 2**31 - 1  # as over gRPC
-
-
 MAX_UNZIPPED_BYTES: Final = 100 * 2**20  # gzip_zlib.h, kMaxUncompressedBytes
-
-
 IDLE_SECONDS: Final = 50.0  # libevent's time-out for a client that stops in the middle of its request
 
-
 _METHODS: Final = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"))
-
-
 _JSON: Final = (b"content-type", b"application/json")
-
-
 _TEXT: Final = (b"content-type", b"text/plain")
-
-
 _HTML: Final = ((b"content-type", b"text/html"), (b"connection", b"close"))
-
-
 _CORS: Final = (
     (b"access-control-allow-origin", b"*"),
     (b"access-control-allow-methods", b"POST, GET"),
     (b"access-control-allow-headers", b"Content-Type"),
 )
-
-
 _PAGE_REFUSED: Final = (
     b'{"error": "Web pages may not ask this server: --rest_api_enable_cors_support would let every page. '
     b'Programs name it localhost, or by its address."}'
 )
-
-
 _PHRASES: Final = {
     400: "Bad Request",
     404: "Not Found",
@@ -119,7 +95,7 @@ def make_app(manager: Manager, options: RestOptions) -> App:
 
 
 class _Signatures:
-    """Finds a request's servable once, when its body has been understood, and holds it till the reply is written."""
+    """Finds a request's servable once, as late as its body has been parsed, and holds it until the reply is written."""
 
     def __init__(self, manager: Manager, asked: Route, stack: ExitStack) -> None:
         self._manager, self._asked, self._stack = manager, asked, stack
@@ -157,7 +133,7 @@ class _RestApp:
         await send({"type": "http.response.body", "body": reply.body})
 
     async def _reply(self, scope: Scope, receive: Receive) -> Reply | None:
-        """The reply, None where the client has gone."""
+        """The reply; None if the client has gone."""
         if self._options.refuse_pages and from_page(scope["headers"]):
             return Reply(403, (_JSON, (b"connection", b"close")), _PAGE_REFUSED)
         body = await read_body(scope, receive)
@@ -188,7 +164,7 @@ class _RestApp:
         return Reply(200, (_TEXT,), page.encode())
 
     def _preflight(self, scope: Scope) -> Reply:
-        """A browser's question whether it may ask: only one that names its origin gets a yes."""
+        """The reply to a browser that asks whether it may send a request: yes, if it names its origin."""
         if re.search(rb"https?://", _header(scope, b"origin")):
             return Reply(200, self._cors)
         return Reply(failed_precondition("").code.http_status, self._cors)
@@ -222,7 +198,7 @@ class _RestApp:
                 seconds = time.perf_counter() - started
                 self._options.metrics.record_request(asked.name, asked.verb.title(), "REST", code.name, seconds)
 
-    # What may take long runs in a worker thread (see Dispatcher): reading the body, the model, writing the reply.
+    # What follows runs in a worker thread if it may take long (see Dispatcher).
 
     def _left(self, started: float) -> float | None:
         """What is left of a request's time, in seconds; None for no limit."""
@@ -267,7 +243,7 @@ class _RestApp:
 
 
 async def read_body(scope: Scope, receive: Receive, idle_seconds: float = IDLE_SECONDS) -> bytes | Reply | None:
-    """The whole body; a refusal where it is too large or stops coming; None where the client has gone."""
+    """The whole body; an error reply if it is too large or stops coming; None if the client has gone."""
     declared = _header(scope, b"content-length")
     if declared.isdigit() and int(declared[:12]) > MAX_BODY_BYTES:
         return _page(413)
@@ -291,7 +267,7 @@ async def read_body(scope: Scope, receive: Receive, idle_seconds: float = IDLE_S
 
 
 def unzip(body: bytes) -> bytes:
-    """A gzip body unpacked; empty where it is no sound gzip file or too large, as TensorFlow Serving takes it."""
+    """A gzip body unpacked; empty, as for TensorFlow Serving, if it is damaged or too large."""
     unpacker = zlib.decompressobj(wbits=31)
     try:
         content = unpacker.decompress(body, MAX_UNZIPPED_BYTES + 1)
@@ -311,7 +287,7 @@ def _header(scope: Scope, name: bytes) -> bytes:
 
 
 def _page(status: int) -> Reply:
-    """The page that libevent sends where no handler takes a request."""
+    """The page that libevent sends for a request that no handler takes."""
     phrase = _PHRASES[status]
     page = f"<HTML><HEAD>\n<TITLE>{status} {phrase}</TITLE>\n</HEAD><BODY>\n<H1>{phrase}</H1>\n</BODY></HTML>\n"
     return Reply(status, _HTML, page.encode())

@@ -1,4 +1,4 @@
-"""Base64 as TensorFlow Serving reads it out of JSON (json_tensor.cc; absl's Base64Unescape)."""
+"""Base64 as TensorFlow Serving reads it in JSON (json_tensor.cc; absl's Base64Unescape)."""
 
 import binascii
 import string
@@ -17,7 +17,11 @@ def is_base64(value: Json) -> bool:
 
 
 def decode_object(value: dict[str, Json]) -> bytes:
-    """The bytes of a `{"b64": "…"}` object. Raises ServingError."""
+    """The bytes of a `{"b64": "…"}` object.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; it is not one, or not base64.
+    """
     if not is_base64(value):
         raise invalid_argument(f"JSON Value: {quote(value)} not formatted correctly for base64 data")
     decoded = unescape(to_bytes(value["b64"]))
@@ -27,7 +31,7 @@ def decode_object(value: dict[str, Json]) -> bytes:
 
 
 def unescape(text: bytes) -> bytes | None:
-    """The decoded bytes: blanks count for nothing, padding may be left out or written with dots."""
+    """The decoded bytes, or None if it is not base64. White space is ignored; padding may be missing, or be dots."""
     compact = text.translate(None, _SPACE)
     data = compact.rstrip(b"=.")
     missing = -len(data) % 4

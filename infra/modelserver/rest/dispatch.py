@@ -22,26 +22,28 @@ _TURNS = 20
 class Dispatcher:
     """Keeps long work off the event loop, and short work out of the threads.
 
-    Going to a thread and back costs more than a small model's whole answer. So work on a small body runs on the loop
-    where it took under 2 ms so far; work that can't promise to be short raises WouldBlock there, and goes to a thread.
+    To go to a thread and back costs more than a small model's whole answer. So work on a small body runs on the loop if
+    such work took under 2 ms before; work that may turn out long raises WouldBlock there, and moves to a thread.
 
-    Each model has threads of its own: a run that has begun cannot be interrupted, and holds its thread until it ends,
-    though its request has been answered by then. So a model can keep only its own clients waiting.
+    Each model has threads of its own: a run that has begun cannot be interrupted, and occupies its thread until it
+    ends, even after its request has timed out. So a model can delay only its own clients.
     """
 
     def __init__(self, threads: int, serves: Callable[[str], bool]) -> None:
-        """threads is how many each model may hold; serves tells whether there is a model of a name."""
+        """threads is how many each model may occupy; serves tells whether a model of that name is served."""
         self._threads, self._serves = threads, serves
         self._pools: dict[str, ThreadPoolExecutor] = {}
         self._not_now: dict[Hashable, int] = {}
-        # The pools and what is above are the loop's thread's alone.
+        # The attributes above are used by the loop's thread alone; those below by every thread.
         self._lock = threading.Lock()
-        self._seconds: OrderedDict[Hashable, float] = OrderedDict()  # as expected, the kind asked for last at the end
+        self._seconds: OrderedDict[Hashable, float] = OrderedDict()  # expected, by kind of work, latest used last
 
     async def call(self, function: Callable[..., T], *args: Any, model: str = "", timeout: float | None = None) -> T:
-        """A blocking call in one of the model's threads.
+        """Call a blocking function in one of the model's threads.
 
-        Raises ServingError DEADLINE_EXCEEDED after `timeout` seconds; what has begun by then goes on unheard.
+        Raises:
+            ServingError: DEADLINE_EXCEEDED after `timeout` seconds. If the call has begun by then it goes on, and its
+                result is dropped.
         """
         work = self._pool(model).submit(function, *args)
         future = asyncio.wrap_future(work)
@@ -55,9 +57,16 @@ class Dispatcher:
         self, kind: Hashable, size: int, function: Callable[..., T], *args: Any,
         model: str = "", timeout: float | None = None,
     ) -> T:  # fmt: skip
-        """Work on a body of `size` bytes (unpacked): here where such work is known to be short, else as `call` does.
+        """Call a function on the loop if it is expected to be short, or else as `call` does.
 
-        kind tells works apart (model, verb). It is begun a second time, in a thread, when it raises WouldBlock here.
+        If it raises WouldBlock on the loop it is called again, in a thread.
+
+        Args:
+            kind: what its duration is expected by: the model and the verb.
+            size: of the unpacked body, in bytes.
+
+        Raises:
+            ServingError: as `call`.
         """
         if size > SMALL_BYTES:
             return await self.call(function, *args, model=model, timeout=timeout)
@@ -71,7 +80,7 @@ class Dispatcher:
         return await self.call(self._timed, kind, function, *args, model=model, timeout=timeout)
 
     def _pool(self, model: str) -> ThreadPoolExecutor:
-        name = model if self._serves(model) else ""  # names that clients make up get no threads
+        name = model if self._serves(model) else ""  # names of models that do not exist share one pool
         if name not in self._pools:
             for gone in [known for known in self._pools if known and not self._serves(known)]:
                 self._pools.pop(gone).shutdown(wait=False)
@@ -79,7 +88,7 @@ class Dispatcher:
         return self._pools[name]
 
     def _may_try(self, kind: Hashable) -> bool:
-        """Whether work of this kind should be short here. What has raised WouldBlock is not tried for some turns."""
+        """Whether work of this kind is expected to be short. After a WouldBlock it is not tried for some turns."""
         turns = self._not_now.pop(kind, 0)
         if turns > 1:
             self._not_now[kind] = turns - 1

@@ -1,7 +1,7 @@
 """Replies as TensorFlow Serving writes them: tensors, results, errors, status and metadata as JSON.
 
 White space and number formats are its own (json_tensor.cc over RapidJSON's PrettyWriter; protobuf's json_util).
-Everything here is bytes: strings in a reply are whatever bytes the model gave.
+Everything here is bytes: strings in a reply are the bytes that the model gave, UTF-8 or not.
 """
 
 import base64
@@ -26,19 +26,30 @@ from tasks.wire.protos import ClassificationResult, GetModelStatusResponse, Mode
 _ONE_LINE: Final = b", "
 _AS_IS: Final = frozenset((*INT_RANGES, DataType.BOOL))  # printed as they are
 _LARGE: Final = 1 << 14  # elements
-_PIECE: Final = 1 << 16  # elements that are written without letting another thread have its turn
+_PIECE: Final = 1 << 16  # elements that are written before another thread may run
 _DIGITS: Final[dict[int, tuple[int, bool]]] = {DataType.FLOAT: (9, True), DataType.DOUBLE: (17, False)}
 
 
 def predictions(signature: Signature, outputs: Mapping[str, Array], *, row_format: bool) -> bytes:
-    """The reply to a predict request: `predictions` in row format, else `outputs`. Raises ServingError."""
+    """The reply to a predict request: `predictions` in row format, `outputs` otherwise.
+
+    Args:
+        outputs: an array for each alias; in row format all have shape (rows, …).
+
+    Raises:
+        ServingError: there are no outputs, their rows differ in number, or JSON has no form for a type.
+    """
     if not outputs:
         raise invalid_argument("Cannot convert empty tensor map to JSON")
     return _rows(signature, outputs) if row_format else _columns(signature, outputs)
 
 
 def classifications(result: ClassificationResult) -> bytes:
-    """The reply to a classify request: [label, score] pairs for each example. Raises ServingError."""
+    """The reply to a classify request: [label, score] pairs for each example.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; there are no results.
+    """
     if not result.classifications:
         raise invalid_argument("Cannot convert empty ClassificationResults to JSON")
     examples = [
@@ -49,7 +60,11 @@ def classifications(result: ClassificationResult) -> bytes:
 
 
 def regressions(result: RegressionResult) -> bytes:
-    """The reply to a regress request: a value for each example. Raises ServingError."""
+    """The reply to a regress request: a value for each example.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; there are no results.
+    """
     if not result.regressions:
         raise invalid_argument("Cannot convert empty RegressionResults to JSON")
     values = ", ".join([decimal(one.value, single=True) for one in result.regressions])
@@ -151,7 +166,7 @@ def _key(alias: str) -> bytes:
 
 
 def _nested(tokens: Sequence[bytes], shape: Sequence[int], depth: int, *, one_line: bool) -> Sequence[bytes]:
-    """The text of each entry along the first dimension; depth is how deep that entry stands in the document."""
+    """The text of each entry along the first dimension; depth is how deeply that entry is nested in the document."""
     for axis in range(len(shape) - 1, 0, -1):
         count, size = prod(shape[:axis]), shape[axis]
         if not size:
@@ -172,9 +187,10 @@ def _nested(tokens: Sequence[bytes], shape: Sequence[int], depth: int, *, one_li
 
 
 def _tokens(alias: str, array: Array, signature: Signature, depth: int) -> Sequence[bytes]:
-    """Each element's text, in row-major order; depth is how deep it stands in the document.
+    """Each element's text, in row-major order; depth is how deeply it is nested in the document.
 
-    Raises ServingError for types that JSON has no form for.
+    Raises:
+        ServingError: UNIMPLEMENTED; JSON has no form for the type.
     """
     data_type = signature.outputs[alias].data_type
     if not array.size:
@@ -206,7 +222,7 @@ def _floats(flat: Array, digits: int, single: bool) -> Sequence[bytes]:
 
 
 def _is_large(alias: str, array: Array, signature: Signature) -> bool:
-    """Whether an array of numbers is printed in haste: the same numbers, in the fewest digits and on one line."""
+    """Whether an array of numbers is printed the quick way: the same numbers, in the fewest digits and on one line."""
     data_type = signature.outputs[alias].data_type
     return array.size > _LARGE and array.ndim > 0 and (data_type in _DIGITS or data_type in _AS_IS)
 

@@ -1,4 +1,4 @@
-"""A classify or regress request's JSON into tf.Examples, by TensorFlow Serving's rules (json_tensor.cc)."""
+"""From a classify or regress request's JSON to tf.Examples, by TensorFlow Serving's rules (json_tensor.cc)."""
 
 from typing import Final
 
@@ -13,7 +13,11 @@ _KINDS: Final = {str: "bytes_list", float: "float_list", int: "int64_list", bool
 
 
 def fill_request(body: bytes, request: ClassificationRequest | RegressionRequest) -> None:
-    """Fill a ClassificationRequest's or RegressionRequest's signature and examples. Raises ServingError."""
+    """Fill in a request's signature and examples.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; the body is not JSON, or does not hold examples.
+    """
     read_object(body, lambda document: _fill(document, request))
 
 

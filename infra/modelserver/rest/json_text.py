@@ -1,6 +1,6 @@
-"""JSON values, and how TensorFlow Serving writes them into texts.
+"""JSON values, and how TensorFlow Serving quotes them in texts.
 
-Strings are `str`; bytes that are no UTF-8 are kept as surrogate escapes, so that `to_bytes` gives the client's bytes.
+Strings are `str`; bytes that are not UTF-8 are kept as surrogate escapes, so that `to_bytes` gives the client's bytes.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from infra.modelserver.rest.decimals import FLOAT_LIMIT, decimal, quoted, to_single
 
-Json: TypeAlias = Any  # None, bool, int, float, str, list, or dict (RepeatedKeys where a key comes twice)
+Json: TypeAlias = Any  # None, bool, int, float, str, list, or dict (RepeatedKeys if a key comes twice)
 
 _INDENT: Final = "    "
 _ESCAPED: Final = {code: f"\\u{code:04X}" for code in range(0x20)} | {
@@ -19,7 +19,7 @@ _ESCAPED: Final = {code: f"\\u{code:04X}" for code in range(0x20)} | {
 
 
 class RepeatedKeys(dict[str, Json]):
-    """An object in which a key comes more than once: as a mapping the first counts, `pairs` has all of them."""
+    """An object in which a key comes more than once: as a mapping it has the first; `pairs` has all of them."""
 
     def __init__(self, pairs: list[tuple[str, Json]]) -> None:
         super().__init__(reversed(pairs))
@@ -32,12 +32,12 @@ def members(obj: dict[str, Json]) -> Iterable[tuple[str, Json]]:
 
 
 def to_bytes(text: str) -> bytes:
-    """The bytes that a JSON string stood for."""
+    """The bytes that the client sent for a JSON string."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def valid_text(text: str) -> str:
-    """The text for a message's string field: what is no UTF-8 becomes U+FFFD."""
+    """The text for a message's string field: what is not UTF-8 becomes U+FFFD."""
     return text if text.isascii() else to_bytes(text).decode("utf-8", "replace")
 
 

@@ -1,4 +1,4 @@
-"""How the C library's allocator treats what requests leave behind."""
+"""How the C library's allocator treats memory that requests have freed."""
 
 import ctypes
 from typing import Final

@@ -1,8 +1,7 @@
 """Predict requests that hold nothing but numbers, straight into NumPy.
 
 Such a body goes from simdjson's parse to arrays without a Python object per number: an order of magnitude faster than
-lists. Whatever this does not know well (strings, booleans, ragged lists, repeated keys, anything wrong) it leaves to
-rest_tensors, which knows all of it.
+lists. Every other body (strings, booleans, ragged lists, repeated keys, errors of any kind) is left to `tensors`.
 """
 
 from collections.abc import Mapping
@@ -29,13 +28,14 @@ _BUFFER_TYPES: Final = {"d": np.dtype(np.float64), "i": np.dtype(np.int64), "u":
 
 
 class _Declined(Exception):
-    """This body is for rest_tensors."""
+    """This body is left to `tensors`."""
 
 
 def number_inputs(body: bytes, signature_of: SignatureOf) -> PredictInputs | None:
-    """The inputs of a predict request of numbers only; None where the general reader must look.
+    """As `tensors.predict_inputs`, for a request that holds numbers only; None for any other.
 
-    signature_of may raise ServingError, which is this request's answer.
+    Raises:
+        ServingError: as `signature_of`.
     """
     try:
         document = simdjson.Parser().parse(body)
@@ -107,7 +107,7 @@ def _only(inputs: Mapping[str, TensorInfo]) -> tuple[str, TensorInfo]:
 
 
 def _array(value: Any, info: TensorInfo) -> Array:
-    """A list of numbers, however deep, or one number, as an array."""
+    """A list of numbers, nested to any depth, or one number, as an array."""
     kind = _BUFFER_KINDS[info.data_type]
     if not isinstance(value, simdjson.Array):
         return _cast(_scalars([value], kind), info).reshape(())
@@ -126,7 +126,7 @@ def _stacked(column: list[Any], info: TensorInfo) -> Array:
 
 
 def _flat(value: Any, kind: str) -> Array:
-    """All numbers of a list, however deep; TypeError or ValueError where something else is among them."""
+    """All numbers of a list, at any depth; TypeError or ValueError if it holds anything else."""
     if not isinstance(value, simdjson.Array):
         raise _Declined
     return np.frombuffer(value.as_buffer(of_type=kind), _BUFFER_TYPES[kind])  # type: ignore[arg-type]

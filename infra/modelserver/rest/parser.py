@@ -16,12 +16,12 @@ import orjson
 from infra.modelserver.errors import ServingError, invalid_argument
 from infra.modelserver.rest.json_text import Json, RepeatedKeys, quote
 
-MAX_DEPTH: Final = 10_000  # TensorFlow Serving's parser recurses, and dies some ten thousand levels down
-_LONG_RUN: Final = 64  # bytes of plain numbers that are worth a step of their own
-_LONGEST_RUN: Final = 1 << 20  # and no more at once, so that other threads get their turn
-_LARGE_BODY: Final = 16 << 20  # what orjson, which keeps others waiting, is not given in one piece
+MAX_DEPTH: Final = 10_000  # TensorFlow Serving's parser recurses, and crashes at some ten thousand levels
+_LONG_RUN: Final = 64  # bytes of plain numbers from which on they are parsed in one step
+_LONGEST_RUN: Final = 1 << 20  # and at most so many at once, so that other threads may run
+_LARGE_BODY: Final = 16 << 20  # larger ones are not given to orjson, which would block all other threads
 
-_QUOTABLE: Final = 1 << 20  # bytes of a body that are worth reading twice for an error's last digits
+_QUOTABLE: Final = 1 << 20  # bytes of a body that is parsed again for the last digits in an error
 
 T = TypeVar("T")
 
@@ -39,10 +39,13 @@ _OPEN_ARRAY, _CLOSE_ARRAY, _OPEN_OBJECT, _CLOSE_OBJECT, _COMMA, _COLON, _QUOTE, 
 
 
 def read_object(body: bytes, read: Callable[[dict[str, Json]], T]) -> T:
-    """What `read` makes of a body's object; errors, its own and the parser's, are ServingErrors.
+    """The result of `read` for a body's object.
 
-    Where the text of read's error quotes a fraction, the body is read again with RapidJSON's own rounding: the last
-    digits of a number may differ.
+    If the text of read's error quotes a fraction, the body is read again with RapidJSON's own rounding, which may
+    differ in the last digits.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT if the body is not a JSON object; or as `read`.
     """
     document = parse_object(body)
     try:
@@ -56,7 +59,10 @@ def read_object(body: bytes, read: Callable[[dict[str, Json]], T]) -> T:
 def parse_object(body: bytes, *, exactly: bool = False) -> dict[str, Json]:
     """Parse a request's body, which must be one JSON object.
 
-    exactly reads numbers to RapidJSON's last bit, which only the texts of errors show. Raises ServingError.
+    exactly rounds numbers as RapidJSON does, to the last bit; only the texts of errors show the difference.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; it is not.
     """
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
@@ -69,7 +75,7 @@ def parse_object(body: bytes, *, exactly: bool = False) -> dict[str, Json]:
 
 
 def _parse_strict(body: bytes) -> Json | None:
-    """What orjson makes of the body; None where RapidJSON sees, or may see, something else."""
+    """What orjson reads in the body; None if RapidJSON would read, or may read, something else."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -235,7 +241,7 @@ class _Reader:
             parts.append(self.escape(stop))
 
     def escape(self, start: int) -> bytes:
-        """What follows a backslash, which stands at start; errors point there."""
+        """The character after the backslash at `start`; errors point there."""
         kind = self.data[self.at]
         if kind in _ESCAPES:
             self.at += 1

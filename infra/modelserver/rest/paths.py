@@ -26,7 +26,7 @@ class BadVersion(ServingError):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a request asks, and of which model; version wins over label, neither means the latest."""
+    """What a request asks for, and of which model; version wins over label, and neither means the latest."""
 
     verb: str
     name: str
@@ -45,7 +45,11 @@ def is_ours(uri: str) -> bool:
 
 
 def route(method: str, uri: str) -> Route:
-    """The route of a path with its query, as they were sent. Raises ServingError where there is none."""
+    """The route of a path with its query, as they were sent.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; no such method and path are served.
+    """
     pattern = {"POST": _PREDICTION, "GET": _STATUS}.get(method)
     match = pattern.fullmatch(uri) if pattern else None
     if match is None:

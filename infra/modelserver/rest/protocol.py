@@ -1,12 +1,12 @@
-"""HTTP for the REST API: uvicorn's protocol, with what serving models asks of it.
+"""HTTP for the REST API: uvicorn's protocol, adapted to serving models.
 
 Bodies are large: uvicorn pauses the socket and wakes the application every 64 KB. Waking it when the body is whole, or
 a megabyte of it is there, more than halves what a predict request of 32 digits (250 KB) costs before it is parsed.
 
-Replies are small: head and body go out in one piece, where uvicorn writes, and wakes the client, twice.
+Replies are small: head and body go out in one piece, while uvicorn would write, and wake the client, twice.
 
 Clients offer to upgrade: Java's HttpClient sends `Upgrade: h2c` with its first POST, after which uvicorn's parser takes
-the body for another protocol. The offer is passed over, as RFC 9110 allows and TensorFlow Serving does.
+the body for another protocol. The offer is ignored, as RFC 9110 allows and TensorFlow Serving does.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from typing import Any, Final, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 PIECE_BYTES: Final = 1 << 20
-WAKE_SECONDS: Final = 1.0  # a slow client's progress shows this often, or it would look idle
+WAKE_SECONDS: Final = 1.0  # how often a slow client's progress is noted, or it would look idle
 
 _UPGRADE = re.compile(rb"\r\nupgrade(?=[ \t]*:)", re.IGNORECASE)
 
 
 class _JoinedReply:
-    """What one reply is written to: its head waits for the body. No more than a reply needs of a transport."""
+    """What uvicorn writes one reply to: the transport, but it holds the head back until the body comes."""
 
     __slots__ = ("_head", "_transport")
 

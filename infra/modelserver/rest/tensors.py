@@ -1,7 +1,7 @@
-"""A predict request's JSON into tensors, by TensorFlow Serving's rules (json_tensor.cc).
+"""From a predict request's JSON to arrays, by TensorFlow Serving's rules (json_tensor.cc).
 
-What a request may hold: `instances`, a row for each example, or `inputs`, a column for each input. Whole lists are
-converted at a time; the rules that need a step per element run only to tell what is wrong with which.
+A request holds `instances`, a row for each example, or `inputs`, a column for each input. Lists are converted as a
+whole; the rules that take a step for each element are applied only to say which element is wrong, and why.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +23,7 @@ from tasks.wire.dtypes import DataType
 SignatureOf = Callable[[str], Signature]
 
 FLOATS: Final[frozenset[int]] = frozenset((DataType.FLOAT, DataType.DOUBLE))
-# These travel as int32 and are cut to their width without a word.
+# These are read as int32 and then truncated to their width without an error.
 INT32S: Final[frozenset[int]] = frozenset((DataType.INT32, DataType.INT16, DataType.INT8, DataType.UINT8))
 INT_RANGES: Final = dict.fromkeys(INT32S, (-(2**31), 2**31 - 1)) | {
     DataType.INT64: (-(2**63), 2**63 - 1),
@@ -45,15 +45,23 @@ class PredictInputs:
 
 
 def predict_inputs(body: bytes, signature_of: SignatureOf) -> PredictInputs:
-    """The inputs in a predict request's body.
+    """The inputs in a predict request's body: an array for each input, its shape the nesting of the lists.
 
-    signature_of finds a signature by name ("" for the default one) and may raise ServingError, as this does.
+    Args:
+        signature_of: finds a signature by its name, "" for the default one.
+
+    Raises:
+        ServingError: the body is not JSON, or does not fit the signature; or as `signature_of`.
     """
     return read_object(body, lambda document: _inputs_of(document, signature_of))
 
 
 def signature_name(document: dict[str, Json]) -> str:
-    """The signature that a request names, "" where it names none."""
+    """The signature that a request names; "" if it names none.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; the name is not a string.
+    """
     name = document.get("signature_name", "")
     if not isinstance(name, str):
         raise invalid_argument(
@@ -215,14 +223,14 @@ class _Filled:
 
     def array(self, alias: str, batch: tuple[int, ...]) -> Array:
         shape = batch + (self.shape or ())
-        values = self.values[: prod(shape)]  # a repeated key leaves more; a tensor takes what it needs
+        values = self.values[: prod(shape)]  # a repeated key leaves more than the tensor takes
         array = _convert(values, self.info)
         assert array is not None
         return _reshaped(alias, array, shape)
 
 
 def dense_shape(value: Json) -> tuple[int, ...]:
-    """The shape that a value's first elements promise, () for anything that is no list."""
+    """The shape judging by each list's first element; () for a value that is not a list."""
     shape = []
     while isinstance(value, list):
         shape.append(len(value))
@@ -237,7 +245,11 @@ def _brackets(shape: tuple[int, ...]) -> str:
 
 
 def _leaves(value: Json, shape: tuple[int, ...]) -> Iterator[Json]:
-    """Every leaf, depth first. Raises where the lists are not of the shape (FillTensorProto)."""
+    """Every leaf, depth first (FillTensorProto).
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; a list is not of the shape.
+    """
     rank = len(shape)
     iterators = [iter((value,))]
     while iterators:
@@ -288,7 +300,7 @@ def _reshaped(alias: str, array: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _convert(values: list[Any], info: TensorInfo) -> Array | None:
-    """Leaves as a flat array of the input's type; None where one of them is not for it."""
+    """Leaves as an array of shape (values,) and the input's dtype; None if one of them does not fit."""
     if not values:
         return np.empty(0, info.dtype)
     kind, data_type = set(map(type, values)), info.data_type
@@ -317,7 +329,11 @@ def _strings(values: list[Any]) -> Array | None:
 
 
 def _checked(leaf: Json, data_type: int) -> Any:
-    """A leaf as a tensor's value. Raises ServingError where it is not one (AddValueToTensor)."""
+    """A leaf as a tensor's value (AddValueToTensor).
+
+    Raises:
+        ServingError: INVALID_ARGUMENT if it is not of that type, UNIMPLEMENTED if JSON cannot carry the type.
+    """
     if isinstance(leaf, dict):
         if data_type != DataType.STRING:
             raise _type_error(leaf, data_type)

@@ -1,7 +1,7 @@
 """Merging requests that arrive together into one run (batching_session.cc, shared_batch_scheduler.h).
 
-Requests merge only where the same tensors are fed and fetched with the same types and, unless they may be padded, the
-same shape behind the first dimension; so no request can spoil another one.
+Requests are merged along the first dimension, whose entries are called rows. They must feed and fetch the same tensors,
+with the same types and, unless they may be padded, the same other dimensions; so no request can spoil another one.
 """
 
 import os
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from infra.modelserver.errors import Code, ServingError, failed_precondition, invalid_argument
 from infra.modelserver.metrics import Metrics
@@ -42,7 +43,10 @@ class BatchingParameters:
 
 @dataclass(slots=True)
 class _Task:
-    """One request's rows. The feeding thread owns the tensors; the batch's thread sets results or error, then done."""
+    """One request, or a part of one. Its thread owns the input tensors, and waits; the batch's thread sets the outcome.
+
+    deadline and arrived are on the monotonic clock.
+    """
 
     tensors: Sequence[int]
     rows: int
@@ -71,7 +75,7 @@ class _Batch:
 
 
 class _Queue:
-    """The batches that wait for one kind of run; tasks join the last one while it has room."""
+    """The batches that wait, of requests that may be merged; a task joins the last one if it has room."""
 
     def __init__(self, batcher: "Batcher", call: c_api.Call, parameters: BatchingParameters) -> None:
         self.batcher, self.call, self._parameters = batcher, call, parameters
@@ -89,7 +93,7 @@ class _Queue:
         self.batches[-1].rows += task.rows
 
     def due(self) -> float:
-        """When the first batch may run, on the monotonic clock; 0 for at once."""
+        """When the first batch is to run, on the monotonic clock; 0 for at once."""
         first = self.batches[0]
         if len(self.batches) > 1 or first.rows >= self._parameters.max_batch_size:
             return 0.0
@@ -97,7 +101,7 @@ class _Queue:
 
 
 class BatchScheduler:
-    """The threads that run the batches of one model, whatever its versions."""
+    """The threads that run the batches of one model, of all its versions."""
 
     def __init__(self, parameters: BatchingParameters, metrics: Metrics) -> None:
         self.parameters, self.metrics = parameters, metrics
@@ -107,7 +111,11 @@ class BatchScheduler:
             threading.Thread(target=self._work, name=f"batch-{number}", daemon=True).start()
 
     def submit(self, key: Any, batcher: "Batcher", call: c_api.Call, task: _Task) -> None:
-        """Queue a task. Raises ServingError UNAVAILABLE where the queue is full."""
+        """Queue a task among those with the same key.
+
+        Raises:
+            ServingError: UNAVAILABLE; the queue is full.
+        """
         with self._changed:
             queue = self._queues.get(key)
             if queue is None:
@@ -141,13 +149,18 @@ class BatchScheduler:
 
 
 class Batcher:
-    """A runner that merges the runs of one servable before its session."""
+    """A runner in front of a session that merges the runs of one servable."""
 
     def __init__(self, session: Runner, name: str, scheduler: BatchScheduler) -> None:
         self._session, self._name, self._scheduler = session, name, scheduler
 
     def run(self, call: c_api.Call, tensors: Sequence[int], timeout: float | None) -> list[int]:
-        """Run as part of a batch; as Session.run."""
+        """Run as part of a batch; as `Runner.run`.
+
+        Raises:
+            ServingError: INVALID_ARGUMENT if the inputs have no rows, or not equally many, or too many for a batch;
+                UNAVAILABLE if the queue is full; or what the batch failed with.
+        """
         check_may_block()
         shapes = [c_api.read_shape(tensor) for tensor in tensors]
         rows = _rows(shapes)
@@ -192,13 +205,13 @@ class Batcher:
         return task
 
     def run_batch(self, call: c_api.Call, tasks: list[_Task], rows: int) -> None:
-        """Run these tasks together, and wake those who wait for them."""
+        """Run these tasks, of `rows` rows in total, and wake those who wait for them."""
         error: ServingError | None = None
         try:
             self._run_together(call, tasks, rows)
         except ServingError as failure:
             error = failure
-        except Exception as failure:  # noqa: BLE001 - those who wait must hear of it, whatever it is
+        except Exception as failure:  # noqa: BLE001 - those who wait must be told of any error
             error = ServingError(Code.INTERNAL, f"{type(failure).__name__}: {failure}")
         for task in tasks:
             if error is not None:
@@ -233,7 +246,7 @@ class Batcher:
 
 
 def _rows(shapes: Sequence[tuple[int, ...]]) -> int:
-    """The size of the first dimension, which all inputs must share."""
+    """The size of the first dimension, which must be the same for all inputs."""
     if not shapes:
         raise invalid_argument("Batching Run() must have at least one input tensor")
     if any(not shape for shape in shapes):
@@ -244,7 +257,7 @@ def _rows(shapes: Sequence[tuple[int, ...]]) -> int:
 
 
 def _merge(tensors: list[int], padding: int) -> int:
-    """One tensor of all rows, then the last tensor's first row as often as padding says."""
+    """One tensor of all rows, and then the first row of the last tensor `padding` times."""
     shapes = [c_api.read_shape(tensor) for tensor in tensors]
     made: list[int] = []
     try:
@@ -261,8 +274,8 @@ def _merge(tensors: list[int], padding: int) -> int:
         _delete(made)
 
 
-def _pad(tensor: int, shape: tuple[int, ...], widest: Any) -> int:
-    """The tensor widened behind the first dimension, filled with its own first element."""
+def _pad(tensor: int, shape: tuple[int, ...], widest: NDArray[Any]) -> int:
+    """The tensor, its dimensions after the first widened to `widest`, filled up with its own first element."""
     array = c_api.array_from_tensor(tensor)
     margins = [(0, 0), *((0, int(wide) - size) for wide, size in zip(widest, shape[1:], strict=True))]
     fill = array.flat[0] if array.size else (b"" if array.dtype == object else 0)
@@ -272,7 +285,11 @@ def _pad(tensor: int, shape: tuple[int, ...], widest: Any) -> int:
 
 
 def _split(outputs: list[int], tasks: list[_Task], rows: int) -> None:
-    """Give each task its rows of every output."""
+    """Give each task its rows of every output; `rows` is the size of the batch, padding included.
+
+    Raises:
+        ServingError: FAILED_PRECONDITION; an output does not have as many rows as the inputs.
+    """
     for tensor in outputs:
         shape = c_api.read_shape(tensor)
         if not shape:

@@ -1,4 +1,4 @@
-"""Where work may take long, and where it must not: on an event loop it would keep every other request waiting."""
+"""Telling work that may take long from work that may not: on an event loop, long work delays every other request."""
 
 import threading
 from collections.abc import Iterator
@@ -11,21 +11,21 @@ _thread = threading.local()
 
 
 def expected(before: float, seconds: float) -> float:
-    """How long work of a kind should take, after it took `seconds` where `before` was expected.
+    """A new estimate, in seconds, of how long work of a kind takes: `before` was expected, and it took `seconds`.
 
-    On a busy machine some of the quickest work takes long, so one quick turn counts for more than one slow one: ten
-    slow ones in a row are needed before quick work no longer counts as such.
+    On a busy machine even the quickest work sometimes takes long. So the estimate falls at once but rises by a quarter
+    at a time: it takes ten slow runs in a row before quick work is no longer taken for quick.
     """
     return max(_LEAST_SECONDS, min(seconds, 1.25 * before))
 
 
 class WouldBlock(Exception):
-    """Work that may take long was begun where nothing may block. Nothing has been done; do it elsewhere."""
+    """Work that may take long was begun on a thread that must not block. Nothing has been done; do it on another."""
 
 
 @contextmanager
 def nothing_may_block() -> Iterator[None]:
-    """Within, this thread's work raises WouldBlock instead of taking long."""
+    """Within the context, this thread's work raises WouldBlock instead of taking long."""
     _thread.must_not = True
     try:
         yield
@@ -34,6 +34,10 @@ def nothing_may_block() -> Iterator[None]:
 
 
 def check_may_block() -> None:
-    """Raise WouldBlock where nothing may block."""
+    """Call before work that may take long.
+
+    Raises:
+        WouldBlock: this thread is within `nothing_may_block`.
+    """
     if getattr(_thread, "must_not", False):
         raise WouldBlock

@@ -4,8 +4,11 @@
 here as it does there, to the letter of the error. The C API is TensorFlow's stable interface; its Python package is
 not imported.
 
-Calls that may take long go through `_blocking`, which gives the interpreter lock away; short ones through `_quick`,
-which keeps it: giving it away for a microsecond costs a thread switch under load.
+Calls that may take long go through `_blocking`, which releases the interpreter lock; short ones through `_quick`, which
+keeps it: to release it for a microsecond costs a thread switch under load.
+
+A tensor is passed as an int, the address of its TF_Tensor: an object around each would cost more than the call it
+serves. Who makes a tensor, or is given one, hands it to `delete` at the end.
 """
 
 import ctypes
@@ -82,7 +85,7 @@ _BLOCKING: dict[str, tuple[Any, tuple[Any, ...]]] = {
 _SIZE_OF_TSTRING = 24
 _SHAPES = 1024  # that a call remembers
 _FOREVER = 1e6  # seconds
-_LARGE = 1 << 18  # bytes from which copying gives the interpreter lock away
+_LARGE = 1 << 18  # bytes from which copying releases the interpreter lock
 _quick: Any = None
 _blocking: Any = None
 _copy: Any = None
@@ -92,16 +95,16 @@ _threads = threading.local()
 
 
 def load() -> None:
-    """Bring TensorFlow's library into the process (half a second); later calls do nothing."""
+    """Load TensorFlow's library into the process, which takes half a second; later calls do nothing."""
     global _quick, _blocking, _copy, _copy_large
     with _load_lock:
         if _quick is not None:
             return
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong is reported by status, not by log
-        # Each session computes in threads of its own: one model's long operation would hold those of all others.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors are reported by status, not by log
+        # Each session computes in threads of its own: in shared ones, one model's long operation would delay others.
         os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
         path = str(tensorflow_directory() / "libtensorflow_cc.so.2")
-        with _without_stderr():  # it greets whoever loads it, whatever its log level
+        with _without_stderr():  # it prints a greeting when it is loaded, at any log level
             blocking, quick = ctypes.CDLL(path), ctypes.PyDLL(path)
         for library, functions in ((blocking, _BLOCKING), (quick, _QUICK)):
             for name, (result, arguments) in functions.items():
@@ -151,6 +154,7 @@ class _Status:
 
 
 def _status() -> _Status:
+    """This thread's own."""
     try:
         return _threads.status  # type: ignore[no-any-return]
     except AttributeError:
@@ -158,11 +162,8 @@ def _status() -> _Status:
         return _threads.status  # type: ignore[no-any-return]
 
 
-# Tensors are passed as addresses: an object around each would cost more than the call it serves.
-
-
 def new_tensor(data_type: int, shape: Sequence[int], source: Any, size: int) -> int:
-    """A tensor with a copy of `size` bytes at `source` (an address or a bytes object), or unset where it is None."""
+    """A tensor with a copy of the `size` bytes at `source` (an address or a bytes object), or unset if it is None."""
     rank = len(shape)
     tensor: int = _quick.TF_AllocateTensor(data_type, (c_int64 * rank)(*shape) if rank else None, rank, size)
     if size and source is not None:
@@ -178,7 +179,10 @@ def _tensor_from_strings(values: Sequence[bytes], shape: Sequence[int]) -> int:
 
 
 def tensor_from_array(array: Array, data_type: int) -> int:
-    """A tensor with the array's values; object arrays hold bytes and become string tensors."""
+    """A tensor with a copy of an array's values; an object array of bytes becomes a string tensor.
+
+    data_type says which of TensorFlow's types the array's memory holds: quantised types are carried as integers.
+    """
     if data_type == DataType.STRING:
         return _tensor_from_strings(array.ravel().tolist(), array.shape)
     if not array.flags.c_contiguous:
@@ -187,7 +191,11 @@ def tensor_from_array(array: Array, data_type: int) -> int:
 
 
 def tensor_from_proto(serialized: bytes) -> int:
-    """A tensor parsed from a serialized TensorProto by TensorFlow itself; INVALID_ARGUMENT where it can't."""
+    """A tensor that TensorFlow itself parses from a serialized TensorProto.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; it cannot parse it.
+    """
     buffer = _Buffer(ctypes.cast(c_char_p(serialized), c_void_p), len(serialized), None)
     tensor: int = _quick.TF_AllocateTensor(DataType.FLOAT, None, 0, 4)
     status = _status()
@@ -197,7 +205,7 @@ def tensor_from_proto(serialized: bytes) -> int:
     except ServingError:
         _quick.TF_DeleteTensor(tensor)
         raise
-    if not _quick.TF_TensorElementCount(tensor):  # has no buffer, and the C API reads through it all the same
+    if not _quick.TF_TensorElementCount(tensor):  # it has no buffer, but the C API would read from it
         data_type, shape = read_type(tensor), read_shape(tensor)
         _quick.TF_DeleteTensor(tensor)
         return new_tensor(data_type, shape, None, 0)
@@ -216,13 +224,13 @@ def read_type(tensor: int) -> int:
 
 
 def byte_size(tensor: int) -> int:
-    """How many bytes a tensor's values take."""
+    """The size of a tensor's values, in bytes."""
     size: int = _quick.TF_TensorByteSize(tensor)
     return size
 
 
 def read_content(tensor: int, head: bytes = b"") -> bytes | memoryview:
-    """The raw bytes of a tensor of numbers, behind those of `head`."""
+    """The raw bytes of a tensor of numbers, after those of `head`."""
     size = _quick.TF_TensorByteSize(tensor)
     if size < _LARGE:
         return head + ctypes.string_at(_quick.TF_TensorData(tensor), size) if size else head
@@ -243,7 +251,7 @@ def read_strings(tensor: int) -> list[bytes]:
 
 
 def array_from_tensor(tensor: int) -> Array:
-    """The tensor's values as an array of its own (read-only for numbers); strings become an object array of bytes."""
+    """A copy of the tensor's values, in its shape: a read-only array of numbers, or an object array of bytes."""
     data_type, shape = read_type(tensor), read_shape(tensor)
     if data_type == DataType.STRING:
         strings = np.empty(shape, dtype=object)
@@ -253,7 +261,11 @@ def array_from_tensor(tensor: int) -> Array:
 
 
 def slice_rows(tensor: int, begin: int, end: int) -> int:
-    """A tensor with a copy of the rows begin to end (of the first dimension)."""
+    """A tensor with a copy of the rows [begin, end) of the first dimension: shape (end - begin, …).
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; its values are neither numbers nor strings.
+    """
     data_type, shape = read_type(tensor), read_shape(tensor)
     part = (end - begin, *shape[1:])
     if data_type == DataType.STRING:
@@ -266,7 +278,11 @@ def slice_rows(tensor: int, begin: int, end: int) -> int:
 
 
 def concatenate(tensors: Sequence[int]) -> int:
-    """A tensor of all rows of these, which must agree in type and in all other dimensions."""
+    """A tensor with a copy of all rows of these, which must agree in type and in all dimensions but the first.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT; their values are neither numbers nor strings.
+    """
     data_type, rest = read_type(tensors[0]), read_shape(tensors[0])[1:]
     shape = (sum(_quick.TF_Dim(tensor, 0) for tensor in tensors), *rest)
     if data_type == DataType.STRING:
@@ -288,7 +304,7 @@ def _require_numbers(data_type: int) -> None:
 
 
 def delete(tensor: int) -> None:
-    """Give a tensor back."""
+    """Free a tensor."""
     (_quick if _quick.TF_TensorByteSize(tensor) < _LARGE else _blocking).TF_DeleteTensor(tensor)
 
 
@@ -296,7 +312,7 @@ Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 
 
 class Call:
-    """Feeds and fetches of one kind of run, resolved once, and how long such runs take by the shapes of what is fed.
+    """Feeds and fetches of one kind of run, resolved once, and how long such runs take for given shapes of the inputs.
 
     is_bounded says that these shapes, and not the values, decide how long a run takes (`graphs.bounded`).
     """
@@ -311,14 +327,14 @@ class Call:
         self.feeds = (_Output * len(inputs))(*[_Output(*endpoint) for endpoint in inputs])
         self.fetches = (_Output * len(outputs))(*[_Output(*endpoint) for endpoint in outputs])
         self.values, self.results = c_void_p * len(inputs), c_void_p * len(outputs)
-        self._seconds: dict[Shapes, float] = {}  # as expected; a lost update between threads does no harm
+        self._seconds: dict[Shapes, float] = {}  # expected; a lost update between threads does no harm
 
     def is_quick(self, shapes: Shapes) -> bool:
-        """Whether a run on inputs of these shapes will be over in no time: as it was before."""
+        """Whether a run on inputs of these shapes takes under 2 ms, judging by earlier ones."""
         return self.is_bounded and self._seconds.get(shapes, math.inf) < QUICK_SECONDS
 
     def record(self, shapes: Shapes, seconds: float) -> None:
-        """A run on inputs of these shapes took so long."""
+        """Note how long a run on inputs of these shapes took."""
         if len(self._seconds) >= _SHAPES and shapes not in self._seconds:
             self._seconds.clear()
         self._seconds[shapes] = expected(self._seconds.get(shapes, math.inf), seconds)
@@ -339,9 +355,15 @@ class Session:
     def __init__(
         self, path: str, tags: Sequence[str], config: bytes, on_run: Callable[[float], None] = lambda _: None
     ) -> None:
-        """Load the SavedModel at path. Raises ServingError with TensorFlow's code and text.
+        """Load the SavedModel at a path.
 
-        config is a serialized ConfigProto; on_run is told the seconds of every run that ended well.
+        Args:
+            tags: those of the meta graph to load.
+            config: a serialized ConfigProto.
+            on_run: is called with the seconds that a run took, if it succeeded.
+
+        Raises:
+            ServingError: TensorFlow cannot load it; code and text are TensorFlow's.
         """
         load()
         self._on_run = on_run
@@ -367,7 +389,7 @@ class Session:
             _quick.TF_DeleteSessionOptions(options)
 
     def endpoint(self, name: str) -> tuple[int, int] | None:
-        """The operation and output number behind a tensor's name ("x:0"); None where the graph has no such thing."""
+        """The operation and the number of its output for a tensor's name ("x:0"); None if the graph has none such."""
         operation_name, _, index = name.partition(":")
         operation = _quick.TF_GraphOperationByName(self._graph, operation_name.encode())
         number = int(index) if index.isdecimal() else 0
@@ -376,14 +398,16 @@ class Session:
         return operation, number
 
     def run(self, call: Call, tensors: Sequence[int], timeout: float | None) -> list[int]:
-        """Run once; the inputs stay the caller's, and the outputs become so (give each to `delete`).
+        """Run once; the inputs stay the caller's, and the outputs become the caller's. timeout is in seconds.
 
-        timeout is in seconds. Raises ServingError with TensorFlow's code and text.
+        Raises:
+            ServingError: the run failed; code and text are TensorFlow's.
+            WouldBlock: it may take long, and this thread must not block.
         """
         results, status = call.results(), _status()
         # A gRPC call without a deadline has a very late one.
         timeout_ms = max(1, int(timeout * 1000)) if timeout is not None and timeout < _FOREVER else None
-        # Handing a run of microseconds to TensorFlow's pool costs more than the run. In the caller no time-out ends it.
+        # To hand a run of microseconds to TensorFlow's pool costs more than the run. In the caller it has no time-out.
         shapes = tuple([read_shape(tensor) for tensor in tensors]) if call.is_bounded else ()
         in_caller = call.is_quick(shapes)
         if not in_caller:
@@ -401,7 +425,7 @@ class Session:
         return list(results)
 
     def close(self) -> None:
-        """Give the memory back. Nothing may run any more."""
+        """Free the memory. No run may be under way."""
         status = _Status()
         if self._session is not None:
             _blocking.TF_CloseSession(self._session, status.pointer)

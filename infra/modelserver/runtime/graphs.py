@@ -1,13 +1,13 @@
-"""What can be said of a graph's running time before it runs."""
+"""What can be said about a graph's running time before it runs."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from tasks.wire.dtypes import DataType
 
-# Operations whose work, and the shapes of whose outputs, follow from the shapes of their inputs alone, whatever values
-# these hold. Here with what is easily forgotten: `Where` is not among them (the size of its output is in the values),
-# nor are branches and loops, decoders, random numbers, and what iterates until it is exact enough.
+# Operations whose work, and the shapes of whose outputs, depend on the shapes of their inputs alone, not on the values.
+# Easily taken for one, but not among them: `Where` (the size of its output depends on the values), branches and loops,
+# decoders, random numbers, and what iterates until it is exact enough.
 _BY_SHAPE = frozenset(
     {
         "Abs", "Acos", "Acosh", "Add", "AddN", "AddV2", "Asin", "Asinh", "Atan", "Atan2", "Atanh", "AvgPool",
@@ -26,7 +26,7 @@ _BY_SHAPE = frozenset(
         "Unpack", "VarHandleOp", "Xdivy", "Xlog1py", "Xlogy", "ZerosLike",
     }
 )  # fmt: skip
-# The same, once the values of these inputs (by number; -1 is the last) are no client's.
+# The same, provided that no client chooses the values of these inputs (by number; -1 is the last).
 _BY_SHAPE_AND_VALUES: Mapping[str, tuple[int, ...]] = {
     "All": (1,),
     "Any": (1,),
@@ -74,10 +74,14 @@ _VALUES_OF_SHAPES = frozenset({"Const", "Rank", "Shape", "ShapeN", "Size"})
 
 
 def bounded(graph: Any, fed: Iterable[str], tensors: Iterable[str]) -> frozenset[str]:
-    """Which of these tensors take as long for the same shapes of what is fed, whatever its values.
+    """Which tensors' computation takes a time that depends on the shapes of the inputs alone, not on their values.
 
-    graph is a GraphDef; tensors, and those that clients may feed, are named as in a signature
-    ("StatefulPartitionedCall:0"). An operation that is not known to be so is taken for one that is not.
+    An operation that is not in BOUNDED_OPS is assumed to depend on values.
+
+    Args:
+        graph: a GraphDef.
+        fed: names of the tensors that clients may feed, as in a signature ("serving_default_x:0").
+        tensors: names of the tensors to judge, in the same form.
     """
     nodes = {node.name: node for node in graph.node}
     functions = _Functions(graph.library.function)
@@ -86,7 +90,7 @@ def bounded(graph: Any, fed: Iterable[str], tensors: Iterable[str]) -> frozenset
 
 
 class _Functions:
-    """The graph's functions; each is judged once."""
+    """The functions in a graph's library; each is judged once."""
 
     def __init__(self, library: Iterable[Any]) -> None:
         self._library = {function.signature.name: function for function in library}
@@ -98,13 +102,13 @@ class _Functions:
         if name not in self._judged:
             self._judged[name] = False  # for one that calls itself
             nodes = {node.name: node for node in self._library[name].node_def}
-            # What a function is given stands for any value: none of its nodes is called as its arguments are.
+            # A function may be called with any values: its arguments are not among its nodes, and so never fixed.
             self._judged[name] = _is_bounded(nodes, (), self, list(nodes))
         return self._judged[name]
 
 
 def _is_bounded(nodes: Mapping[str, Any], fed: Collection[str], functions: _Functions, starts: list[str]) -> bool:
-    """Whether all that these nodes need is bounded."""
+    """Whether these nodes, and all that they depend on, are bounded."""
     seen, waiting = set(starts), list(starts)
     while waiting:
         node = nodes.get(waiting.pop())
@@ -120,14 +124,14 @@ def _is_bounded(nodes: Mapping[str, Any], fed: Collection[str], functions: _Func
 
 
 def _may_run(node: Any, nodes: Mapping[str, Any], fed: Collection[str], functions: _Functions) -> bool:
-    """Whether one node's work follows from shapes; text is as long as a client likes, whatever its tensor's shape."""
+    """Whether one node is bounded. What handles strings is not: they can be of any length in a tensor of one shape."""
     if any(DataType.STRING in (value.type, *value.list.type) for value in node.attr.values()):
         return False
     if node.op in _CALLS:
         return functions.are_bounded(node.attr["f"].func.name)
     if node.op not in BOUNDED_OPS:
         return False
-    if node.op == "VarHandleOp":  # one that may take another shape tells nothing of the next run
+    if node.op == "VarHandleOp":  # a variable whose shape may change says nothing about the next run
         shape = node.attr["shape"].shape
         return not shape.unknown_rank and all(dim.size >= 0 for dim in shape.dim)
     inputs = [name for name in node.input if not name.startswith("^")]
@@ -135,7 +139,7 @@ def _may_run(node: Any, nodes: Mapping[str, Any], fed: Collection[str], function
 
 
 def _is_fixed(tensor: str, nodes: Mapping[str, Any], fed: Collection[str]) -> bool:
-    """Whether a tensor's values are the model's own, or come of shapes."""
+    """Whether a tensor's values are constants of the model, or follow from shapes."""
     seen, waiting = set[str](), [_node_name(tensor)]
     while waiting:
         name = waiting.pop()

@@ -28,8 +28,8 @@ _METHODS = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
 class TensorInfo:
     """One input or output of a signature.
 
-    dtype is NumPy's (object for strings, whose elements are bytes); data_type is TensorFlow's DataType number;
-    shape holds -1 for an unknown dimension and is None for an unknown rank.
+    dtype is NumPy's (for strings it is object, with elements of type bytes); data_type is TensorFlow's DataType number;
+    shape has -1 for an unknown dimension, and is None if the rank is unknown.
     """
 
     name: str
@@ -66,10 +66,16 @@ class LoadOptions:
 
 
 class Runner(Protocol):
-    """What runs a call: the session itself, or a batcher before it."""
+    """What runs a call: the session itself, or a batcher in front of it."""
 
     def run(self, call: c_api.Call, tensors: Sequence[int], timeout: float | None) -> list[int]:
-        """Run with input tensors that stay the caller's; the outputs become the caller's."""
+        """Run once; tensors are addresses, in the order of the call's feeds and fetches.
+
+        The inputs stay the caller's, and the outputs become the caller's, who gives each to `c_api.delete`.
+
+        Raises:
+            ServingError: the run failed, or took longer than `timeout` seconds (None: no limit).
+        """
 
 
 def _tensor_info(proto: Any) -> TensorInfo:
@@ -92,7 +98,11 @@ class Servable:
     """A model version in memory. Thread-safe but for close, which must come last."""
 
     def __init__(self, name: str, version: int, path: str, options: LoadOptions, metrics: Metrics) -> None:
-        """Load the SavedModel at path. Raises ServingError with TensorFlow's code and text."""
+        """Load the SavedModel at a path.
+
+        Raises:
+            ServingError: TensorFlow cannot load it; code and text are TensorFlow's.
+        """
         self.name, self.version, self.path, self.metrics = name, version, path, metrics
         self.check_method_names = options.check_method_names
         self._session = c_api.Session(path, options.tags, options.session_config, metrics.record_graph_run)
@@ -114,7 +124,7 @@ class Servable:
         self._call = lru_cache(maxsize=1024)(self._resolve)
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Free the memory. No run may be under way."""
         self._session.close()
 
     def _resolve(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> c_api.Call:
@@ -131,7 +141,7 @@ class Servable:
         )
 
     def merge_runs(self, wrap: Callable[[Runner], Runner]) -> None:
-        """Put a runner before the session from now on."""
+        """Put a runner in front of the session from now on."""
         self.runner = wrap(self.runner)
 
     def run_tensors(
@@ -142,7 +152,14 @@ class Servable:
         fetches: tuple[str, ...],
         timeout: float | None,
     ) -> list[int]:
-        """Run graph tensors by name; the inputs stay the caller's, the outputs become so. api is for the metrics."""
+        """Feed and fetch tensors by their names in the graph; `tensors` has one for each of `feeds`.
+
+        The inputs stay the caller's, and the outputs become the caller's. api is the name that the metrics count under.
+
+        Raises:
+            ServingError: NOT_FOUND if the graph has no such tensor, RESOURCE_EXHAUSTED if the outputs are too large for
+                an answer, or as `Runner.run`.
+        """
         start = time.perf_counter()
         results = self.runner.run(self._call(feeds, fetches), tensors, timeout)
         self.metrics.record_run(self.name, api, time.perf_counter() - start)
@@ -156,11 +173,15 @@ class Servable:
         return results
 
     def feed_names(self, signature: Signature) -> tuple[str, ...]:
-        """The graph tensors behind a signature's inputs, in its own order."""
+        """The names in the graph of a signature's inputs, in the signature's order."""
         return tuple([info.name for info in signature.inputs.values()])
 
     def check_inputs(self, signature: Signature, sent: Collection[str]) -> None:
-        """Check the method name and the aliases of the inputs sent, as TensorFlow Serving does (predict_util.cc)."""
+        """Check the method name and the aliases of the inputs sent, as TensorFlow Serving does (predict_util.cc).
+
+        Raises:
+            ServingError: INVALID_ARGUMENT for missing or unknown inputs, INTERNAL for the method name.
+        """
         if self.check_method_names and signature.method_name not in _METHODS:
             raise ServingError(
                 Code.INTERNAL,
@@ -191,7 +212,11 @@ class Servable:
             )
 
     def check_outputs(self, signature: Signature, wanted: Sequence[str]) -> Sequence[str]:
-        """The aliases of the outputs to answer with: those wanted, or all. Raises ServingError for an unknown one."""
+        """The aliases of the outputs to answer with: those wanted, or all if none is.
+
+        Raises:
+            ServingError: INVALID_ARGUMENT for an alias that is unknown, or wanted twice.
+        """
         if not wanted:
             return tuple(signature.outputs)
         seen: set[str] = set()
@@ -209,9 +234,15 @@ class Servable:
     def run(self, signature: Signature, inputs: Mapping[str, Array], timeout: float | None = None) -> dict[str, Array]:
         """Run a signature, blocking, with TensorFlow Serving's own checks of aliases first (predict_util.cc).
 
-        inputs maps aliases to arrays (strings: object arrays of bytes); dtype and shape are the session's to judge.
-        timeout is in seconds, None for no limit.
-        Raises ServingError with TensorFlow's own code and text.
+        Args:
+            inputs: an array for each alias (for strings an object array of bytes); the session checks dtype and shape.
+            timeout: in seconds; None for no limit.
+
+        Returns:
+            An array for each output.
+
+        Raises:
+            ServingError: as `check_inputs` and `run_tensors`.
         """
         self.check_inputs(signature, inputs.keys())
         feeds: list[int] = []

@@ -9,18 +9,19 @@ from infra.modelserver.runtime import c_api
 from tasks.wire.dtypes import DataType
 from tasks.wire.protos import TensorProto
 
-# Fields whose wire form is the tensor's own memory (little-endian, one byte per bool), by their tags.
+# The tags of fields whose wire form is the tensor's own memory (little-endian, one byte per bool).
 _PACKED_TAGS = {
     name: TensorProto.DESCRIPTOR.fields_by_name[name].number << 3 | 2
     for name in ("float_val", "double_val", "scomplex_val", "dcomplex_val", "bool_val")
 }
-_PIECE = 1 << 16  # elements that are converted without letting another thread have its turn
+_PIECE = 1 << 16  # elements that are converted before another thread may run
 
 
 def from_proto(proto: TensorProto) -> int:
-    """A runtime tensor from a TensorProto; the caller gives it to `runtime.delete`.
+    """A runtime tensor from a TensorProto; the caller gives it to `c_api.delete`.
 
-    Raises ServingError where TensorFlow can't parse it.
+    Raises:
+        ServingError: INVALID_ARGUMENT; TensorFlow cannot parse it.
     """
     content, kind = proto.tensor_content, DataType(proto.dtype)
     if content and kind.is_number and not proto.tensor_shape.unknown_rank:
@@ -34,7 +35,10 @@ def to_proto(tensor: int, proto: TensorProto, *, as_content: bool) -> None:
     """Fill a TensorProto from a runtime tensor.
 
     as_content packs numbers into tensor_content; otherwise each type goes into its own field (float_val, …), which is
-    what TensorFlow Serving answers unless it is told otherwise.
+    what TensorFlow Serving answers by default.
+
+    Raises:
+        ServingError: UNIMPLEMENTED; a TensorProto cannot hold values of this type.
     """
     proto.dtype = c_api.read_type(tensor)
     kind = DataType(proto.dtype)
@@ -64,7 +68,7 @@ def to_proto(tensor: int, proto: TensorProto, *, as_content: bool) -> None:
 
 
 def _packed_head(tag: int, size: int) -> bytes:
-    """What stands before a packed field of so many bytes."""
+    """What comes before the `size` bytes of a packed field: its tag and length, as varints."""
     head = bytearray((tag,))
     while size > 0x7F:
         head.append(size & 0x7F | 0x80)
@@ -74,7 +78,7 @@ def _packed_head(tag: int, size: int) -> bytes:
 
 
 def strings(values: list[bytes]) -> int:
-    """A runtime tensor of rank 1 with these strings."""
+    """A runtime tensor of dtype string and shape (len(values),)."""
     proto = TensorProto(dtype=DataType.STRING, string_val=values)
     proto.tensor_shape.dim.add().size = len(values)
     return c_api.tensor_from_proto(proto.SerializeToString())

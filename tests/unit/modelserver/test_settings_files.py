@@ -71,7 +71,7 @@ def test_batching_parameters_have_tensorflow_servings_names_and_defaults(tmp_pat
         ("max_batch_size { value: 0 }", "max_batch_size is 0"),
         ("allowed_batch_sizes: 8 allowed_batch_sizes: 4", "monotonically increasing"),
         ("max_batch_size { value: 32 } allowed_batch_sizes: 16", "must match max_batch_size"),
-        ("max_batch: 1", "no BatchingParameters text proto"),
+        ("max_batch: 1", "is not a BatchingParameters text proto"),
     ],
 )
 def test_wrong_batching_parameters_are_refused(tmp_path: Path, text: str, complaint: str) -> None:
