@@ -16,7 +16,7 @@ def test_wrong_flags_are_answered_at_once_with_one_line() -> None:
     start = time.monotonic()
     code, output = run_to_end("--nope=1")
     assert code == 1
-    assert output.strip() == "slipway-model-server: unknown flag: --nope. --help lists the flags that there are."
+    assert output.strip() == "slipway-model-server: unknown flag: --nope. --help lists the known ones."
     assert time.monotonic() - start < 5
 
 
