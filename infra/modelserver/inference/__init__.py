@@ -1,1 +1,4 @@
-"""Predict, classify, regress and warm-up, from request to answer. Start with `predict`."""
+"""Predict, classify, regress, warm-up and metadata: from request proto to response proto.
+
+REST, gRPC and warm-up call it; it knows nothing of HTTP. Start with `predict`.
+"""

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from infra.modelserver.errors import Code, ServingError, failed_precondition, invalid_argument
 from infra.modelserver.metrics import Metrics
 from infra.modelserver.runtime import c_api
 from infra.modelserver.runtime.blocking import check_may_block
 from infra.modelserver.runtime.servable import Runner
+from tasks.wire import Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +274,7 @@ def _merge(tensors: list[int], padding: int) -> int:
         _delete(made)
 
 
-def _pad(tensor: int, shape: tuple[int, ...], widest: NDArray[Any]) -> int:
+def _pad(tensor: int, shape: tuple[int, ...], widest: Array) -> int:
     """The tensor, its dimensions after the first widened to `widest`, filled up with its own first element."""
     array = c_api.array_from_tensor(tensor)
     margins = [(0, 0), *((0, int(wide) - size) for wide, size in zip(widest, shape[1:], strict=True))]
