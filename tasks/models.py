@@ -1,7 +1,7 @@
 """Two models for digits of 28 x 28 pixels: a Sequential, and a custom model with several signatures.
 
-They are what a user's own module looks like, so TensorFlow is imported at the top: nothing but
-`tasks.training.factory` imports this module, and only when a model is about to be made.
+They look as a user's own module does, so TensorFlow is imported at the top: only `tasks.training.factory` imports this
+module, and only to make a model.
 """
 
 from typing import Any
@@ -18,14 +18,14 @@ _FILES = [tf.TensorSpec([None], tf.string, name="image_bytes")]
 
 
 class RandomShift(keras.layers.Layer):  # type: ignore[misc]
-    """While training, moves each batch of images by up to `pixels` in both directions; afterwards, nothing."""
+    """In training, moves each batch of images by up to `pixels` in both directions; otherwise does nothing."""
 
     def __init__(self, pixels: int) -> None:
         super().__init__()
         self.pixels = pixels
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """`[B, H, W, C]` to the same shape; what is moved out is lost, what comes in is 0."""
+        """`[B, H, W, C]` to the same shape; pixels moved out are lost, those moved in are 0."""
         if not training:
             return inputs
         around = [self.pixels, self.pixels]
@@ -36,8 +36,8 @@ class RandomShift(keras.layers.Layer):  # type: ignore[misc]
 class MLP(keras.Model):  # type: ignore[misc]
     """A perceptron with one hidden layer, whose methods become signatures: `call`, `classify` and `from_png`.
 
-    A method with an `input_signature` is traced once, so that it cannot know whether the model is being trained: what
-    is for training alone (as Dropout would be) happens in `train_step`.
+    A method with an `input_signature` is traced once, so it cannot know whether the model is being trained: what is
+    only for training (as Dropout would be) happens in `train_step`.
     """
 
     def __init__(self) -> None:
@@ -107,7 +107,7 @@ def sequential_mlp() -> keras.Sequential:
 
 def _compile(model: keras.Model) -> None:
     model.compile(
-        # The weights in the end are an average over the last half epoch: the accuracy hangs less on where it stops.
+        # The weights in the end are an average over the last half epoch: the accuracy depends less on where it stops.
         keras.optimizers.Adam(2e-3, use_ema=True, ema_momentum=0.97),
         "sparse_categorical_crossentropy",
         metrics=["accuracy"],

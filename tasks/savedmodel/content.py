@@ -1,4 +1,4 @@
-"""The files of a SavedModel, and what of them decides its answers."""
+"""The files of a SavedModel, and which of them decide its answers."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from tasks.errors import InvalidSavedModel
 from tasks.files import is_plain_path
 from tasks.records import FileEntry
 
-# The fingerprint differs between two exports of the same weights; it decides no answer.
+# The fingerprint differs between two exports of the same weights; it does not affect answers.
 NOT_CONTENT = {"fingerprint.pb"}
 
 
@@ -26,10 +26,10 @@ def describe_files(directory: Path) -> list[FileEntry]:
 
 
 def plain_files(directory: Path) -> list[Path]:
-    """Every file under `directory`, sorted; none is opened, for a link in a stranger's folder may lead to any file.
+    """Every file under `directory`, sorted; none is opened, since a link in a foreign folder may lead to any file.
 
     Raises:
-        InvalidSavedModel: there is none, one is a link or a device, or has a name that not every system can hold.
+        InvalidSavedModel: there is no file, or one is a link or a device, or has a name that not every system can hold.
     """
     found = []
     for path in sorted(directory.rglob("*")):
@@ -48,7 +48,7 @@ def plain_files(directory: Path) -> list[Path]:
 
 
 def content_id(files: Iterable[FileEntry]) -> str:
-    """Identity of what a version answers: one sha256 over the files that decide it."""
+    """Identity of a version's answers: one sha256 over the files that decide them."""
     digest = hashlib.sha256()
     for f in sorted(files, key=lambda f: f.path):
         if f.path not in NOT_CONTENT:
@@ -63,6 +63,6 @@ def sha256_of(path: Path) -> str:
 
 
 def stamps(directory: Path) -> dict[str, tuple[int, int, int]]:
-    """What changes when a file under `directory` is written to."""
+    """Size, time and inode of each file under `directory`, by path: they change when it is written to."""
     stats = {str(path): os.lstat(path) for path in directory.rglob("*") if not path.is_dir()}
     return {path: (s.st_size, s.st_mtime_ns, s.st_ino) for path, s in stats.items()}

@@ -23,21 +23,21 @@ from tasks.wire.dtypes import numpy_dtype
 
 log = logging.getLogger(__name__)
 
-EXAMPLES = 16  # in one question; more in a file are left out
+EXAMPLES = 16  # in one question; any more in a file are left out
 _MADE_UP = 4  # examples in a made-up question
 _FREE = 32  # size of a free dimension that is not the batch
 
-# The model ran and did not like its inputs; anything else is the model's own fault.
+# The model ran and refused its inputs; any other error is the model's fault.
 _BAD_INPUT = {"InvalidArgumentError", "OutOfRangeError", "ValueError", "TypeError"}
 
 
 def golden_from_inputs(
     directory: Path, inputs: Path | None = None, *, seed: int = 0, deadline: float = 120.0
 ) -> list[GoldenExample]:
-    """One golden example for each signature of the SavedModel: what it answers itself, loaded as it will be served.
+    """One golden example for each signature of the SavedModel: its own answers, loaded as it will be served.
 
     Args:
-        inputs: a file as `inputs_from_file` takes it, or None; a signature that it does not ask gets inputs made up
+        inputs: a file as `inputs_from_file` takes it, or None; a signature that it leaves out gets inputs made up
             from its spec.
         seed: of the made-up inputs.
         deadline: longest time for loading and answering, seconds.
@@ -74,9 +74,9 @@ def _refused(directory: Path, signature: str, failure: Failure, given: bool) -> 
 
 @raised_as(InvalidInput)
 def inputs_from_spec(signature: str, spec: SignatureSpec, seed: int = 0) -> dict[str, Array]:
-    """Inputs that fit `spec`, the same for the same seed: floats in 0..1, whole numbers in 0..9, short strings.
+    """Inputs by name that fit `spec`, the same for the same seed: floats in 0..1, integers in 0..9, short strings.
 
-    The first dimension, where free, is the batch (4 examples); other free ones have 32.
+    The first dimension, if free, is the batch (4 examples); other free dimensions have size 32.
 
     Raises:
         InvalidInput: an input of a dtype that cannot be sent.
@@ -216,7 +216,7 @@ def _array(value: Any, spec: TensorSpec, where: str) -> Array:
 
 
 def _kinds(dtype: np.dtype[Any]) -> str:
-    """Kinds of array that become `dtype` without losing their meaning."""
+    """Kinds of array that can be converted to `dtype` without changing what they mean."""
     if dtype.kind == "b":
         return "b"
     if "int" in dtype.name:
@@ -231,7 +231,7 @@ def _fits(shape: tuple[int, ...], wanted: Sequence[int | None] | None) -> bool:
 
 
 def _decoded(value: Any) -> Any:
-    """JSON with each `{"b64": …}` as the bytes that it stands for."""
+    """JSON with each `{"b64": …}` decoded to bytes."""
     if isinstance(value, list):
         return [_decoded(item) for item in value]
     if isinstance(value, dict):

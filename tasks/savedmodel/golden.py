@@ -1,4 +1,4 @@
-"""Golden examples: inputs of each signature, and what the trained model itself answered to them."""
+"""Golden examples: inputs of each signature with the trained model's own answers."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ GOLDEN = "assets.extra/golden_examples.tfrecord"
 
 @dataclass(frozen=True, eq=False)
 class GoldenExample:
-    """One question to one signature, and the answer to be expected; strings are object arrays of bytes."""
+    """Inputs and expected outputs of one signature, by name, in any shape; strings are object arrays of bytes."""
 
     signature: str
     inputs: Mapping[str, Array]
@@ -37,7 +37,7 @@ class GoldenExample:
 
 
 def write_golden(path: Path, examples: Iterable[GoldenExample]) -> None:
-    """Keep `examples` at `path`: a TFRecord file of `PredictionLog`, as TensorFlow Serving logs what it answers."""
+    """Write `examples` to `path`: a TFRecord file of `PredictionLog`, the form of TensorFlow Serving's request log."""
     write_atomically(path, to_bytes(prediction_log(e.signature, e.inputs, e.outputs) for e in examples))
 
 
@@ -71,7 +71,7 @@ def records_of(path: Path) -> Iterator[bytes]:
 
 @raised_as(InvalidInput)
 def prediction_log(signature: str, inputs: Mapping[str, Array], outputs: Mapping[str, Array] | None = None) -> bytes:
-    """A serialised `PredictionLog` of a question and, where there is one, its answer; equal bytes for equal values."""
+    """A serialised `PredictionLog` of a request and, if given, its answer; equal bytes for equal values."""
     spec = ModelSpec(signature_name=signature)
     request = PredictRequest(model_spec=spec, inputs={name: to_proto(array) for name, array in inputs.items()})
     log = PredictLog(request=request)
@@ -94,10 +94,15 @@ def _example(record: bytes, path: Path) -> GoldenExample:
 
 
 def compare(expected: Mapping[str, Array], got: Mapping[str, Array], tolerance: float = 1e-5) -> list[str]:
-    """In which outputs `got` is not what was expected, and how far off; nothing where all is as it should be.
+    """How the outputs in `got` differ from those expected, a sentence for each; empty if none does.
 
-    Floats may differ by `tolerance` absolutely plus `tolerance` of the expected value (by two steps of their dtype
-    where that is coarser, as in half precision); NaN equals NaN. Everything else must be equal.
+    Floats may differ by `tolerance` plus `tolerance` times the expected value (by two steps of their dtype if that is
+    coarser, as in half precision); NaN equals NaN. Everything else must be equal, shapes and dtypes included.
+
+    Args:
+        expected: outputs by name, arrays of any shape and dtype; strings as object arrays of bytes or str.
+        got: outputs by name, each to be compared with the expected one of the same name, shape and dtype.
+        tolerance: of floats, absolute and relative.
     """
     differences = [
         f"output {name!r} is missing, there is only {_name_list(got)}" for name in expected if name not in got
@@ -113,7 +118,7 @@ def compare(expected: Mapping[str, Array], got: Mapping[str, Array], tolerance: 
 
 
 def without_answer(inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> str | None:
-    """Which output holds NaN though no input does, None where none; NaN equals NaN, so that it proves nothing."""
+    """Which output holds NaN though no input does, or None: as NaN equals NaN, such an answer proves nothing."""
     if any(_holds_nan(array) for array in inputs.values()):
         return None
     return next((f"output {name!r} holds NaN" for name in sorted(outputs) if _holds_nan(outputs[name])), None)
@@ -125,7 +130,7 @@ def _holds_nan(array: Array) -> bool:
 
 
 def _is_float(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind in "fc" or "float" in dtype.name  # bfloat16 and its like are of kind V
+    return dtype.kind in "fc" or "float" in dtype.name  # bfloat16 and similar dtypes are of kind V
 
 
 def _name_list(outputs: Mapping[str, Array]) -> str:
@@ -177,7 +182,7 @@ def _epsilon(dtype: np.dtype[Any]) -> float:
 
 
 def _comparable(array: Array) -> Array:
-    """Strings of every kind as object arrays of bytes; all else as it is."""
+    """Strings of every kind as object arrays of bytes; all else unchanged."""
     if array.dtype.kind not in "OSUT":
         return array
     result = np.empty(array.shape, object)
@@ -196,17 +201,17 @@ def _value_text(value: Any) -> str:
 
 
 def require_golden(directory: Path, golden: Sequence[GoldenExample]) -> dict[str, SignatureSpec]:
-    """Do nothing where `golden` can prove every signature of the SavedModel in `directory`; its signatures.
+    """Raise unless `golden` can prove every signature of the SavedModel in `directory`; returns its signatures.
 
     Raises:
-        InvalidSavedModel: it is none.
-        NotServable: a signature has no golden example, or an example asks for what is not there, or answers NaN.
+        InvalidSavedModel: it is not a SavedModel.
+        NotServable: a signature has no golden example, or an example does not fit its signature, or holds NaN.
     """
     signatures = require_saved_model(directory)
     unasked = sorted(signatures.keys() - {example.signature for example in golden})
     if unasked:
         raise NotServable(
-            f"{directory}: nothing proves that signature {unasked[0]!r} can be served, for it has no golden example: "
+            f"{directory}: nothing proves that signature {unasked[0]!r} can be served, since it has no golden example: "
             "make one for each signature."
         )
     for example in golden:

@@ -1,4 +1,4 @@
-"""What the errors of TensorFlow and Keras say, in one line, and what to do about them."""
+"""The errors of TensorFlow and Keras in one line each, and what to do about them."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _HEADING = re.compile(
 
 
 def reason(error: BaseException) -> str:
-    """What `error` says, without headings, traces of the graph, the names of its nodes and a full stop."""
+    """The message of `error` without headings, traces of the graph, names of its nodes and the full stop."""
     text = _NOISE.sub("", str(getattr(error, "message", error)))
     lines = [line for line in text.splitlines() if line.strip() and not _HEADING.match(line)]
     return lines[0].strip().removesuffix(".") if lines else type(error).__name__
@@ -35,4 +35,4 @@ def advice(failure: Failure) -> str:
             "Its weights are not restored when it is loaded, as with every Keras 3 model that tf.saved_model.save "
             "wrote: export it with model.export(folder) or keras.export.ExportArchive."
         )
-    return "Try the model on these inputs in Python, mend it and export it again."
+    return "Try the model on these inputs in Python, repair it and export it again."

@@ -1,4 +1,4 @@
-"""A SavedModel that was made elsewhere, made ready to be published."""
+"""Preparing a SavedModel that was made elsewhere for publishing."""
 
 import shutil
 from pathlib import Path
@@ -22,7 +22,7 @@ def prepare_saved_model(
     Args:
         saved_model: its folder, which stays as it is.
         inputs: a file as `tasks.savedmodel.examples.inputs_from_file` takes it; if None, they are made up.
-        limits: what the paths may name; None: anything.
+        limits: what the paths may name; None: any path.
 
     Raises:
         InvalidInput: `limits` do not allow a path.
@@ -37,7 +37,7 @@ def prepare_saved_model(
     plain_files(source)
     safety.require_harmless(source, settings().allowed_operations)
     examples = golden_from_inputs(source, Path(inputs) if inputs else None)
-    shutil.copytree(source, directory, symlinks=True)  # one that was put there meanwhile is refused, too
+    shutil.copytree(source, directory, symlinks=True)  # one that was put there since is refused, too
     (directory / GOLDEN).parent.mkdir(exist_ok=True)
     write_golden(directory / GOLDEN, examples)
     return Build(model, str(directory), signatures, GOLDEN, Training())
@@ -49,7 +49,7 @@ def discard_build(build: Build) -> None:
 
 
 def build_directory(model: str, run: str) -> Path:
-    """A folder for the build of this run; what an earlier try left there is removed."""
+    """A folder for the build of this run; what an earlier attempt left there is removed."""
     directory = settings().home.absolute() / "builds" / f"{names.model_name(model)}-{run}"
     shutil.rmtree(directory, ignore_errors=True)
     directory.parent.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ def read_signatures(directory: Path) -> dict[str, SignatureSpec]:
 
 
 def require_saved_model(directory: Path) -> dict[str, SignatureSpec]:
-    """Do nothing where `directory` holds a whole SavedModel that can be served by name; its signatures.
+    """Raise unless `directory` holds a whole SavedModel that can be served; returns its signatures.
 
     Raises:
         InvalidSavedModel: `saved_model.pb` missing or cut off, no graph tagged `serve`, no signature, no weights.
@@ -43,7 +43,7 @@ def require_saved_model(directory: Path) -> dict[str, SignatureSpec]:
     signatures = {name: _spec(definition) for name, definition in _definitions(graph).items()}
     if not signatures:
         raise InvalidSavedModel(
-            f"{directory} has no signature, so that nothing could be asked of it: export it with "
+            f"{directory} has no signature, so clients could ask it nothing: export it with "
             "keras.export.ExportArchive and add_endpoint, or with tf.saved_model.save(…, signatures={…})."
         )
     if any(node.op in _VARIABLE_OPS for node in graph.graph_def.node):
@@ -55,7 +55,7 @@ def serving_graph(directory: Path) -> MetaGraphDef:
     """The graph that TensorFlow Serving loads: the one tagged `serve`.
 
     Raises:
-        InvalidSavedModel: there is none that can be read.
+        InvalidSavedModel: there is none, or it cannot be read.
     """
     saved = read_saved_model(directory)
     for graph in saved.meta_graphs:
@@ -72,7 +72,7 @@ def read_saved_model(directory: Path) -> SavedModel:
     """The SavedModel in `directory`.
 
     Raises:
-        InvalidSavedModel: there is no `saved_model.pb`, it cannot be read, or another form of it lies beside.
+        InvalidSavedModel: there is no `saved_model.pb`, it cannot be read, or another form of it lies beside it.
     """
     path = directory / GRAPH
     if not directory.is_dir():
@@ -88,7 +88,7 @@ def read_saved_model(directory: Path) -> SavedModel:
         found = SavedModel.FromString(path.read_bytes())
     except DecodeError:
         raise InvalidSavedModel(
-            f"{path} ({path.stat().st_size} bytes) is cut off or no SavedModel: copy or export it again."
+            f"{path} ({path.stat().st_size} bytes) is cut off, or not a SavedModel: copy or export it again."
         ) from None
     if not found.meta_graphs:
         raise InvalidSavedModel(f"{path} holds no graph: it was cut off. Export it anew.")
@@ -96,7 +96,7 @@ def read_saved_model(directory: Path) -> SavedModel:
 
 
 def _what_lies_there(directory: Path) -> str:
-    """What lies there instead, where that helps."""
+    """What lies there instead, if that helps."""
     versions = sorted(p.name for p in directory.iterdir() if p.name.isdigit() and (p / GRAPH).is_file())
     if versions:
         return (

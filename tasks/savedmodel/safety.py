@@ -1,10 +1,10 @@
 """Which operations a SavedModel's graph holds: none that touches files, the network or runs code may be served.
 
-A model server executes whatever graph it is given, with its own rights. Every SavedModel legitimately holds some that
-read files, and two things tell these from the rest: what runs them, and where their file names come from. While it
-loads, and only then, a server feeds the saver's tensor with the checkpoint's path and runs the restore operation, and
-feeds the assets' tensors with their paths and runs the initialiser (tensorflow/cc/saved_model/loader.cc). To whatever a
-client runs later, the same tensors hold what the SavedModel's author wrote into them, which may be any path: nothing
+A model server executes any graph that it is given, with its own rights. Every SavedModel legitimately holds some that
+read files, and two things distinguish these from the rest: what runs them, and where their file names come from. While
+it loads, and only then, a server feeds the saver's tensor with the checkpoint's path and runs the restore operation,
+and feeds the assets' tensors with their paths and runs the initialiser (tensorflow/cc/saved_model/loader.cc). In what a
+client runs later, the same tensors hold what the SavedModel's author wrote into them, which may be any path: so nothing
 that a signature reaches may read a file, wherever its name comes from.
 """
 
@@ -39,7 +39,7 @@ _NETWORK = (
     "DataServiceDatasetV4 RegisterDataset RegisterDatasetV2 RemoteCall RpcCall RpcClient RpcServer RpcServerRegister "
     "RpcServerStart "
 )
-# Python; native functions by name; graphs and modules that come as data and so escape this scan; the server's end.
+# Python; native functions by name; graphs and modules that are data, which this scan does not see; the server's end.
 _CODE = (
     "Abort DatasetFromGraph DeserializeIterator EagerPyFunc MlirPassthroughOp PyFunc PyFuncStateless WorkerHeartbeat "
     "XlaCallModule XlaCustomCall XlaCustomCallV2 _TPUCompileMlir _XlaHostComputeMlir"
@@ -62,18 +62,18 @@ _INITIALISERS = ("saved_model_main_op", "legacy_init_op", "saved_model_train_op"
 _INIT_SIGNATURES = ("__saved_model_init_op", "__saved_model_train_op")
 WITHOUT_OUTPUT = _FILLS_TABLE | {"NoOp", "InitializeTable", "InitializeTableV2"}
 _WRITES_VARIABLE = ("Assign", "ResourceScatter", "ResourceStridedSlice")  # how these operations' names begin
-_COUNTED = re.compile(r"_\d+$")  # what an exporter adds to an asset's name if two have the same
-_ANYTHING = frozenset({""})  # origin of a value that cannot be followed; node that runs whatever calls it
+_COUNTED = re.compile(r"_\d+$")  # what an exporter adds to an asset's name if another has the same
+_ANYTHING = frozenset({""})  # the origin of a value that cannot be traced; also, a caller that cannot be named
 
 
 def require_harmless(directory: Path, allowed: Collection[str]) -> None:
-    """Refuse the SavedModel in `directory` if its graph holds an operation that touches files or runs code.
+    """Raise if the graph of the SavedModel in `directory` holds an operation that touches files or runs code.
 
     Args:
-        allowed: names of operations that may be there all the same.
+        allowed: names of operations that are allowed to be there.
 
     Raises:
-        InvalidSavedModel: there is no `saved_model.pb`, it cannot be read, or another form of it lies beside.
+        InvalidSavedModel: there is no `saved_model.pb`, it cannot be read, or another form of it lies beside it.
         ForbiddenOps: with the operation, its node and its function.
     """
     found = forbidden(read_saved_model(directory), allowed)
@@ -89,7 +89,7 @@ def require_harmless(directory: Path, allowed: Collection[str]) -> None:
 
 @dataclass(frozen=True)
 class Use:
-    """An operation that may not be there."""
+    """Where a forbidden operation is used."""
 
     op: str
     node: str
@@ -100,7 +100,7 @@ class Use:
 
 
 def forbidden(model: SavedModel, allowed: Collection[str] = ()) -> list[Use]:
-    """Every forbidden operation in any graph or function of `model`, but for those allowed by name."""
+    """Every forbidden operation in any graph or function of `model`, except those allowed by name."""
     found = []
     for meta_graph in model.meta_graphs:
         graph = _Graph(meta_graph)
@@ -180,7 +180,7 @@ class _Graph:
         return frozenset(found) or _ANYTHING
 
     def _sources(self, function: str | None, tensor: str) -> list[tuple[str | None, str]]:
-        """Where a value is taken from unchanged, one step back; nothing where that is not known."""
+        """Where a value comes from unchanged, one step back; empty if that is not known."""
         name, _, output = tensor.partition(":")
         if function is not None and not output:
             return self._argument_sources(function, name)
@@ -208,7 +208,7 @@ class _Graph:
         return found
 
     def _variable_sources(self, handle: str) -> list[tuple[str | None, str]]:
-        """What is assigned to a variable that nothing but the graph itself assigns; asset paths lie in such ones."""
+        """What is assigned to a variable that only the graph itself assigns, as those that hold asset paths."""
         variable = self._named.get((None, handle))
         if variable is None or variable.op != "VarHandleOp":
             return []
@@ -249,7 +249,7 @@ class _Graph:
         return found
 
     def _find_callers(self, meta_graph: MetaGraphDef) -> dict[str, list[tuple[str | None, NodeDef | None]]]:
-        """By function, the nodes that name it, each with the function it stands in; without a node: not by a call."""
+        """By function, the nodes that name it, each with the function it is in; None for what is not a call."""
         callers: dict[str, list[tuple[str | None, NodeDef | None]]] = {name: [] for name in self._arguments}
         for function, node in self.nodes:
             for name in {node.op, *_named_functions(node.attr)} & callers.keys():
@@ -261,7 +261,7 @@ class _Graph:
             given = {a.name: a.default_value for a in function.signature.attr}  # to callers that give no value
             for name in _named_functions({**function.attr, **given}) & callers.keys():
                 callers[name].append((function.signature.name, None))
-            if "api_implements" in function.attr:  # TensorFlow may put it in another's place
+            if "api_implements" in function.attr:  # TensorFlow may substitute it for another
                 callers[function.signature.name].append((None, None))
         return callers
 
@@ -312,9 +312,9 @@ class _Graph:
         return node is None or node.op not in WITHOUT_OUTPUT
 
     def _asset_tensors(self, meta_graph: MetaGraphDef) -> set[str]:
-        """Tensors that are fed with assets' paths, as far as these lie in the assets' folder.
+        """Tensors that are fed with assets' paths, if these lie in the assets' folder.
 
-        What such a tensor holds unless it is fed must name the same file: TensorFlow 2 leaves it empty, and
+        Its own value, if it is not fed, must name the same file: TensorFlow 2 leaves it empty, and
         TensorFlow 1 left the path from which the file was copied.
         """
         assets = list(meta_graph.asset_file_def)
@@ -378,5 +378,5 @@ def _node_of(tensor: str) -> str:
 
 
 def _full_name(tensor: str) -> str:
-    """A tensor's name with its output's number, which is left out where it is 0."""
+    """A tensor's name with its output's number, which may be left out if it is 0."""
     return tensor if ":" in tensor else f"{tensor}:0"

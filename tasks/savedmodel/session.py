@@ -1,4 +1,4 @@
-"""Asking a SavedModel as TensorFlow Serving does: through the session loader, in a process of its own.
+"""Asking a SavedModel as TensorFlow Serving does: through the session loader, in a separate process.
 
 `tf.saved_model.load` would say less: it runs models whose variables TensorFlow Serving cannot restore.
 """
@@ -29,14 +29,14 @@ _QUESTIONS, _ANSWERS, _FAILURES = "questions.tfrecord", "answers.tfrecord", "fai
 
 @dataclass(frozen=True)
 class Question:
-    """Inputs for one signature."""
+    """Inputs for one signature: arrays by name, of the dtypes and shapes that it takes."""
 
     signature: str
     inputs: Mapping[str, Array]
 
 
 def ask(directory: Path, questions: Sequence[Question], deadline: float = 120.0) -> list[Mapping[str, Array] | Failure]:
-    """What the SavedModel in `directory` answers to each question: its outputs by name, or why there are none.
+    """What the SavedModel in `directory` answers to each question: outputs by name, or a Failure.
 
     Args:
         deadline: longest time for loading and answering, seconds.
@@ -65,7 +65,7 @@ def ask(directory: Path, questions: Sequence[Question], deadline: float = 120.0)
         if None in failures:
             raise NotServable(f"{directory} cannot be loaded: {failures[None].message}. Copy or export it again.")
         if done.returncode != 0:
-            raise NotServable(f"{directory} cannot be loaded: {_last_words(done)}.")
+            raise NotServable(f"{directory} cannot be loaded: {_last_line(done)}.")
         answers = [PredictResponse.FromString(record) for record in records_of(exchange / _ANSWERS)]
         return [failures.get(n) or _outputs(answer) for n, answer in enumerate(answers)]
 
@@ -82,27 +82,27 @@ def _outputs(answer: PredictResponse) -> dict[str, Array]:
 
 
 def _read_failures(path: Path) -> dict[int | None, tuple[str, str]]:
-    """By number of the question; None for the loading itself."""
+    """Kind and message by number of the question; under None, that of loading."""
     if not path.exists():
         return {}
     return {number: (kind, message) for number, kind, message in json.loads(path.read_text())}
 
 
-def _last_words(done: "subprocess.CompletedProcess[str]") -> str:
+def _last_line(done: "subprocess.CompletedProcess[str]") -> str:
     if done.returncode < 0:
-        return f"the process that tried was ended by signal {-done.returncode}; if that is 9, memory ran out"
+        return f"its process was ended by signal {-done.returncode}; if that is 9, memory ran out"
     lines = done.stderr.strip().splitlines()
     return (
         lines[-1].strip().removesuffix(".")
         if lines
-        else f"the process that tried ended with code {done.returncode} and no word"
+        else f"its process ended with code {done.returncode} and printed nothing"
     )
 
 
 def _leave_out_api() -> None:
-    """Let TensorFlow's modules be imported one by one: its whole API takes four times as long, and is not asked here.
+    """Let TensorFlow's modules be imported one by one: its whole API takes four times as long, and is not needed.
 
-    Only for a process that does nothing else, since what stands for `tensorflow` stays empty.
+    Only for a process that does nothing else, since the module `tensorflow` stays empty.
     """
     tensorflow = importlib.util.find_spec("tensorflow")
     assert tensorflow is not None  # tasks.wire.protos found it
@@ -124,7 +124,7 @@ def main(directory: str, exchange: str) -> None:
     with Graph().as_default(), Session() as session:
         try:
             graph = loader_impl.load(session, ["serve"], directory)  # it is tf.compat.v1.saved_model.loader.load
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason
+        except Exception as error:  # noqa: BLE001 - any error is the reason
             (folder / _FAILURES).write_text(json.dumps([(None, type(error).__name__, reason(error))]))
             return
         for number, request in enumerate(requests):

@@ -25,7 +25,7 @@ CHAMPION = "champion"
 MANIFEST = "manifest.json"
 
 
-_PATIENCE = 1.0  # seconds that a delivery waits for an MLflow that does not answer
+_PATIENCE = 1.0  # seconds that a delivery waits for an MLflow that is away
 
 
 TAG_VERSION = "slipway.version"
@@ -50,8 +50,11 @@ TAG_RUN = "slipway.run"
 class Registry:
     """An MLflow server's model registry, whose versions point at those in the object store. Nothing is ever deleted.
 
-    Every method may be called again: what was done is not done twice. Each raises TrackingUnreachable where the server
-    does not answer, and TrackingError where it refuses.
+    Every method is idempotent.
+
+    Raises (all methods):
+        TrackingUnreachable: the server does not answer.
+        TrackingError: it refuses.
     """
 
     server: TrackingServer
@@ -66,7 +69,7 @@ class Registry:
         return cls(TrackingServer.connect(settings))
 
     def register(self, manifest: Manifest, source: str) -> str:
-        """Register a published version, once however often this is asked; its number in MLflow's registry.
+        """Register a published version, if it is not; returns its number in MLflow's registry.
 
         The manifest is added to the MLflow run of the training that the version came from, if that is still there.
 
@@ -86,7 +89,7 @@ class Registry:
         self.server.ask(what, lambda client: _decide(client, verdict))
 
     def champion(self, model: str) -> int | None:
-        """The version under the alias `champion`, None where there is none."""
+        """The version under the alias `champion`, or None."""
         return self.server.ask(f"find the champion of {model}", lambda client: _champion(client, model), tries=3)
 
 
@@ -103,7 +106,7 @@ def _register(client: "MlflowClient", manifest: Manifest, source: str) -> str:
     with unless("RESOURCE_ALREADY_EXISTS"):
         client.create_registered_model(model)
     client.create_model_version(model, source, run_id, tags=tags, await_creation_for=0)
-    # Had two registered it at once, both take the lower number, now and whenever they look.
+    # If two registered it at once, both take the lower number, now and later.
     return _registered_number(client, model, manifest.version)
 
 
@@ -117,7 +120,7 @@ def _decide(client: "MlflowClient", verdict: Verdict) -> None:
 
 
 def _champion(client: "MlflowClient", model: str) -> int | None:
-    # MLflow says of a missing alias that the parameter is invalid, and of a missing model that it does not exist.
+    # For a missing alias MLflow answers that the parameter is invalid, for a missing model that it does not exist.
     with unless("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
         version = client.get_model_version_by_alias(model, CHAMPION).tags.get(TAG_VERSION)
         return int(version) if version is not None else None
@@ -138,10 +141,10 @@ def _registered_number(client: "MlflowClient", model: str, version: int) -> str:
 
 
 def record_in_mlflow(store: Store, model: str, version: int) -> None:
-    """Have MLflow's registry hold a published version and, where rollouts have decided about it, their verdict.
+    """Register a published version in MLflow and, if rollouts have decided about it, record their verdict.
 
-    What is published and what serves was decided in the store by now, so neither its nor MLflow's absence holds up a
-    delivery: what MLflow missed it is told the next time that something is decided about the version.
+    By now the store says what is published and what serves, so an MLflow or a store that is away does not delay a
+    delivery: what MLflow missed is recorded when something is next decided about the version.
     """
     source = store.uri(keys.version_prefix(model, version)).rstrip("/")
     registry = Registry(dataclasses.replace(TrackingServer.connect(settings()), patience=_PATIENCE))
@@ -151,4 +154,4 @@ def record_in_mlflow(store: Store, model: str, version: int) -> None:
         if verdict is not None:
             registry.record_verdict(verdict)
     except (TrackingError, StoreUnreachable) as error:
-        log.warning("MLflow was not told of %s version %d: %s", model, version, error)
+        log.warning("%s version %d is not recorded in MLflow yet: %s", model, version, error)

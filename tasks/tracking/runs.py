@@ -2,7 +2,7 @@
 
 A training that is killed leaves its MLflow run RUNNING. The next training of the model marks it as FAILED if it was the
 same run of Slipway, now tried again, or if its process is known to be gone; what it had logged stays. A run on another
-machine is left alone, for it may live; and a run that was taken for dead and lives ends as FINISHED all the same.
+machine is left alone, since it may be alive; and a run that was taken for dead, but is not, still ends as FINISHED.
 """
 
 import logging
@@ -37,15 +37,18 @@ TAG_OWN_RUN = "slipway.own_run"
 TAG_PROCESS = "slipway.process"
 TAG_REASON = "slipway.reason"
 
-_PAUSE = 15.0  # seconds that an absent server is left alone while a training goes on
+_PAUSE = 15.0  # seconds until a server that did not answer is tried again during a training
 
 
 @dataclass(frozen=True)
 class Tracker:
     """An MLflow server's experiments: one for each model, with one run for each training.
 
-    Every method may be called again after an error: what it had done is not done twice. Each raises TrackingUnreachable
-    where the server does not answer, and TrackingError where it refuses.
+    Every method is idempotent.
+
+    Raises (all methods):
+        TrackingUnreachable: the server does not answer.
+        TrackingError: it refuses.
     """
 
     server: TrackingServer
@@ -60,7 +63,7 @@ class Tracker:
         return cls(TrackingServer.connect(settings))
 
     def start(self, model: str, training: Training, run: str, own_run: str) -> str:
-        """Open the MLflow run of a training, and close those that died before it; the MLflow run's id.
+        """Open the MLflow run of a training, and close those that died before it; returns the MLflow run's id.
 
         Args:
             training: its factory, seed, epochs, code version and dataset become parameters.
@@ -74,38 +77,38 @@ class Tracker:
         return str(opened.info.run_id)
 
     def epoch(self, run_id: str, number: int, metrics: Mapping[str, float], when: float | None = None) -> None:
-        """Add a point at epoch `number`, counted from 1, to the curve `epoch/NAME` of each metric. It is tried once.
+        """Add a point at epoch `number`, counted from 1, to the curve `epoch/NAME` of each metric. Not retried.
 
         Args:
             metrics: named as Keras names them: `loss`, `val_loss` and so on.
-            when: seconds since 1970, now where None. The same point with the same time is one point.
+            when: seconds since 1970, None for now. The same point with the same time is one point.
         """
         points = {f"epoch/{name}": float(value) for name, value in metrics.items()}
         self.server.ask("log an epoch", lambda client: _log(client, run_id, points, number, when), tries=1)
 
     def finish(self, run_id: str, evaluation: Evaluation) -> None:
-        """Close the run of a training that ended well, with its held-out metrics and the picture of its mistakes."""
+        """Close the run of a training that ended well, with its held-out metrics and its confusion matrix."""
         self.server.ask("finish the run of a training", lambda client: _finish(client, run_id, evaluation))
 
     def fail(self, run_id: str, reason: str) -> None:
-        """Close the run of a training that did not end well, and say why."""
+        """Close the run of a training that failed, with the reason."""
         self.server.ask(
             "close the run of a failed training", lambda client: _close(client, run_id, "FAILED", reason), tries=3
         )
 
     def run_url(self, run_id: str) -> str:
-        """Where a person looks at an MLflow run."""
+        """The page of an MLflow run."""
         return self._url(self.server.ask("find a run", lambda client: client.get_run(run_id), tries=3))
 
     def _url(self, run: "Run") -> str:
-        # Without its last word MLflow's UI opens the pages for prompts and agents, which lead to no other training.
+        # Without `workflowType` MLflow's UI opens its pages for prompts and agents, without a way to other trainings.
         place = f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
         return f"{self.server.uri}/#/{place}?workflowType=machine_learning"
 
 
 @dataclass
 class TrainingCurves:
-    """Logs each epoch of a training; give it to the training as its `on_epoch`.
+    """Logs each epoch of a training, as its `on_epoch`.
 
     A server that goes away does not end the training: the points are kept and sent with a later epoch's.
     """
@@ -122,7 +125,7 @@ class TrainingCurves:
             self.send()
 
     def send(self) -> bool:
-        """Log what has been kept; whether all of it arrived."""
+        """Send the points that were kept; whether all of them arrived."""
         try:
             while self._kept:
                 number, metrics, when = self._kept[0]
@@ -136,9 +139,9 @@ class TrainingCurves:
 
 @contextmanager
 def tracked(tracker: Tracker, model: str, training: Training, run: str, own_run: str) -> Iterator[TrainingCurves]:
-    """Follow the training that happens inside. Whatever ends it early closes its MLflow run as FAILED, with the reason.
+    """Follow the training inside the block. Any error in it closes its MLflow run as FAILED, with the reason.
 
-    A training that goes well is left for `Tracker.finish`, once its held-out metrics are known.
+    A training that succeeds is closed by `Tracker.finish`, once its held-out metrics are known.
     """
     curves = TrainingCurves(tracker, tracker.start(model, training, run, own_run))
     try:
@@ -146,14 +149,14 @@ def tracked(tracker: Tracker, model: str, training: Training, run: str, own_run:
     except BaseException as error:
         try:
             tracker.fail(curves.run_id, f"{type(error).__name__}: {error}")
-        except TrackingError as untold:
-            log.warning("MLflow run %s stays RUNNING until the next training finds it: %s", curves.run_id, untold)
+        except TrackingError as failure:
+            log.warning("MLflow run %s stays RUNNING until the next training finds it: %s", curves.run_id, failure)
         raise
     curves.send()
 
 
 def parameters(training: Training) -> dict[str, str]:
-    """What a training's MLflow run says of how it was made; what is not known is left out."""
+    """The parameters of a training's MLflow run: how the model is made. What is not known is left out."""
     data = training.dataset
     known = {
         "factory": training.factory,
@@ -168,16 +171,16 @@ def parameters(training: Training) -> dict[str, str]:
 
 
 def is_dead(tags: Mapping[str, str], own_run: str) -> bool:
-    """Whether an MLflow run that is RUNNING has lost its training, as far as the training `own_run` can know.
+    """Whether the training of an MLflow run that is RUNNING is dead, as far as the training `own_run` can know.
 
-    An earlier try of the same run has, and so has one whose process has ended.
+    That of an earlier attempt of the same run is, and one whose process has ended.
     """
     if tags.get(TAG_OWN_RUN) == own_run:
         return True
     try:
         return is_gone(TypeAdapter(ProcessRef).validate_json(tags.get(TAG_PROCESS, "")))
     except ValidationError:
-        return False  # not one of ours, or from another release: left alone
+        return False  # not Slipway's, or from another release: left alone
 
 
 def _start(client: "MlflowClient", model: str, training: Training, run: str, own_run: str) -> "Run":
@@ -186,8 +189,8 @@ def _start(client: "MlflowClient", model: str, training: Training, run: str, own
         if is_dead(other.data.tags, own_run):
             _close(client, other.info.run_id, "FAILED", f"its training had died; found when run {run} began")
             log.warning("the training of MLflow run %s had died: marked as FAILED", other.info.run_id)
-    me = TypeAdapter(ProcessRef).dump_json(this_process()).decode()
-    tags = {TAG_MODEL: model, TAG_RUN: run, TAG_OWN_RUN: own_run, TAG_PROCESS: me}
+    process = TypeAdapter(ProcessRef).dump_json(this_process()).decode()
+    tags = {TAG_MODEL: model, TAG_RUN: run, TAG_OWN_RUN: own_run, TAG_PROCESS: process}
     created = client.create_run(experiment, tags=tags, run_name=run)
     _log_parameters(client, created.info.run_id, parameters(training))
     return created

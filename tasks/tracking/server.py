@@ -1,4 +1,4 @@
-"""The MLflow server: how it is asked, for how long, and what its silence or refusal is called."""
+"""The MLflow server: calls with deadlines and retries, and its errors as our own."""
 
 import logging
 import math
@@ -29,12 +29,12 @@ LONGEST_TAG = 4000  # characters; MLflow takes 5,000
 class TrackingServer:
     """An MLflow server.
 
-    What is asked of it must bear to be asked twice: an answer may be lost after the work was done.
+    Requests must be idempotent: an answer may be lost after the work was done.
     """
 
     uri: str
     deadline: float  # of one call, seconds
-    patience: float = 120.0  # for a server that starts again while there is work to lose, seconds
+    patience: float = 120.0  # for a server that is restarting while there is work to lose, seconds
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
@@ -45,7 +45,7 @@ class TrackingServer:
         """
         if "@" in settings.mlflow_uri:
             raise InvalidSettings(
-                "SLIPWAY_MLFLOW_URL holds a user's name or password, which would stand in logs and reports: "
+                "SLIPWAY_MLFLOW_URL holds a user's name or password, which would appear in logs and reports: "
                 "leave it out, and give it to MLflow's client as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
             )
         if not settings.mlflow_uri.startswith(("http://", "https://")):
@@ -56,16 +56,16 @@ class TrackingServer:
         return cls(settings.mlflow_uri.rstrip("/"), settings.call_deadline)
 
     def ask(self, what: str, act: "Callable[[MlflowClient], R]", tries: int | None = None) -> R:
-        """What `act` returns; while the server does not answer, tried `tries` times, or for `patience` where None.
+        """What `act` returns. While the server does not answer, it is tried `tries` times, or (None) for `patience`.
 
         Args:
             what: completes "the server was asked to …".
 
         Raises:
-            TrackingUnreachable: no answer, or one that a retry may mend.
+            TrackingUnreachable: no answer, or one that a retry may change.
             TrackingError: it refused.
         """
-        client, told = _client(self.uri, self.deadline), False
+        client, warned = _client(self.uri, self.deadline), False
         for attempt in stamina.retry_context(
             on=TrackingUnreachable,
             attempts=tries,
@@ -78,15 +78,15 @@ class TrackingServer:
                     with self._errors_of(what):
                         return act(client)
                 except TrackingUnreachable as error:
-                    if tries is None and not told:
+                    if tries is None and not warned:
                         log.warning("waiting up to %g s: %s", self.patience, error)
-                        told = True
+                        warned = True
                     raise
         raise AssertionError("the last attempt returns or raises")
 
     @contextmanager
     def _errors_of(self, what: str) -> Iterator[None]:
-        """Whatever MLflow's client raises inside leaves as an error of the tree."""
+        """Translate what MLflow's client raises inside into our own errors."""
         import requests
         from mlflow.exceptions import MlflowException
 
@@ -103,18 +103,18 @@ class TrackingServer:
         if status >= 500 or status == 429:
             return TrackingUnreachable(
                 f"The MLflow server at {self.uri} did not answer within {self.deadline:g} s, or could not do its work, "
-                f"when asked to {what}: {_cause(error)}. Start it (`make up` on one machine; `make status` tells how "
+                f"when asked to {what}: {_cause(error)}. Start it (`make up` on one machine; `make status` shows how "
                 "it is), or name another by SLIPWAY_MLFLOW_URL."
             )
         return TrackingError(
             f"The MLflow server at {self.uri} refused to {what}: {_cause(error)}. "
-            "If that is no MLflow server, or not yours, correct SLIPWAY_MLFLOW_URL."
+            "If that is not an MLflow server, or not yours, correct SLIPWAY_MLFLOW_URL."
         )
 
 
 @contextmanager
 def unless(*codes: str) -> Iterator[None]:
-    """Leave the block quietly where MLflow refuses with one of these error codes."""
+    """Suppress an MLflow error inside the block if it has one of these codes."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -125,7 +125,7 @@ def unless(*codes: str) -> Iterator[None]:
 
 
 def log_artifact(client: "MlflowClient", run_id: str, name: str, data: bytes) -> None:
-    """Keep `data` as the file `name` of an MLflow run, over the one before."""
+    """Write `data` as the file `name` of an MLflow run, over the one before."""
     with tempfile.TemporaryDirectory(prefix="slipway-artifact-") as folder:
         path = Path(folder) / name
         path.write_bytes(data)
@@ -133,11 +133,11 @@ def log_artifact(client: "MlflowClient", run_id: str, name: str, data: bytes) ->
 
 
 def _client(uri: str, deadline: float) -> "MlflowClient":
-    # Read when the package is imported, which takes seconds and would call its makers.
+    # Read when MLflow is imported, which would otherwise send telemetry.
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     from mlflow import MlflowClient, environment_variables
 
-    # The client takes deadlines from nowhere else; tries are counted here, where a whole step can be tried again.
+    # The client takes deadlines from here alone; retries are ours, so that a whole step can be tried again.
     environment_variables.MLFLOW_HTTP_REQUEST_TIMEOUT.set(max(1, math.ceil(deadline)))  # type: ignore[no-untyped-call]
     environment_variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(0)  # type: ignore[no-untyped-call]
     environment_variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)  # type: ignore[no-untyped-call]
@@ -145,7 +145,7 @@ def _client(uri: str, deadline: float) -> "MlflowClient":
 
 
 def _cause(error: Exception) -> str:
-    """The innermost reason in words, without the library's account of how it got there."""
+    """The innermost error's message, without the chain that led to it."""
     inner = error.__context__ if isinstance(error.__context__, Exception) else error
     reason = getattr(inner.args[0], "reason", None) if inner.args else None
     text = str(reason or error).partition("\n")[0]

@@ -1,4 +1,4 @@
-"""Writing a trained model as a SavedModel that TensorFlow Serving can serve, with all that goes along."""
+"""Exporting a trained model as a SavedModel for TensorFlow Serving, with warm-up requests and golden examples."""
 
 import logging
 import os
@@ -68,7 +68,7 @@ def export_saved_model(trained: TrainedModel, directory: Path) -> ExportedModel:
 
 
 def _write_graph(trained: TrainedModel, directory: Path) -> None:
-    """Through Keras's own archive: what tf.saved_model.save writes of a Keras 3 model cannot be served."""
+    """Write it with Keras's ExportArchive: a Keras 3 model from tf.saved_model.save cannot be served."""
     import keras
 
     archive = keras.export.ExportArchive()
@@ -80,14 +80,14 @@ def _write_graph(trained: TrainedModel, directory: Path) -> None:
 
 
 def _put_variables_in_order(function: Any, model: Any) -> None:
-    """Let the same weights become the same bytes: a traced function has its variables in a set, in order of address."""
+    """Make the same weights the same bytes: a traced function keeps its variables in a set, ordered by address."""
     place = {id(variable.value): number for number, variable in enumerate(model.variables)}
     graph = function.get_concrete_function().graph
     graph.variables = sorted(graph.variables, key=lambda v: (place.get(id(v), len(place)), v.name))
 
 
 def _methods(trained: TrainedModel, signatures: Mapping[str, SignatureSpec]) -> list[ExportedMethod]:
-    """One for each signature: the archive adds `serving_default`, the first one again, where there is none."""
+    """One for each signature: the archive adds `serving_default`, a copy of the first, if there is none."""
     methods = {method.signature: method for method in trained.loaded.methods}
     first = trained.loaded.methods[0]
     return [methods.get(name) or ExportedMethod(SERVING_DEFAULT, first.function, first.inputs) for name in signatures]
@@ -118,7 +118,7 @@ def _golden_example(
 
 
 def _inputs(signature: str, spec: SignatureSpec, examples: Array) -> dict[str, Array]:
-    """Held-out examples where the signature takes them, as arrays or as PNG files; otherwise made up from its spec."""
+    """Held-out examples `[N, 28, 28, 1]` if the signature takes them, as floats or PNG files; else made up."""
     if len(spec.inputs) == 1:
         ((name, tensor),) = spec.inputs.items()
         if _takes(tensor, examples):
@@ -147,7 +147,7 @@ def _png_files(examples: Array) -> Array:
 
 
 def _named(answer: Any) -> Mapping[str, Any]:
-    """A method's result under the names that a SavedModel gives its parts."""
+    """A method's outputs by the names that a SavedModel gives them."""
     if isinstance(answer, Mapping):
         return answer
     parts = answer if isinstance(answer, list | tuple) else [answer]
@@ -165,7 +165,7 @@ def _described(spec: SignatureSpec) -> str:
 
 
 def _warm_up(example: GoldenExample, spec: SignatureSpec) -> bytes:
-    """One request; a record that fails would fail the version's load, so it is one that was just answered."""
+    """One request that was just answered: a warm-up request that fails makes the version's load fail."""
     free = all(tensor.shape and tensor.shape[0] is None for tensor in spec.inputs.values())
     size = _WARM_UP_EXAMPLES if free else None
     return prediction_log(

@@ -25,7 +25,7 @@ WITH_TENSORFLOW = {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": "0"}  #
 SERVING_DEFAULT = "serving_default"
 _EXAMPLE = "for instance tasks.models:mlp"
 _LIBRARIES = ("tensorflow", "keras", "numpy")
-# Modules of ours that decide which weights a training ends with.
+# Slipway's own modules that affect the weights that a training ends with.
 _MAKES_WEIGHTS = ("data/dataset", "data/npz", "data/sources", "training/factory", "training/train")
 
 
@@ -40,7 +40,7 @@ class ExportedMethod:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """What a factory made."""
+    """A factory's model, and its methods that become signatures."""
 
     spec: str
     model: Any  # keras.Model
@@ -48,16 +48,16 @@ class LoadedModel:
 
 
 def load_model(spec: str, signatures: Mapping[str, str] | None = None) -> LoadedModel:
-    """Make the model that `spec` names and find the methods that it will be asked by.
+    """Make the model that `spec` names and find its methods that become signatures.
 
     Args:
         spec: `package.module:factory`; the factory takes no arguments and returns a Keras model.
-        signatures: signature name → method name. If None: every method whose `tf.function` bears an `input_signature`,
+        signatures: signature name → method name. If None: every method whose `tf.function` has an `input_signature`,
             under its own name; for a Sequential or functional model its call, as `serving_default`.
 
     Raises:
-        InvalidModel: no such module or factory, the factory fails or returns no Keras model, a signature names no
-            method, or a method without input spec.
+        InvalidModel: no such module or factory, the factory fails or does not return a Keras model, a signature
+            names no method, or one without an input spec.
     """
     model = _make(spec)
     methods = signatures or _methods_with_input_spec(model, spec)
@@ -76,7 +76,7 @@ def require_visible(spec: str) -> None:
 
 
 def _hidden(module: str) -> Path | None:
-    """The file or folder that `module` would name, did Slipway not have a package of that name itself; or None."""
+    """The user's file or folder that `module` would name if Slipway had no package of that name; or None."""
     first, *parts = module.split(".")
     if first not in (*PACKAGES, "tests") or not _is_slipways(first):
         return None
@@ -89,7 +89,7 @@ def _hidden(module: str) -> Path | None:
 
 
 def _is_slipways(package: str) -> bool:
-    """Whether Slipway's own is what Python finds by this name."""
+    """Whether Python finds Slipway's own package under this name."""
     found = importlib.util.find_spec(package)
     return found is not None and ROOT in [Path(place).parent for place in found.submodule_search_locations or ()]
 
@@ -97,17 +97,16 @@ def _is_slipways(package: str) -> bool:
 def _rename(module: str) -> str:
     package = module.partition(".")[0]
     return (
-        f"Slipway has a package {package!r} of its own, which is found first. Rename yours, for instance to "
-        f"my_{package}."
+        f"Slipway itself has a package {package!r}, which is found first. Rename yours, for instance to my_{package}."
     )
 
 
 def code_version(spec: str) -> str:
     """Identity of the code that makes and trains the model: `sha256:` and 64 hex digits.
 
-    It covers the source of the factory's module (and, where that lies in a package other than Slipway's, of every
+    It covers the source of the factory's module (and, if that lies in a package other than Slipway's, of every
     module beside and below it), Slipway's own modules that load data and train, and the versions of Slipway,
-    TensorFlow, Keras and NumPy. It is the same with and without git, and in any folder.
+    TensorFlow, Keras and NumPy. It does not depend on git or on the folder.
 
     Raises:
         InvalidModel: no such module.
@@ -168,7 +167,7 @@ def _module(spec: str) -> ModuleType:
     use_tensorflow()
     here = str(settings().project.absolute())
     if here not in sys.path:
-        sys.path.append(here)  # last, so that nothing here takes the place of a library
+        sys.path.append(here)  # last, so that nothing here hides a library
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -187,14 +186,14 @@ def _module(spec: str) -> ModuleType:
 
 
 def use_tensorflow() -> None:
-    """Have Keras 3 compute with TensorFlow, whatever the environment or ~/.keras/keras.json choose for other work.
+    """Make Keras 3 compute with TensorFlow, whatever the environment or ~/.keras/keras.json choose.
 
     Raises:
-        InvalidModel: Keras is loaded already, with something else.
+        InvalidModel: Keras is loaded already, with another backend.
     """
     chosen = os.environ.get("KERAS_BACKEND") or "tensorflow"
     if chosen != "tensorflow":
-        log.warning("KERAS_BACKEND=%s is left aside: what TensorFlow Serving serves is made with TensorFlow", chosen)
+        log.warning("KERAS_BACKEND=%s is ignored: what TensorFlow Serving serves is made with TensorFlow", chosen)
     os.environ.update(WITH_TENSORFLOW)
     loaded = sys.modules.get("keras")
     backend = loaded.backend.backend() if loaded is not None else "tensorflow"
@@ -214,7 +213,7 @@ def _methods_with_input_spec(model: Any, spec: str) -> dict[str, str]:
         return {SERVING_DEFAULT: "call"}
     if not found:
         raise InvalidModel(
-            f"The model that {spec!r} returned has nothing to serve: no method bears an input spec. Decorate one with "
+            f"The model that {spec!r} returned has nothing to serve: no method has an input spec. Decorate one with "
             '@tf.function(input_signature=[tf.TensorSpec([None, 28, 28, 1], tf.float32, name="inputs")]), or let a '
             "Sequential begin with keras.Input."
         )
@@ -238,13 +237,13 @@ def _exported_method(model: Any, signature: str, method: str) -> ExportedMethod:
         return _functional_call(model, signature)
     raise InvalidModel(
         f"Signature {signature!r} names the method {method!r} of {type(model).__name__}, which has no input spec, so "
-        "that no client could know what to send: decorate it with @tf.function(input_signature=[tf.TensorSpec(shape, "
+        "clients could not know what to send: decorate it with @tf.function(input_signature=[tf.TensorSpec(shape, "
         "dtype, name=...)])."
     )
 
 
 def _functional_call(model: Any, signature: str) -> ExportedMethod:
-    """The call of a Sequential or functional model, under the names of its inputs and without what is for training."""
+    """The call of a Sequential or functional model, with its inputs' own names, and without training behaviour."""
     import keras
     import tensorflow as tf
 
@@ -261,7 +260,7 @@ def _functional_call(model: Any, signature: str) -> ExportedMethod:
 
 
 def _input_signature(function: Any) -> Any:
-    """The input signature of a `tf.function`; None for everything else, and for one without."""
+    """The input signature of a `tf.function`; None for anything else."""
     from tensorflow.types.experimental import PolymorphicFunction
 
     return getattr(function, "input_signature", None) if isinstance(function, PolymorphicFunction) else None
@@ -273,7 +272,7 @@ def _input_names(function: Any, specs: Any) -> tuple[str, ...]:
 
 
 def _is_functional(model: Any) -> bool:
-    """Whether the model's inputs are known without a method saying so."""
+    """Whether the model itself knows its inputs."""
     try:
         return bool(model.inputs)
     except (AttributeError, ValueError):

@@ -1,4 +1,4 @@
-"""What a training is made with: what its run says, else what the model's last version was made with."""
+"""What a training is made with: its run's parameters, else those of the model's last version."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,11 +21,11 @@ DEMO_FACTORY = "tasks.models:mlp"
 
 @dataclass(frozen=True)
 class TrainingParameters(Record):
-    """All that decides how a model is trained."""
+    """Everything that decides how a model is trained."""
 
     factory: str  # package.module:function
     signatures: Mapping[str, str] | None = None  # name → method; None: all that the model has
-    data: str = "mnist-5k"  # as `tasks.data.sources.load_dataset` takes it; empty: nothing says
+    data: str = "mnist-5k"  # as `tasks.data.sources.load_dataset` takes it; empty: not recorded
     epochs: int = 15
     seed: int = 1
     split_seed: int = 0
@@ -46,16 +46,16 @@ def choose_parameters(
 ) -> TrainingParameters:
     """What to train `model` with.
 
-    With a factory, what else is not given has its default. Without one, the rest is as the model's last version was
-    made: the last that was accepted, or the newest if none was. Only the demo's model begins with the demo's factory.
+    With a factory, anything not given has its default. Without one, it is taken from the model's last version: the last
+    that was accepted, or the newest if none was. Only the demo's model begins with the demo's factory.
 
     Args:
-        limits: what the arguments may name; None: anything, as they are the word of whoever runs this process.
+        limits: what the arguments may name; None: anything, since they come from the user who runs this process.
 
     Raises:
-        InvalidName: the model could not be served by that name.
-        InvalidModel: nothing says what makes the model.
-        InvalidInput: no model is named, nothing says which data to train on, or `limits` do not allow something.
+        InvalidName: the model could not be served under that name.
+        InvalidModel: no factory is given or recorded.
+        InvalidInput: no model is named, no data is given or recorded, or `limits` do not allow something.
         SignatureInvalid: the last version was not signed with the trusted key.
     """
     if not model:
@@ -66,7 +66,7 @@ def choose_parameters(
     names.model_name(model)
     chosen = TrainingParameters(factory) if factory else parameters_before(last_version(store, trust, model), model)
     chosen = _changed(chosen, signatures=signatures, data=data, epochs=epochs, seed=seed, split_seed=split_seed)
-    # What a signed version was made with was allowed when it was made.
+    # What a signed version was made with was allowed at the time.
     unsigned = trust.public_key is None
     if limits and (factory or unsigned):
         limits.require_factory(chosen.factory)
@@ -125,5 +125,5 @@ def last_version(store: Store, trust: Trust, model: str) -> Manifest | None:
 
 
 def _changed(parameters: TrainingParameters, **values: Any) -> TrainingParameters:
-    """`parameters` with those values that are given; a field of a form that was left empty is an empty text."""
+    """`parameters` with the values that are given; an empty field of a form is an empty text."""
     return replace(parameters, **{name: value for name, value in values.items() if value not in (None, "")})

@@ -1,4 +1,4 @@
-"""TensorFlow's first words kept from people's terminals."""
+"""Keeping what TensorFlow prints at its start from people's terminals."""
 
 import os
 import re
@@ -7,13 +7,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# What its C++ parts say before any setting could keep them quiet: which instructions they use, that there is no GPU.
+# What its C++ parts print before any setting can silence them: which instructions they use, that there is no GPU.
 _CHATTER = re.compile(rb"[IWE]\d{4} |WARNING: All log messages before absl::InitializeLog")
 
 
 @contextmanager
 def without_chatter() -> Iterator[None]:
-    """Hold back what the process writes to stderr meanwhile, and let through whatever is not TensorFlow's chatter."""
+    """Hold back what the process writes to stderr inside the block; afterwards pass on all but TensorFlow's chatter."""
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as held:

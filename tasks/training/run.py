@@ -21,13 +21,13 @@ class TrainedBuild:
     build: Build
     evaluation: Evaluation  # on held-out examples
     run: str  # name of the run of Slipway that the training was a part of
-    mlflow_url: str  # where its curves are to be seen
+    mlflow_url: str  # page that shows its curves
 
 
 def train_and_export(
     model: str, chosen: TrainingParameters, snapshot: DatasetRef, run: str, own_run: str
 ) -> TrainedBuild:
-    """Train what the chosen factory makes on the snapshot of its data, followed in MLflow, and export the result.
+    """Train the chosen factory's model on the snapshot of its data, followed in MLflow, and export the result.
 
     Args:
         run: name of the run of Slipway that this is a part of, such as a release.
@@ -41,7 +41,7 @@ def train_and_export(
     with without_chatter():
         import tensorflow as tf
 
-        tf.config.list_physical_devices()  # looks for a GPU now rather than in the middle of the training's log
+        tf.config.list_physical_devices()  # looks for a GPU now, not in the middle of the training's log
 
     from tasks.training.export import export_saved_model
     from tasks.training.factory import code_version

@@ -76,11 +76,11 @@ def train(
 
 
 def _start_over(seed: int) -> None:
-    """Put this process into the state that `seed` stands for."""
+    """Reset this process to the state that `seed` determines."""
     import keras
     import tensorflow as tf
 
-    keras.backend.clear_session()  # layers are named by counting: a second training must name them as the first did
+    keras.backend.clear_session()  # layers are numbered: a second training must name them as the first did
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
 
@@ -122,29 +122,29 @@ def _require_finite(metrics: Mapping[str, float], epoch: int, epochs: int, spec:
     for name in ("loss", "val_loss"):
         if not math.isfinite(metrics.get(name, 0.0)):
             raise InvalidModel(
-                f"Training of {spec} broke off: {name} became {metrics[name]} in epoch {epoch} of {epochs}, expected a "
-                "finite number. Lower the learning rate, or look for a logarithm or division by zero in the model."
+                f"Training of {spec} was stopped: {name} became {metrics[name]} in epoch {epoch} of {epochs}, expected "
+                "a finite number. Lower the learning rate, or look for a logarithm or division by zero in the model."
             )
 
 
 def _untrainable(spec: str, error: Exception) -> InvalidModel:
-    said = f"{type(error).__name__}: {reason(error)}"
+    failure = f"{type(error).__name__}: {reason(error)}"
     advice = "It must take float32 [N, 28, 28, 1] and give one probability per class, [N, classes]."
-    if "No gradients provided" in said:
+    if "No gradients provided" in failure:
         advice = (
             "Its weights did not exist when call was traced: give the class a build() that builds every layer and sets "
             "self.built = True, and let the factory call it."
         )
-    elif "training" in said and "argument" in said:
+    elif "training" in failure and "argument" in failure:
         advice = (
             "A call with an input_signature takes no `training`: keep call(inputs, training=False) plain and decorate "
             "another method for serving."
         )
-    return InvalidModel(f"The model of {spec} cannot be trained ({said}). {advice}")
+    return InvalidModel(f"The model of {spec} cannot be trained ({failure}). {advice}")
 
 
 def _scores(loaded: LoadedModel, dataset: Dataset) -> Array:
-    """What the model says of the held-out examples, `[N, classes]`."""
+    """The model's scores of the held-out examples, float32 `[N, classes]`."""
     try:
         scores = loaded.model.predict(dataset.x_test, verbose=0)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Bringing a version from the store to a folder that a model server reads: verified whole, then renamed into place."""
+"""Fetching a version from the store to a folder that a model server reads: verified, then renamed into place."""
 
 import contextlib
 import logging
@@ -32,18 +32,18 @@ _OUTGOING = ".outgoing-"
 _SPARE = 64 << 20  # bytes that stay free on the disk
 
 
-_LEFT_FOR_SURE = 86400.0  # age of a leftover where the file system knows no locks, seconds
+_ABANDONED_AFTER = 86400.0  # seconds; if the file system has no locks, the age at which a folder counts as left
 
 
 def fetch_version(store: Store, trust: Trust, model: str, version: int, models_dir: Path) -> Path:
-    """Have `models_dir`/`model`/`version` hold the version as published, and return it.
+    """Fetch the published version to `models_dir`/`model`/`version`, unless it is there; returns that folder.
 
     The manifest's signature, every file's size and sha256 and the graph's operations are checked before the rename
-    that shows the version to the server, so what is there is whole and its publisher's. Dying on the way leaves a
-    folder that no server reads. Two processes that fetch it into the same folder both succeed.
+    that makes the version visible to the server, so what is there is whole and authentic. A fetch that dies leaves
+    a folder that no server reads. Two processes that fetch it into the same folder both succeed.
 
     Raises:
-        InvalidName: no model is served by that name.
+        InvalidName: no model can be served under that name.
         NotFound: there is no such version.
         Corrupt: its bytes are not those of its manifest, a file is missing or extra, or a path leaves the folder.
         SignatureInvalid: it is not signed with the trusted key.
@@ -61,18 +61,18 @@ def fetch_version(store: Store, trust: Trust, model: str, version: int, models_d
             _fetch_files(store, manifest, staging)
             safety.require_harmless(staging, trust.allowed_ops)
             _sync_folders(staging)
-            _show(staging, target)
+            _make_visible(staging, target)
     except OSError as error:
         raise InvalidSettings(
-            f"{models_dir} cannot take {model} version {version}: {error}. Make room or mend its permissions, or point "
-            "SLIPWAY_MODELS_DIR elsewhere."
+            f"{models_dir} cannot take {model} version {version}: {error}. Make room or correct its permissions, or "
+            "point SLIPWAY_MODELS_DIR elsewhere."
         ) from error
     log.info("fetched %s version %d: %d files verified", model, version, len(manifest.files))
     return target
 
 
 def require_whole(store: Store, manifest: Manifest) -> None:
-    """Compare the manifest's list of files with what the store holds, before anything is brought.
+    """Compare the manifest's list of files with what the store holds, before anything is fetched.
 
     Raises:
         Corrupt: a file is missing, extra or of another size, or a path is not a plain one below the version's folder.
@@ -88,7 +88,7 @@ def require_whole(store: Store, manifest: Manifest) -> None:
     if len(listed) != len(manifest.files):
         raise Corrupt(f"The manifest of {name} names a file twice.")
     prefix = keys.version_prefix(manifest.model, manifest.version)
-    # A key that ends in a slash is a folder that some tool drew; it holds nothing.
+    # A key that ends in a slash is a folder that some tool made; it is empty.
     stored = {o.key.removeprefix(prefix): o.size for o in store.objects(prefix) if not o.key.endswith("/")}
     wrong = [
         *(f"{path} is missing" for path in sorted(listed.keys() - stored.keys())),
@@ -114,7 +114,7 @@ def local_versions(models_dir: Path, model: str) -> list[int]:
 
 
 def remove_version(models_dir: Path, model: str, version: int) -> None:
-    """Delete a local version: out of the server's sight in one rename first."""
+    """Delete a local version: one rename hides it from the server, then its files are deleted."""
     target = models_dir / model / str(version)
     outgoing = target.parent / f"{_OUTGOING}{version}-{uuid.uuid4().hex[:8]}"
     with contextlib.suppress(FileNotFoundError):
@@ -126,13 +126,13 @@ def remove_version(models_dir: Path, model: str, version: int) -> None:
 def clear_leftovers(models_dir: Path) -> None:
     """Delete what a fetch or removal that died left behind; what another process is still working on stays."""
     for leftover in (*models_dir.glob(f"*/{_INCOMING}*"), *models_dir.glob(f"*/{_OUTGOING}*")):
-        if _is_left(leftover):
+        if _is_abandoned(leftover):
             shutil.rmtree(leftover, ignore_errors=True)
 
 
 @contextlib.contextmanager
 def _staging(target: Path) -> Iterator[Path]:
-    """A new folder beside `target`, locked as long as its fetch lives, and deleted if it was not renamed."""
+    """A new folder beside `target`, locked while it is fetched, and deleted unless it was renamed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = target.parent / f"{_INCOMING}{target.name}-{uuid.uuid4().hex[:8]}"
     staging.mkdir()
@@ -143,17 +143,17 @@ def _staging(target: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _is_left(folder: Path) -> bool:
-    """Whether nobody works on `folder` any more."""
+def _is_abandoned(folder: Path) -> bool:
+    """Whether no process works on `folder` any more."""
     try:
         with lock(folder) as locked:
-            return locked or time.time() - folder.stat().st_mtime > _LEFT_FOR_SURE
+            return locked or time.time() - folder.stat().st_mtime > _ABANDONED_AFTER
     except (BlockingIOError, FileNotFoundError):
         return False
 
 
 def _fetch_files(store: Store, manifest: Manifest, staging: Path) -> None:
-    """Bring every file, and compare it with the manifest."""
+    """Download every file, and compare it with the manifest."""
     prefix = keys.version_prefix(manifest.model, manifest.version)
     entries = {prefix + entry.path: entry for entry in manifest.files}
     wanted = [Wanted(key, staging / entry.path, entry.size) for key, entry in entries.items()]
@@ -168,13 +168,13 @@ def _fetch_files(store: Store, manifest: Manifest, staging: Path) -> None:
 def _require_same(uri: str, entry: FileEntry, sha256: str) -> None:
     if sha256 != entry.sha256:
         raise Corrupt(
-            f"{uri} is not what was published: its sha256 is {sha256[:12]}…, where the manifest has "
+            f"{uri} is not what was published: its sha256 is {sha256[:12]}…, but the manifest has "
             f"{entry.sha256[:12]}…. It is not served; publish a new version."
         )
 
 
-def _show(staging: Path, target: Path) -> None:
-    """Rename the version into the server's sight, unless another process was first with the same bytes."""
+def _make_visible(staging: Path, target: Path) -> None:
+    """Rename the version to where the server looks, unless another process was first with the same bytes."""
     try:
         staging.rename(target)
     except OSError:

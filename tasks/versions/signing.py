@@ -1,8 +1,8 @@
-"""Signatures over manifests: what a bucket serves is what the holder of the signing key published.
+"""Signatures over manifests: only what the holder of the signing key published is served.
 
 A manifest names its model, its number and every file with its sha256; signing the manifest's bytes binds them all, so
-neither an old version under a new number nor another model's passes. The signature lies beside the manifest, in the
-OpenSSF Model Signing form, so that versions can be signed anew when the key changes.
+neither an old version under a new number nor another model's version is accepted. The signature lies beside the
+manifest, in the OpenSSF Model Signing form, so that versions can be signed anew when the key changes.
 """
 
 import tempfile
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")  # what the library signs with
 
 
-_SIGNED = "manifest.json"  # the name that the manifest bears in the signed statement
+_SIGNED = "manifest.json"  # the name of the manifest in the signed statement
 
 
 @dataclass(frozen=True)
 class Trust:
-    """What must hold of a version before it is served; and the key that signs what is published."""
+    """What a version must satisfy before it is served, and the key that signs what is published."""
 
-    public_key: Path | None  # signs what may be served; None: whoever can write to the bucket decides
+    public_key: Path | None  # verifies what may be served; None: anyone who can write to the bucket decides
     private_key: Path | None = None
-    allowed_ops: frozenset[str] = frozenset()  # operations that touch files or run code, yet may be served
+    allowed_ops: frozenset[str] = frozenset()  # operations that touch files or run code, but are allowed
 
     @classmethod
     def of(cls, settings: Settings) -> "Trust":
@@ -40,13 +40,13 @@ class Trust:
 
 
 def warnings(settings: Settings) -> list[str]:
-    """What is unsafe or broken about signing here, each in a sentence; none where all is well.
+    """What is unsafe or broken about signing here, each in a sentence; empty if all is well.
 
     A machine that only serves needs no private key; one that only publishes needs no public one.
     """
     if settings.signing == "off":
         return [
-            "Signing is off (SLIPWAY_SIGNING=off): replicas serve whatever lies in the bucket, whoever wrote it. "
+            "Signing is off (SLIPWAY_SIGNING=off): replicas serve what lies in the bucket, no matter who wrote it. "
             "Unset it to serve only what was published with the signing key."
         ]
     found = []
@@ -67,10 +67,10 @@ def warnings(settings: Settings) -> list[str]:
 
 
 def require_signer(private_key: Path) -> None:
-    """Do nothing where `private_key` can sign.
+    """Raise unless `private_key` can sign.
 
     Raises:
-        InvalidSettings: it is missing or cannot.
+        InvalidSettings: it is missing, or is not a key that can sign.
     """
     if not private_key.exists():
         raise InvalidSettings(
@@ -81,7 +81,7 @@ def require_signer(private_key: Path) -> None:
 
 
 def sign(manifest: bytes, name: str, private_key: Path) -> bytes:
-    """The signature over a manifest's bytes: a Sigstore bundle, as JSON. `name` only helps whoever reads it.
+    """The signature over a manifest's bytes: a Sigstore bundle, as JSON. `name` is only for readers.
 
     Raises:
         InvalidSettings: the key is missing or cannot sign.
@@ -100,12 +100,12 @@ def verify(manifest: bytes, signature: bytes | None, name: str, public_key: Path
     """Prove that `signature` was made over these bytes with the private half of `public_key`.
 
     Raises:
-        SignatureInvalid: there is no signature, or it is not that.
+        SignatureInvalid: there is no signature, or it was made over other bytes or with another key.
         InvalidSettings: the key is missing or cannot verify.
     """
     if not public_key.exists():
         raise InvalidSettings(
-            f"There is no trusted key {public_key}: let SLIPWAY_TRUSTED_KEY name the public key of whoever publishes, "
+            f"There is no trusted key {public_key}: let SLIPWAY_TRUSTED_KEY name the public key of the publisher, "
             "or serve unsigned versions with SLIPWAY_SIGNING=off."
         )
     if signature is None:
@@ -124,7 +124,7 @@ def verify(manifest: bytes, signature: bytes | None, name: str, public_key: Path
             raise InvalidSettings(_unusable(public_key, error)) from error
         try:
             verifier.set_hashing_config(_hashing()).verify(signed, bundle)
-        except Exception as error:  # a bundle is a stranger's: whatever it makes the verifier stumble over, it is none
+        except Exception as error:  # a foreign bundle may raise anything: none of it is valid
             raise SignatureInvalid(
                 f"The signature of {name} was not made over its manifest with the key of {public_key} "
                 f"({str(error).strip() or type(error).__name__}): it was signed by someone else, or changed since. It "
@@ -157,7 +157,7 @@ def public_half(private_key: Path) -> bytes:
     try:
         key = serialization.load_pem_private_key(private_key.read_bytes(), None)
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in _CURVES:
-            raise ValueError("its kind is another")
+            raise ValueError("it is of another kind")
     except (ValueError, TypeError, OSError) as error:
         raise InvalidSettings(_unusable(private_key, error)) from error
     return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)

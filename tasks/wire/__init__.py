@@ -1,6 +1,6 @@
-"""TensorFlow's own forms, once for the steps and for the embedded model server: messages, dtypes, tensors, TFRecord.
+"""TensorFlow's wire formats, for the steps and the embedded model server: messages, dtypes, tensors, TFRecord.
 
-Nothing else of Slipway is imported here. Whoever asks translates a WireError into an error of its own.
+Imports nothing else of Slipway. Callers translate a WireError into an error of their own (`raised_as`).
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ Array: TypeAlias = npt.NDArray[Any]  # of any shape and dtype; where it matters,
 
 
 class WireError(ValueError):
-    """Values that TensorFlow's forms cannot hold, or bytes that are not what they claim to be."""
+    """Values that TensorFlow's formats cannot hold, or bytes that are not in their format."""
 
 
 @contextmanager

@@ -64,7 +64,7 @@ class DataType(IntEnum):
     UINT2 = 32, ml_dtypes.uint2, "int_val"
     FLOAT4_E2M1FN = 33, ml_dtypes.float4_e2m1fn, "float8_val"
 
-    # Those that no array stands for: of two types with the same array, it stands for the first.
+    # Types that share an array's dtype with one above: an array of it has that type. And those without arrays.
     QINT8 = 11, np.int8, "int_val"
     QUINT8 = 12, np.uint8, "int_val"
     QINT32 = 13, np.int32, "int_val"
@@ -115,7 +115,7 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 
 
 def data_type_of(dtype: np.dtype[Any]) -> DataType:
-    """The type that an array of this dtype, in this machine's byte order, stands for; STRING for an object array.
+    """The type of an array of this dtype, in this machine's byte order; STRING for an object array.
 
     Raises:
         WireError: TensorFlow has no such type.

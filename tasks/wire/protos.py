@@ -1,8 +1,8 @@
 """TensorFlow's and TensorFlow Serving's messages and gRPC stubs, without the seconds that TensorFlow takes to load.
 
 The generated modules lie inside the `tensorflow` package, and importing any of them the usual way first runs the whole
-of TensorFlow. Here their packages are brought in by themselves; `tensorflow` itself is neither loaded nor stood in for,
-so an `import tensorflow`, later or in another thread meanwhile, is the ordinary one and finds these same messages.
+of TensorFlow. Here their packages are brought in by themselves; `tensorflow` itself is neither loaded nor replaced,
+so an `import tensorflow`, later or at the same time in another thread, is the ordinary one and finds these messages.
 """
 
 import importlib

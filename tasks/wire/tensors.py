@@ -12,10 +12,10 @@ from tasks.wire.protos import TensorProto, TensorShapeProto
 
 
 def to_proto(array: npt.ArrayLike) -> TensorProto:
-    """`array` as a tensor; str and bytes become DT_STRING (UTF-8), every other dtype its own DataType.
+    """`array`, of any shape, as a tensor; str and bytes become DT_STRING (UTF-8), other dtypes their own DataType.
 
     Raises:
-        WireError: an array of Python objects that are not all str or bytes, or a dtype that TensorFlow lacks.
+        WireError: it holds objects other than str or bytes, or has a dtype that TensorFlow lacks.
     """
     values = np.asarray(array)
     if values.dtype.kind == "S" and not isinstance(array, np.ndarray):
@@ -31,8 +31,8 @@ def to_proto(array: npt.ArrayLike) -> TensorProto:
 def from_proto(tensor: TensorProto) -> Array:
     """The array in `tensor`, read-only; DT_STRING as an object array of bytes.
 
-    Values stand in `tensor_content` or in the field of their dtype; there, missing ones repeat the last, and with none
-    at all they are zero (`Tensor::FromProto` in tensorflow/core/framework/tensor.cc).
+    Values are in `tensor_content` or in the field of their dtype; in that field missing values repeat the last one, and
+    if there is none they are zero (`Tensor::FromProto` in tensorflow/core/framework/tensor.cc).
 
     Raises:
         WireError: a dtype that no array can carry, an unknown shape, or values that do not fit the shape.
@@ -76,7 +76,7 @@ def _field_values(tensor: TensorProto, kind: DataType) -> Array:
 
 
 def _filled(values: Array, size: int, zero: Any) -> Array:
-    """`values` as an array of `size` elements by the rule of the last value repeated; read-only."""
+    """`values` `[n]` as an array `[size]`, with the last value repeated; read-only."""
     if len(values) > size:
         raise WireError(f"A tensor of {size} elements has {len(values)} values.")
     if len(values) < size:

@@ -17,7 +17,7 @@ _AT_ONCE = 1 << 24  # bytes; a record may claim to be far longer than its file
 
 
 class RecordError(WireError):
-    """A record that is cut off or damaged, in TensorFlow's words.
+    """A record that is cut off or damaged; its message is TensorFlow's.
 
     Attributes:
         offset: where the record begins, bytes.
@@ -58,7 +58,7 @@ def _checksum(data: bytes) -> bytes:
 
 
 def _verified(file: BinaryIO, data: bytes, size: int, offset: int) -> bytes:
-    """`data`, which is to be of `size` bytes, once the checksum that follows it in `file` agrees."""
+    """`data`, once it has `size` bytes and the checksum that follows it in `file` agrees."""
     checksum = file.read(_CHECKSUM.size)
     if len(data) < size or len(checksum) < _CHECKSUM.size:
         raise RecordError(offset, truncated=True)

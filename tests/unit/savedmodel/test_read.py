@@ -68,7 +68,10 @@ def of_two_shards(path: Path) -> None:
 HARMED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no folder": (shutil.rmtree, "7 is not a folder: give the folder of a SavedModel"),
     "no graph": (lambda p: (p / "saved_model.pb").unlink(), "it holds no saved_model.pb. Write one with model.export"),
-    "a cut-off graph": (cut_off("saved_model.pb", 5000), r"saved_model.pb \(5000 bytes\) is cut off or no SavedModel"),
+    "a cut-off graph": (
+        cut_off("saved_model.pb", 5000),
+        r"saved_model.pb \(5000 bytes\) is cut off, or not a SavedModel",
+    ),
     "an empty graph": (cut_off("saved_model.pb", 0), "holds no graph: it was cut off"),
     "for training": (
         edited(lambda s: s.meta_graphs[0].meta_info_def.tags.append("train")),
@@ -118,7 +121,7 @@ def answering_nan(example: GoldenExample) -> GoldenExample:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        (lambda all_: all_[1:], "signature 'call' can be served, for it has no golden example"),
+        (lambda all_: all_[1:], "signature 'call' can be served, since it has no golden example"),
         (lambda all_: [*all_, replace(all_[0], signature="gone")], "no signature 'gone', .* only 'call', 'classify'"),
         (lambda all_: [replace(all_[0], inputs={}), *all_], "'call' takes 'inputs', but its golden example gives"),
         (lambda all_: [*all_[1:], answering_nan(all_[0])], "'call' has no answer .*: output 'output_0' holds NaN"),

@@ -94,7 +94,7 @@ def test_a_functional_model_takes_its_inputs_by_name(models: str) -> None:
         ("asks", None, "failed: TypeError: .*units"),
         ("absent", None, "has no factory 'absent'; its functions are: pair, bare, sequential"),
         ("not_callable", None, "is an object of type int, which cannot be called"),
-        ("bare", None, "has nothing to serve: no method bears an input spec"),
+        ("bare", None, "has nothing to serve: no method has an input spec"),
         ("shapeless", None, "let a Sequential begin with keras.Input"),
         ("pair", {"a": "absent"}, "names the method 'absent', which Pair does not have; .* 'times', 'plain'"),
         ("pair", {"a": "dense_units"}, "names the method 'dense_units', which Pair does not have"),
@@ -157,7 +157,7 @@ def test_a_factory_that_one_of_slipways_own_packages_hides_is_refused(
     (tmp_path / file).write_text("def make(): pass\ndef mlp(): pass\n")
     package = spec.partition(":")[0].partition(".")[0]
     with pytest.raises(
-        InvalidModel, match=rf"'{spec}' .* {tmp_path}/{package}.* a package '{package}' .* my_{package}"
+        InvalidModel, match=rf"'{spec}' .* {tmp_path}/{package}.* a package '{package}', .* my_{package}"
     ):
         require_visible(spec)
     if "models" not in spec:
@@ -225,13 +225,13 @@ def test_the_code_version_of_a_built_in_model_follows_its_module_and_what_makes_
 
 
 @pytest.mark.parametrize(("name", "value"), [("KERAS_BACKEND", "jax"), ("TF_USE_LEGACY_KERAS", "1")])
-def test_another_keras_of_the_environment_is_left_aside(
+def test_another_keras_of_the_environment_is_ignored(
     name: str, value: str, models: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv(name, value)
     load_model(f"{models}:sequential")
     assert (os.environ["KERAS_BACKEND"], os.environ["TF_USE_LEGACY_KERAS"]) == ("tensorflow", "0")
-    assert ("KERAS_BACKEND=jax is left aside" in caplog.text) == (name == "KERAS_BACKEND")
+    assert ("KERAS_BACKEND=jax is ignored" in caplog.text) == (name == "KERAS_BACKEND")
 
 
 def test_a_keras_that_is_loaded_with_something_else_is_refused_and_the_variable_is_named(
