@@ -6,8 +6,6 @@ from tasks.errors import InvalidName
 
 # A name is part of a URL path (TensorFlow Serving's `/v1/models/([^/:]+)`), in a folder name and in a key.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
-
-
 CANDIDATE_SUFFIX = "-candidate"
 
 

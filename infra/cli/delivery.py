@@ -3,22 +3,18 @@
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from infra.cli.flow_runs import running_flows
 from infra.cli.help import example
-from infra.cli.options import Fleet, Json, Model, StrategyOption
+from infra.cli.options import Fleet, Json, Model, StrategyOption, Version
 from infra.cli.output import print_json
 from tasks import names
 from tasks.errors import InvalidInput
 from tasks.settings import settings
 from tasks.training.factory import require_visible
-
-if TYPE_CHECKING:
-    pass
-from infra.cli.options import Version
 
 NewFleet = Annotated[
     bool, typer.Option("--new-fleet", help="No replica of the fleet reports yet: wait for its first one.")

@@ -7,7 +7,7 @@ import typer
 
 from infra.cli.flow_runs import running_flows
 from infra.cli.help import example
-from infra.cli.options import Fleet, Json, Model, StrategyOption
+from infra.cli.options import Fleet, FleetName, Json, Model, StrategyOption, Version
 from infra.cli.output import print_json, print_table
 from tasks import names
 from tasks.settings import settings
@@ -15,7 +15,6 @@ from tasks.settings import settings
 if TYPE_CHECKING:
     from tasks.delivery.preview import Preview
     from tasks.delivery.prune import Pruning
-from infra.cli.options import FleetName, Version
 
 
 @example("slipway plan MLP 7 --strategy labels")

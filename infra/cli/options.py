@@ -26,15 +26,7 @@ StrategyOption = Annotated[
         help="labels: soaked on trial, then it gets the label stable; the version before stays loaded.",
     ),
 ]
-
-
 Version = Annotated[int, typer.Argument(help="Number of a published version, as in `slipway versions`.")]
-
-
 FleetName = Annotated[str | None, typer.Argument(metavar="[FLEET]", help="SLIPWAY_FLEET if not given.")]
-
-
 Model = Annotated[str, typer.Argument(help="Name of the model, as in /v1/models/NAME.")]
-
-
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

@@ -13,22 +13,11 @@ from tasks.wire import Array
 
 log = logging.getLogger(__name__)
 
-
 IMAGE_SHAPE = (28, 28, 1)
-
-
 CLASSES = 10
-
-
 NAMED = ("mnist-5k", "mnist")  # sources that are not paths
-
-
 VALIDATION_SHARE = 0.1
-
-
 TEST_SHARE = 0.2
-
-
 # Then each of the three parts gets at least one example of each class.
 FEWEST_PER_CLASS = 10
 

@@ -11,8 +11,6 @@ from tasks.serving.client import Target
 from tasks.wire.protos import ModelConfig
 
 ABOUT_ROUTES = "Over gRPC the same model, label and version answer in the same way."
-
-
 ABOUT_MEMORY = "Memory is an estimate: the files of all copies held at once, without what a server needs beside them."
 
 

@@ -21,7 +21,6 @@ from tasks.wire.protos import ModelConfig
 
 log = logging.getLogger(__name__)
 
-
 Reasons = Mapping[int | None, Sequence[str]]  # why a version stays, by its number; under None, why all stay
 
 

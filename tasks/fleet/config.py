@@ -18,7 +18,6 @@ from tasks.wire.protos import ModelConfig, ModelServerConfig
 
 log = logging.getLogger(__name__)
 
-
 PLATFORM = "tensorflow"
 
 

@@ -4,11 +4,6 @@ import base64
 import html
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|#~])")
 

@@ -9,6 +9,7 @@ from tasks.delivery.plan import ABOUT_MEMORY, ABOUT_ROUTES, routes_table
 from tasks.evaluation import plots
 from tasks.evaluation.metrics import Evaluation
 from tasks.records import Comparison, Training
+from tasks.reports.markdown import mark, megabytes, picture, table, text
 from tasks.wire import Array
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from tasks.fleet.history import ConfigChange
     from tasks.fleet.replicas import ReplicaState
     from tasks.validation.validate import ValidationReport
-from tasks.reports.markdown import mark, megabytes, picture, table, text
 
 
 def training(

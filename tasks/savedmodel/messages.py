@@ -4,8 +4,6 @@ import re
 from dataclasses import dataclass
 
 _NOISE = re.compile(r"\x1b\[[0-9;]*m|\[\[\{\{.*?\}\}\]\]|\{\{.*?\}\} *")  # colours, and names of the graph's nodes
-
-
 # Lines of a trace are indented. Of several errors TensorFlow lists each, also indented; the first begins with (0).
 _HEADING = re.compile(
     r"Graph execution error|Detected at node|<stack traces|\d+ root error|Exception encountered when calling"

@@ -13,14 +13,8 @@ from tasks.wire.tensors import dimensions
 
 GRAPH = "saved_model.pb"
 _OTHER_FORMS = ("saved_model.cpb", "saved_model.pbtxt")  # TensorFlow reads some of these first
-
-
 SERVE = "serve"
-
-
 _INTERNAL = "__saved_model_"  # the loader's own signatures, such as the initialisation
-
-
 _VARIABLE_OPS = {"VarHandleOp", "VariableV2", "Variable"}
 
 

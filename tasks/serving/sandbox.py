@@ -22,38 +22,19 @@ from tasks.settings import Settings
 
 log = logging.getLogger(__name__)
 
-
 _HOST = "127.0.0.1"
-
-
 VERSION = 1  # a build has no number yet
-
-
 _LAST_LINES = 3  # lines of its log
-
-
 _ASIDE = re.compile(r"\s|Hint: ")  # nodes of the graph are indented
-
-
 _OUT_OF_MEMORY = ("RESOURCE_EXHAUSTED", "OOM when allocating", "bad_alloc")
-
-
 _TAKEN = ("can't listen on", "Address already in use", "Failed to BuildAndStart gRPC server")
-
-
 _SIGNALS: Mapping[int, str] = {
     signal.SIGKILL: " (out of memory, unless somebody sent it)",
     signal.SIGABRT: " (memory ran out, or one of its operations is faulty)",
     signal.SIGSEGV: " (memory ran out, or one of its operations is faulty)",
 }
-
-
 _POLL = 0.1  # seconds between two questions for its state
-
-
 _PORTS = range(20_000, 32_000)  # below those that a kernel hands out to connections (32768 on)
-
-
 _FIRST_TO_GO = "1000"  # for the kernel's out-of-memory killer: rather this server than one that serves
 
 

@@ -45,17 +45,9 @@ _REFUSED = {
     "401",
     "403",
 }
-
-
 _CHUNK = 1 << 20  # bytes
-
-
 _PART = 16 << 20  # bytes of a large file that are sent at a time
-
-
 _TRANSFERS = 8  # requests under way at once while files are sent
-
-
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 

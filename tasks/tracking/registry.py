@@ -10,7 +10,7 @@ from tasks.records import Manifest, Verdict
 from tasks.settings import Settings, settings
 from tasks.store import keys
 from tasks.store.s3 import Store
-from tasks.tracking.server import LONGEST_TAG, TrackingServer, log_artifact, unless
+from tasks.tracking.server import LONGEST_TAG, TAG_REASON, TAG_RUN, TrackingServer, log_artifact, unless
 from tasks.versions import catalog
 
 if TYPE_CHECKING:
@@ -18,32 +18,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-
 CHAMPION = "champion"
-
-
 MANIFEST = "manifest.json"
-
-
 _PATIENCE = 1.0  # seconds that a delivery waits for an MLflow that is away
-
-
 TAG_VERSION = "slipway.version"
-
-
 TAG_CONTENT = "slipway.content_id"
-
-
 TAG_SOURCE = "slipway.source"
-
-
 TAG_STATE = "slipway.state"
-
-
-TAG_REASON = "slipway.reason"
-
-
-TAG_RUN = "slipway.run"
 
 
 @dataclass(frozen=True)

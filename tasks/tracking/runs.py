@@ -21,7 +21,7 @@ from tasks.evaluation.metrics import Evaluation
 from tasks.processes import ProcessRef, is_gone, this_process
 from tasks.records import Training
 from tasks.settings import Settings
-from tasks.tracking.server import LONGEST_TAG, TrackingServer, log_artifact, unless
+from tasks.tracking.server import LONGEST_TAG, TAG_REASON, TAG_RUN, TrackingServer, log_artifact, unless
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,10 +32,8 @@ log = logging.getLogger(__name__)
 CONFUSION = "confusion_matrix.png"
 
 TAG_MODEL = "slipway.model"
-TAG_RUN = "slipway.run"
 TAG_OWN_RUN = "slipway.own_run"
 TAG_PROCESS = "slipway.process"
-TAG_REASON = "slipway.reason"
 
 _PAUSE = 15.0  # seconds until a server that did not answer is tried again during a training
 

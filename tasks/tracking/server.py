@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
+TAG_RUN = "slipway.run"  # of Slipway, that an MLflow run or a verdict is a part of
+TAG_REASON = "slipway.reason"
 LONGEST_TAG = 4000  # characters; MLflow takes 5,000
 
 

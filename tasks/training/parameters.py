@@ -14,8 +14,6 @@ from tasks.versions import catalog
 from tasks.versions.signing import Trust
 
 DEMO_MODEL = "MLP"
-
-
 DEMO_FACTORY = "tasks.models:mlp"
 
 

@@ -17,24 +17,12 @@ from tasks.serving.client import Answer, ServingClient, Target
 from tasks.wire import Array
 
 Ask = Callable[[Mapping[str, Array]], Answer]  # an example's inputs, answered
-
-
 Protocol = Literal["REST", "gRPC"]
-
-
 PROTOCOLS: tuple[Protocol, ...] = ("REST", "gRPC")
-
-
 TOLERANCE = 1e-5  # of values, absolute and relative
-
-
 # On another machine a rounding error may decide an example on the edge between two classes differently.
 ACCURACY_TOLERANCE = 0.005
-
-
 SPEED_TRIES = 3  # measurements of a version that seems too slow
-
-
 SPEED_FLOOR_SECONDS = 0.02  # below it, a busy machine makes more of a difference than the model
 
 

@@ -22,7 +22,6 @@ from tasks.versions import catalog
 
 log = logging.getLogger(__name__)
 
-
 ACCURACY, CLASS_ACCURACY = "accuracy", "accuracy_class_"
 
 

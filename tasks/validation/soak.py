@@ -15,7 +15,6 @@ from tasks.versions.catalog import golden_examples
 
 log = logging.getLogger(__name__)
 
-
 _PAUSE = 0.5  # seconds between two rounds
 
 

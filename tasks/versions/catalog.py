@@ -16,7 +16,6 @@ from tasks.versions.signing import Trust
 
 log = logging.getLogger(__name__)
 
-
 _CLOSED = b""  # in the place of a manifest: no version will ever have this number
 
 

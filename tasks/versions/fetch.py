@@ -22,16 +22,9 @@ from tasks.versions.signing import Trust
 
 log = logging.getLogger(__name__)
 
-
 _INCOMING = ".incoming-"  # TensorFlow Serving ignores a folder whose name is not a number
-
-
 _OUTGOING = ".outgoing-"
-
-
 _SPARE = 64 << 20  # bytes that stay free on the disk
-
-
 _ABANDONED_AFTER = 86400.0  # seconds; if the file system has no locks, the age at which a folder counts as left
 
 

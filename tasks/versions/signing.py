@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")  # what the library signs with
-
-
 _SIGNED = "manifest.json"  # the name of the manifest in the signed statement
 
 

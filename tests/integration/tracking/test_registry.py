@@ -8,8 +8,9 @@ from mlflow import MlflowClient
 
 from tasks.errors import NotFound
 from tasks.records import FileEntry, Manifest, Training, Verdict
-from tasks.tracking.registry import MANIFEST, TAG_REASON, TAG_STATE, TAG_VERSION, Registry
+from tasks.tracking.registry import MANIFEST, TAG_STATE, TAG_VERSION, Registry
 from tasks.tracking.runs import Tracker
+from tasks.tracking.server import TAG_REASON
 
 SOURCE = "s3://slipway/models/MLP"
 

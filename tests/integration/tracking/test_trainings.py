@@ -15,8 +15,8 @@ from tasks.data.sources import load_dataset
 from tasks.errors import TrackingError
 from tasks.evaluation.metrics import Evaluation
 from tasks.records import DatasetRef, Training
-from tasks.tracking.runs import CONFUSION, TAG_REASON, Tracker, TrainingCurves, tracked
-from tasks.tracking.server import TrackingServer
+from tasks.tracking.runs import CONFUSION, Tracker, TrainingCurves, tracked
+from tasks.tracking.server import TAG_REASON, TrackingServer
 from tasks.training.train import train
 from tests.helpers.local import LocalStore, until
 from tests.integration.tracking.conftest import LocalMlflow

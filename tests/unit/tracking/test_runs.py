@@ -9,8 +9,8 @@ from tasks.processes import ProcessRef, this_process
 from tasks.records import DatasetRef, Training
 from tasks.settings import Settings
 from tasks.tracking import runs as tracking
-from tasks.tracking.runs import TAG_OWN_RUN, TAG_PROCESS, TAG_RUN, Tracker, TrainingCurves, is_dead, parameters, tracked
-from tasks.tracking.server import TrackingServer
+from tasks.tracking.runs import TAG_OWN_RUN, TAG_PROCESS, Tracker, TrainingCurves, is_dead, parameters, tracked
+from tasks.tracking.server import TAG_RUN, TrackingServer
 
 
 @dataclass(frozen=True)
