@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.errors import InvalidData
-from tasks.wire import Array
+from tasks.wire.dtypes import Array
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from tasks.errors import Corrupt, InvalidData
 from tasks.files import write_atomically
 from tasks.records import DatasetRef
 from tasks.store.s3 import Store
-from tasks.wire import Array
+from tasks.wire.dtypes import Array
 
 
 @dataclass(frozen=True)

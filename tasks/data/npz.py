@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import InvalidData
-from tasks.wire import Array
+from tasks.wire.dtypes import Array
 
 UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, MemoryError, NotImplementedError)
 

@@ -10,7 +10,7 @@ from tasks.data.download import download_once
 from tasks.data.npz import read_arrays
 from tasks.errors import InvalidData
 from tasks.settings import settings
-from tasks.wire import Array
+from tasks.wire.dtypes import Array
 
 MNIST_URL = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/mnist.npz"
 MNIST_SHA256 = "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.wire import Array
+from tasks.wire.dtypes import Array
 
 _SMALLEST = 1e-7  # probability that the loss counts with at least, so that it stays finite
 

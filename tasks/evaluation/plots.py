@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tasks.wire import Array
+from tasks.wire.dtypes import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

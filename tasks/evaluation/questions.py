@@ -8,7 +8,7 @@ import numpy as np
 
 from tasks.records import SignatureSpec
 from tasks.serving.client import ServingClient, Target
-from tasks.wire import Array
+from tasks.wire.dtypes import Array
 
 _BATCH = 200  # held-out examples in one request
 

@@ -10,7 +10,7 @@ from tasks.evaluation import plots
 from tasks.evaluation.metrics import Evaluation
 from tasks.records import Comparison, Training
 from tasks.reports.markdown import mark, megabytes, picture, table, text
-from tasks.wire import Array
+from tasks.wire.dtypes import Array
 
 if TYPE_CHECKING:
     from tasks.delivery.preview import Preview

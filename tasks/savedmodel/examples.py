@@ -18,8 +18,8 @@ from tasks.savedmodel.golden import GoldenExample
 from tasks.savedmodel.messages import Failure, advice
 from tasks.savedmodel.read import require_saved_model
 from tasks.savedmodel.session import Question, ask
-from tasks.wire import Array, raised_as
-from tasks.wire.dtypes import numpy_dtype
+from tasks.wire import raised_as
+from tasks.wire.dtypes import Array, numpy_dtype
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from tasks.errors import Corrupt, InvalidInput, NotServable
 from tasks.files import write_atomically
 from tasks.records import SignatureSpec
 from tasks.savedmodel.read import require_saved_model
-from tasks.wire import Array, WireError, raised_as
+from tasks.wire import WireError, raised_as
+from tasks.wire.dtypes import Array
 from tasks.wire.protos import (
     ModelSpec,
     PredictionLog,

@@ -19,7 +19,8 @@ from tasks.files import write_atomically
 from tasks.isolation import PYTHON, isolated
 from tasks.savedmodel.golden import records_of
 from tasks.savedmodel.messages import Failure, reason
-from tasks.wire import Array, raised_as
+from tasks.wire import raised_as
+from tasks.wire.dtypes import Array
 from tasks.wire.protos import ModelSpec, PredictRequest, PredictResponse
 from tasks.wire.tensors import from_proto, to_proto
 from tasks.wire.tfrecord import to_bytes

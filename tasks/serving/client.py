@@ -15,7 +15,8 @@ from google.protobuf.message import Message
 
 from tasks.errors import DeadlineExceeded, InvalidInput, ServingError, ServingRefused, ServingUnreachable
 from tasks.records import SignatureSpec, TensorSpec, VersionState
-from tasks.wire import Array, raised_as
+from tasks.wire import raised_as
+from tasks.wire.dtypes import Array
 from tasks.wire.protos import (
     GetModelStatusRequest,
     ModelServerConfig,

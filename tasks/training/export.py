@@ -20,7 +20,7 @@ from tasks.savedmodel.messages import reason
 from tasks.savedmodel.read import read_signatures
 from tasks.training.factory import SERVING_DEFAULT, ExportedMethod
 from tasks.training.train import TrainedModel
-from tasks.wire import Array
+from tasks.wire.dtypes import Array
 from tasks.wire.tfrecord import to_bytes
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from tasks.errors import InvalidInput, InvalidModel, SlipwayError
 from tasks.evaluation.metrics import Evaluation, evaluate
 from tasks.savedmodel.messages import reason
 from tasks.training.factory import LoadedModel, load_model
-from tasks.wire import Array
+from tasks.wire.dtypes import Array
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from tasks.records import Manifest, Record, SignatureSpec
 from tasks.savedmodel import golden
 from tasks.savedmodel.golden import GoldenExample
 from tasks.serving.client import Answer, ServingClient, Target
-from tasks.wire import Array
+from tasks.wire.dtypes import Array
 
 Ask = Callable[[Mapping[str, Array]], Answer]  # an example's inputs, answered
 Protocol = Literal["REST", "gRPC"]

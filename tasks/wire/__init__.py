@@ -5,11 +5,6 @@ Imports nothing else of Slipway. Callers translate a WireError into an error of 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
-
-import numpy.typing as npt
-
-Array: TypeAlias = npt.NDArray[Any]  # of any shape and dtype; where it matters, a docstring says which
 
 
 class WireError(ValueError):

@@ -1,13 +1,15 @@
 """TensorFlow's data types: the one table of their numbers, names, arrays and fields."""
 
 from enum import IntEnum
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
 from tasks.wire import WireError
+
+Array: TypeAlias = npt.NDArray[Any]  # of any shape and dtype; where these matter, a docstring says which
 
 
 class DataType(IntEnum):

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.wire import Array, WireError
-from tasks.wire.dtypes import DataType, data_type_of, dtype_name
+from tasks.wire import WireError
+from tasks.wire.dtypes import Array, DataType, data_type_of, dtype_name
 from tasks.wire.protos import TensorProto, TensorShapeProto
 
 

@@ -18,8 +18,7 @@ from infra.modelserver.runtime.servable import (
     Servable,
     Signature,
 )
-from tasks.wire import Array
-from tasks.wire.dtypes import DataType, data_type_of
+from tasks.wire.dtypes import Array, DataType, data_type_of
 from tasks.wire.protos import (
     ClassificationRequest,
     ClassificationResponse,

@@ -19,8 +19,7 @@ from infra.modelserver.rest.decimals import decimal
 from infra.modelserver.rest.json_text import string, to_bytes
 from infra.modelserver.rest.tensors import INT_RANGES, dtype_name
 from infra.modelserver.runtime.servable import Servable, Signature
-from tasks.wire import Array
-from tasks.wire.dtypes import DataType
+from tasks.wire.dtypes import Array, DataType
 from tasks.wire.protos import ClassificationResult, GetModelStatusResponse, ModelSpec, RegressionResult
 
 _ONE_LINE: Final = b", "

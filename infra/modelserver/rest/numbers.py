@@ -14,8 +14,7 @@ import simdjson
 
 from infra.modelserver.rest.tensors import FLOATS, INT_RANGES, PredictInputs, SignatureOf
 from infra.modelserver.runtime.servable import TensorInfo
-from tasks.wire import Array
-from tasks.wire.dtypes import DataType
+from tasks.wire.dtypes import Array, DataType
 
 _STRUCTURE: Final = b'[]{},:"'
 _NOT_STRUCTURE: Final = bytes(set(range(256)) - set(_STRUCTURE))

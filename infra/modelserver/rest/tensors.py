@@ -17,8 +17,7 @@ from infra.modelserver.rest.base64 import decode_object, is_base64
 from infra.modelserver.rest.json_text import Json, members, quote, to_bytes
 from infra.modelserver.rest.parser import read_object
 from infra.modelserver.runtime.servable import Signature, TensorInfo
-from tasks.wire import Array
-from tasks.wire.dtypes import DataType
+from tasks.wire.dtypes import Array, DataType
 
 SignatureOf = Callable[[str], Signature]
 

@@ -19,7 +19,7 @@ from infra.modelserver.metrics import Metrics
 from infra.modelserver.runtime import c_api
 from infra.modelserver.runtime.blocking import check_may_block
 from infra.modelserver.runtime.servable import Runner
-from tasks.wire import Array
+from tasks.wire.dtypes import Array
 
 
 @dataclass(frozen=True, slots=True)

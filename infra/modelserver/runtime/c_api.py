@@ -27,8 +27,7 @@ import numpy as np
 
 from infra.modelserver.errors import Code, ServingError, invalid_argument
 from infra.modelserver.runtime.blocking import QUICK_SECONDS, check_may_block, expected
-from tasks.wire import Array
-from tasks.wire.dtypes import DataType
+from tasks.wire.dtypes import Array, DataType
 from tasks.wire.protos import RunOptions, TensorProto, tensorflow_directory
 
 

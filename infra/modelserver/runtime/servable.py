@@ -12,8 +12,7 @@ from infra.modelserver.errors import Code, ServingError, invalid_argument
 from infra.modelserver.metrics import Metrics
 from infra.modelserver.runtime import c_api
 from infra.modelserver.runtime.graphs import bounded
-from tasks.wire import Array
-from tasks.wire.dtypes import DataType, data_type_of
+from tasks.wire.dtypes import Array, DataType, data_type_of
 from tasks.wire.protos import MetaGraphDef, SignatureDefMap
 
 PREDICT_METHOD = "tensorflow/serving/predict"

@@ -17,7 +17,7 @@ from tasks.data.download import download_once
 from tasks.data.held_out import load_held_out, save_held_out
 from tasks.data.sources import load_dataset
 from tasks.errors import Corrupt, InvalidData
-from tasks.wire import Array
+from tasks.wire.dtypes import Array
 
 
 def images(count: int = 100, dtype: str = "uint8") -> Array:

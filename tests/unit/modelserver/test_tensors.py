@@ -3,8 +3,7 @@ import pytest
 
 from infra.modelserver.errors import Code, ServingError
 from infra.modelserver.runtime import c_api, tensors
-from tasks.wire import Array
-from tasks.wire.dtypes import DataType
+from tasks.wire.dtypes import Array, DataType
 from tasks.wire.protos import TensorProto
 from tasks.wire.tensors import from_proto, to_proto
 
