@@ -20,7 +20,7 @@
     ├── ServingError             a model server
     │   ├── ServingUnreachable   no answer
     │   ├── ServingRefused       it answered with an error of its own
-    │   └── LoadFailed           a version ended in END, with the server's own message; or there is no room for it
+    │   └── LoadFailed           a version ended in END, with the server's own message, or could not get that far
     ├── TrackingError            experiment tracking (MLflow) refused, or was asked for what it does not have
     │   └── TrackingUnreachable  no answer, or an answer that a retry may change
     ├── DeadlineExceeded         something took longer than it may; says what was awaited
@@ -37,8 +37,6 @@ Each message says what was wrong, with which value, what was expected, and what 
 
 class SlipwayError(Exception):
     """Root of all errors that Slipway raises on purpose."""
-
-    model: str | None = None  # the model at fault, if a replica could not reach its config because of one
 
 
 class InvalidInput(SlipwayError):
@@ -122,7 +120,14 @@ class ServingRefused(ServingError):
 
 
 class LoadFailed(ServingError):
-    """A version ended in END instead of becoming AVAILABLE, ended its server, or does not fit into memory."""
+    """A version ended in END, ended its server, does not fit into memory, or could not be fetched.
+
+    `model` is the model at fault, if it is a single one.
+    """
+
+    def __init__(self, message: str, model: str | None = None) -> None:
+        super().__init__(message)
+        self.model = model
 
 
 class TrackingError(SlipwayError):

@@ -16,19 +16,34 @@ from tasks.wire.protos import ModelServerConfig
 
 log = logging.getLogger(__name__)
 
-_LONGEST_PAUSE = 10.0  # seconds between two tries of what fails; a third of a lease, to be heard of again in time
-_DEATHS = 2  # of the model server while it is brought to one config: the first may have another cause
+_LONGEST_PAUSE = 10.0  # seconds between two tries of what fails: a third of a lease, so that none runs out meanwhile
+_FATAL = 2  # deaths on the way to one config that make it the cause: the first may have another
+
+
+@dataclass(frozen=True)
+class _Deaths:
+    """How often the model server ended while it was brought to one config."""
+
+    config: int = 0
+    count: int = 0
+
+    def one_more(self, config: int) -> "_Deaths":
+        return _Deaths(config, self.count + 1 if config == self.config else 1)
 
 
 @dataclass
 class Health:
-    """What the agent knows of itself, for /readyz and /metrics."""
+    """What the agent knows about its replica, for its reports, /readyz and /metrics.
+
+    config is the number of the config that the replica has reached, newest that of the fleet's newest config; failures
+    counts failed looks; models are the states when config was reached.
+    """
 
     config: int = 0
     newest: int = 0
     ready: bool = False
     error: str | None = None
-    error_model: str | None = None  # at fault, where it is one
+    error_model: str | None = None  # the model at fault, if it is a single one
     failures: int = 0
     models: States = field(default_factory=dict)
 
@@ -36,8 +51,8 @@ class Health:
 class Agent:
     """Brings one replica to its fleet's newest config, again and again.
 
-    While nothing changes a look costs one request to the store, however many models there are. When the store is
-    away, serving goes on and the looks become rarer.
+    While nothing changes a look costs one request to the store, whatever the number of models. While the store is
+    unreachable, serving goes on and the looks become rarer.
     """
 
     def __init__(self, settings: Settings, replica: Replica) -> None:
@@ -46,7 +61,7 @@ class Agent:
         self.fleet = Fleet(replica.store, replica.trust, settings.fleet, settings.load_deadline)
         self.health = Health()
         self._config = FleetConfig(0, ModelServerConfig())  # the newest known
-        self._fatal = (0, 0)  # number of a config, and how often the model server died on the way to it
+        self._deaths = _Deaths()
         self._reported = 0.0
         self._pause = settings.poll_interval
 
@@ -72,7 +87,7 @@ class Agent:
                 self._try_report()
 
     def _look(self) -> bool:
-        """Converge if there is something to converge to; whether anything changed."""
+        """Converge unless the newest config is reached; whether anything changed."""
         newest = self._newest()
         failing = self.health.error is not None
         if newest.number == self.health.config and not failing and self.replica.reached(newest):
@@ -83,27 +98,35 @@ class Agent:
         self.health.models = self._converge(newest)
         prune(self.replica.models_dir, newest, self.replica.store, [self.replica.server])
         self.health.config, self.health.error, self.health.ready = newest.number, None, True
-        log.info("config %d reached in %.1f s: %s", newest.number, time.monotonic() - began, told(self.health.models))
+        log.info(
+            "config %d reached in %.1f s: %s",
+            newest.number,
+            time.monotonic() - began,
+            loaded_versions(self.health.models),
+        )
         return True
 
     def _converge(self, newest: FleetConfig) -> States:
-        """Bring the replica to `newest`; a config that its model server dies of is an error of that config.
+        """Bring the replica to `newest`.
 
+        If the model server ends twice on the way, that is an error of the config, to be reported like any other.
         Otherwise the replica would fall silent, and a rollout would go on without it.
+
+        Raises:
+            LoadFailed, DeadlineExceeded, StoreUnreachable, ServingError: as `Replica.converge`.
         """
-        self.replica.server.statuses("any")  # a server that is away already died of something else
+        self.replica.server.statuses("any")  # a server that has ended before did not end because of this config
         try:
             models = self.replica.converge(newest, self.settings.load_deadline)
         except ServingUnreachable as error:
-            number, deaths = self._fatal
-            self._fatal = (newest.number, deaths + 1 if number == newest.number else 1)
-            if self._fatal[1] < _DEATHS:
+            self._deaths = self._deaths.one_more(newest.number)
+            if self._deaths.count < _FATAL:
                 raise
             raise LoadFailed(
-                f"The model server ended {self._fatal[1]} times on its way to config {newest.number}; if memory ran "
-                f"out, serve fewer models on this replica, or give it more. {error}"
+                f"The model server ended {self._deaths.count} times on its way to config {newest.number}; if memory "
+                f"ran out, serve fewer models on this replica, or give it more. {error}"
             ) from error
-        self._fatal = (0, 0)
+        self._deaths = _Deaths()
         return models
 
     def _newest(self) -> FleetConfig:
@@ -114,7 +137,8 @@ class Agent:
     def _failed(self, error: SlipwayError) -> None:
         if str(error) != self.health.error:
             log.error("%s", error)
-        self.health.error, self.health.error_model = str(error), error.model
+        self.health.error = str(error)
+        self.health.error_model = error.model if isinstance(error, LoadFailed) else None
         self.health.failures += 1
         self.health.ready = self.health.ready and isinstance(error, StoreUnreachable)
         self._pause = min(_LONGEST_PAUSE, self._pause * 2)
@@ -133,7 +157,7 @@ class Agent:
         return self.replica.report(health.config, health.models, health.error, health.newest, health.error_model)
 
 
-def told(states: States) -> str:
-    """The AVAILABLE versions in one line."""
+def loaded_versions(states: States) -> str:
+    """The AVAILABLE versions, in one line for people."""
     loaded = [f"{model} {s.version}" for model, versions in states.items() for s in versions if s.state == "AVAILABLE"]
     return ", ".join(loaded) or "nothing"

@@ -1,4 +1,4 @@
-"""The agent's own HTTP: /healthz, /readyz and /metrics."""
+"""The agent's own HTTP server: /healthz, /readyz and /metrics."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ from tasks.errors import PortTaken
 
 
 class AgentMetrics(Collector):
-    """What the agent knows, as Prometheus reads it."""
+    """The agent's state as Prometheus metrics."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
@@ -23,9 +23,7 @@ class AgentMetrics(Collector):
     def collect(self) -> list[GaugeMetricFamily]:
         """The metrics at this moment."""
         health = self._agent.health
-        ready = GaugeMetricFamily(
-            "slipway_replica_ready", "1 where all of the newest config is AVAILABLE.", health.ready
-        )
+        ready = GaugeMetricFamily("slipway_replica_ready", "1 if all of the newest config is AVAILABLE.", health.ready)
         reached = GaugeMetricFamily("slipway_replica_config", "Number of the config reached.", health.config)
         newest = GaugeMetricFamily("slipway_replica_config_newest", "Number of the newest config.", health.newest)
         failures = GaugeMetricFamily("slipway_replica_failures", "Failed looks since the start.", health.failures)
@@ -43,7 +41,7 @@ def serve(agent: Agent, host: str, port: int) -> ThreadingHTTPServer:
     """Serve the agent's health in the background.
 
     Raises:
-        PortTaken: another program listens there.
+        PortTaken: another program listens on this port.
     """
     registry = CollectorRegistry()
     registry.register(AgentMetrics(agent))
@@ -75,7 +73,7 @@ def serve(agent: Agent, host: str, port: int) -> ThreadingHTTPServer:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """No line per request."""
+            """Log no line for each request."""
 
     try:
         server = ThreadingHTTPServer((host, port), Handler)
@@ -90,5 +88,5 @@ def serve(agent: Agent, host: str, port: int) -> ThreadingHTTPServer:
 
 def readiness(health: Health) -> bytes:
     """Why the replica is ready or not, as JSON."""
-    told = {"ready": health.ready, "config": health.config, "newest": health.newest, "error": health.error}
-    return json.dumps(told).encode() + b"\n"
+    known = {"ready": health.ready, "config": health.config, "newest": health.newest, "error": health.error}
+    return json.dumps(known).encode() + b"\n"

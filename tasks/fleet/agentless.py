@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks import files
-from tasks.errors import DeadlineExceeded, InvalidSettings, ServingUnreachable, SlipwayError
+from tasks.errors import DeadlineExceeded, InvalidSettings, LoadFailed, ServingUnreachable, SlipwayError
 from tasks.fleet.config import Fleet, FleetConfig, WithoutAgents
 from tasks.fleet.converge import Replica, prune
 from tasks.records import ReplicaReport
@@ -71,7 +71,8 @@ def _converged_report(fleet: Fleet, newest: FleetConfig, member: _Member) -> Rep
     except SlipwayError as error:
         # A server that does not answer may do so soon; any other failure is due to this config.
         failed = None if isinstance(error, ServingUnreachable) else newest.number
-        report = replica.report(last.config, last.models, str(error), failed, error.model)
+        at_fault = error.model if isinstance(error, LoadFailed) else None
+        report = replica.report(last.config, last.models, str(error), failed, at_fault)
     fleet.put_report(report)
     return report
 

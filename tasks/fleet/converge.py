@@ -7,7 +7,7 @@ from pathlib import Path
 
 from google.protobuf import text_format
 
-from tasks.errors import DeadlineExceeded, LoadFailed, ServingRefused, SlipwayError
+from tasks.errors import DeadlineExceeded, LoadFailed, ServingRefused, SlipwayError, StoreUnreachable
 from tasks.files import write_atomically
 from tasks.fleet import memory
 from tasks.fleet.config import FleetConfig, parse
@@ -48,18 +48,15 @@ class Replica:
         once its version is AVAILABLE; the version that it pointed at stays loaded until then.
 
         Raises:
-            LoadFailed: a version ended in END, with the server's own message; or it does not fit into memory.
+            LoadFailed: a version could not be fetched, does not fit into memory, or ended in END, with the server's own
+                message.
             DeadlineExceeded: a version was not AVAILABLE within `deadline` seconds.
-            NotFound, Corrupt: a version could not be fetched.
+            StoreUnreachable: the store gave no answer.
             ServingError: the server could not be asked, or refused the config.
         """
         end = time.monotonic() + deadline
         for model, version in wanted_from_store(config.models, self.store):
-            try:
-                fetch.fetch_version(self.store, self.trust, model, version, self.models_dir)
-            except SlipwayError as error:
-                error.model = model
-                raise
+            self._fetch(model, version)
         wanted = localised(config.models, self.store, self.models_dir)
         running = self.running()
         before = self.states(running, wanted)
@@ -72,6 +69,14 @@ class Replica:
         write_config(self.config_file, wanted)
         self._await(lambda states: surplus(wanted, states), running, before, end)
         return self.states(wanted)
+
+    def _fetch(self, model: str, version: int) -> None:
+        try:
+            fetch.fetch_version(self.store, self.trust, model, version, self.models_dir)
+        except StoreUnreachable:  # which no model is to blame for
+            raise
+        except SlipwayError as error:
+            raise LoadFailed(str(error), model) from error
 
     def running(self) -> ModelServerConfig:
         """The config that this replica reached last, from which its server starts."""
@@ -258,11 +263,10 @@ def raise_failed(wanted: ModelServerConfig, states: States, stale: States) -> No
             asked = state.version in entry.model_version_policy.specific.versions
             failed = state.state == "END" and state.code != "OK"
             if asked and failed and state not in stale.get(entry.name, ()):
-                failure = LoadFailed(
-                    f"{entry.name} version {state.version} did not load (state END: {state.code}: {state.message})"
+                raise LoadFailed(
+                    f"{entry.name} version {state.version} did not load (state END: {state.code}: {state.message})",
+                    entry.name,
                 )
-                failure.model = entry.name
-                raise failure
 
 
 def write_config(path: Path, config: ModelServerConfig) -> None:

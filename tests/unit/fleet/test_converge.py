@@ -6,7 +6,7 @@ import psutil
 import pytest
 from google.protobuf import text_format
 
-from tasks.errors import LoadFailed
+from tasks.errors import LoadFailed, NotFound
 from tasks.fleet import converge
 from tasks.fleet.config import FleetConfig, serving_entry, with_entries
 from tasks.records import VersionState
@@ -121,10 +121,26 @@ def test_a_version_that_is_larger_than_the_free_memory_never_gets_to_the_server(
         assert server.asked == []
 
 
+def test_a_version_that_cannot_be_fetched_is_the_fault_of_its_model(store: Store, tmp_path: Path) -> None:
+    entry = serving_entry("MLP", store.uri("models/MLP"), [7], {})
+    wanted = FleetConfig(1, with_entries(ModelServerConfig(), {"MLP": entry}))
+    server = FakeServer()
+    with server:
+        replica = converge.Replica(store, UNSIGNED, "r1", server, tmp_path / "models", tmp_path / "models.config")
+        with pytest.raises(LoadFailed, match="Version 7 of model 'MLP' does not exist") as caught:
+            replica.converge(wanted, 1.0)
+    assert caught.value.model == "MLP"
+    assert isinstance(caught.value.__cause__, NotFound)
+    assert server.asked == []
+
+
 def test_a_version_that_ended_with_an_error_fails_with_the_servers_own_words() -> None:
     told = states(MLP={7: "END:NOT_FOUND:no variables", 6: "AVAILABLE"})
-    with pytest.raises(LoadFailed, match=r"MLP version 7 did not load \(state END: NOT_FOUND: no variables\)"):
+    with pytest.raises(
+        LoadFailed, match=r"MLP version 7 did not load \(state END: NOT_FOUND: no variables\)"
+    ) as caught:
         converge.raise_failed(config(MLP="7"), told, {})
+    assert caught.value.model == "MLP"
 
 
 @pytest.mark.parametrize(
