@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tasks.errors import LoadFailed, ServingUnreachable, SlipwayError, StoreUnreachable
 from tasks.fleet.config import Fleet, FleetConfig
 from tasks.fleet.converge import Replica, States, prune
-from tasks.fleet.replicas import HEARTBEAT
+from tasks.fleet.replicas import HEARTBEAT, LONGEST_PAUSE
 from tasks.records import ReplicaReport
 from tasks.settings import Settings
 from tasks.versions.fetch import clear_leftovers
@@ -16,7 +16,6 @@ from tasks.wire.protos import ModelServerConfig
 
 log = logging.getLogger(__name__)
 
-_LONGEST_PAUSE = 10.0  # seconds between two tries of what fails: a third of a lease, so that none runs out meanwhile
 _FATAL = 2  # deaths on the way to one config that make it the cause: the first may have another
 
 
@@ -141,7 +140,7 @@ class Agent:
         self.health.error_model = error.model if isinstance(error, LoadFailed) else None
         self.health.failures += 1
         self.health.ready = self.health.ready and isinstance(error, StoreUnreachable)
-        self._pause = min(_LONGEST_PAUSE, self._pause * 2)
+        self._pause = min(LONGEST_PAUSE, self._pause * 2)
 
     def _try_report(self) -> None:
         try:

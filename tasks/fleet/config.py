@@ -48,7 +48,7 @@ class WithoutAgents:
 
 
 class Fleet:
-    """A fleet of replicas: the store that holds its state, whose versions it serves, and what its replicas must do."""
+    """A fleet of replicas: its state in the store, whose versions they may serve, and how soon they must follow."""
 
     def __init__(
         self,

@@ -16,9 +16,10 @@ from tasks.records import Record, ReplicaReport, now
 from tasks.store import keys
 
 HEARTBEAT = 5.0  # seconds between two reports of a replica while nothing changes
-LEASE = timedelta(seconds=6 * HEARTBEAT)  # one that has been silent for this long is not waited for
+LONGEST_PAUSE = 2 * HEARTBEAT  # seconds between two attempts of an agent at what fails
+LEASE = timedelta(seconds=6 * HEARTBEAT)  # a replica that has been silent for this long is not waited for
 _POLL = 0.2  # seconds between two looks at the reports
-_AWAY = 12.0  # seconds; an agent whose store was away tries it again at least every ten
+_AWAY = LONGEST_PAUSE + 2.0  # seconds in which an agent whose store was away reports again
 _NAMED = 5  # silent replicas that a message names
 
 Labels = Mapping[str, Mapping[str, int]]  # by model, and then by label: a version's number
