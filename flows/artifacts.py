@@ -1,4 +1,4 @@
-"""Reports where people look for them: beside the run in the Prefect UI."""
+"""Reports beside their runs in the Prefect UI."""
 
 import logging
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from tasks.reports import markdown
 
 log = logging.getLogger(__name__)
 
-_RETRIES = 2  # that a report is worth, while a delivery waits: 6 seconds
+_RETRIES = 2  # a delivery waits for them: 6 seconds
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class Report:
 
     page: str  # Markdown
     description: str
-    key: tuple[str, ...]  # parts of its key; a later report under the same key is shown as its next version
+    key: tuple[str, ...]  # parts of its key; a later report under the same key becomes its next version
 
 
 def show(report: Report) -> None:
-    """Keep a report with the Prefect run that this is part of; outside of one, nothing is kept.
+    """Keep a report with the Prefect run that this is part of; outside a run, do nothing.
 
-    Reports decide nothing, so a Prefect server that is away holds up no delivery.
+    Reports decide nothing, so a Prefect server that is away delays no delivery.
     """
     if TaskRunContext.get() is None and FlowRunContext.get() is None:
         return

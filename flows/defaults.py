@@ -1,4 +1,4 @@
-"""What flows take where nothing else is said; the forms of the Prefect UI show it."""
+"""Defaults of the flows' parameters, which the forms of the Prefect UI show."""
 
 from tasks.settings import settings
 

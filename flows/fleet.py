@@ -1,4 +1,4 @@
-"""Looking at a fleet: its replicas, what it served, and what a rollout would do. Nothing is changed."""
+"""Looking at a fleet: its replicas, its history, and what a rollout would do. Nothing is changed."""
 
 from prefect import flow
 
@@ -18,11 +18,11 @@ def plan(model: str, version: int, fleet: str = FLEET, strategy: Strategy = "blu
 
 @flow(name="replicas", flow_run_name="replicas of {fleet}")
 def replicas(fleet: str = FLEET) -> list[ReplicaState]:
-    """What the replicas of `fleet` last said of themselves, as an artifact of this run."""
+    """The latest reports of the replicas of `fleet`, as an artifact of this run."""
     return replica_states(fleet)
 
 
 @flow(name="history", flow_run_name="history of {fleet}")
 def history(fleet: str = FLEET, last: int = 20) -> list[ConfigChange]:
-    """The newest configs of `fleet`, by whom and why, as an artifact of this run."""
+    """The newest configs of `fleet`, with their runs and reasons, as an artifact of this run."""
     return fleet_history(fleet, last)

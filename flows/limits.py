@@ -1,4 +1,4 @@
-"""Whose word a run's parameters are."""
+"""What a run's parameters may name, by who set them."""
 
 from prefect.runtime import deployment
 
@@ -7,7 +7,9 @@ from tasks.settings import settings
 
 
 def limits() -> Limits | None:
-    """What this run's parameters may name: what the settings allow to the runs of deployments, which anyone who reaches
-    the Prefect API can begin; anything (None) if a flow is called in a process of the caller's own, as `slipway` does.
+    """What this run's parameters may name.
+
+    A deployment's run is bounded by the settings, since anyone who reaches the Prefect API can start one. A flow that
+    is called in the caller's own process, as `slipway` does, may name anything (None).
     """
     return Limits.of(settings()) if deployment.id else None

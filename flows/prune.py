@@ -11,11 +11,11 @@ from tasks.delivery.prune import Pruning
 
 @flow(name="prune", flow_run_name="prune {model}")
 def prune(model: str, keep: int = 10, yes: bool = False) -> Pruning:
-    """Delete all versions of `model` but the newest and those that are still needed.
+    """Delete all versions of `model` except the newest and those that are still needed.
 
     Args:
-        keep: how many of the newest versions stay, rejected ones not counted.
-        yes: delete them; otherwise they are only listed, in an artifact of this run.
+        keep: how many of the newest versions stay, not counting rejected ones.
+        yes: delete them; otherwise list them only, in an artifact of this run.
     """
     pruning = choose_versions(model, keep)
     if not yes:

@@ -1,4 +1,4 @@
-"""Finishing or undoing what dead runs began."""
+"""Finishing or aborting the rollouts of dead runs, and clearing what dead publishers left."""
 
 from prefect import flow
 
@@ -8,10 +8,10 @@ from flows.steps import converge_without_agents, discard_abandoned, find_dead_ro
 
 @flow(name="reconcile", flow_run_name="reconcile {fleet}")
 def reconcile(fleet: str = FLEET) -> list[str]:
-    """Bring `fleet` out of every rollout whose run is gone; what was done, or could not be, a sentence for each.
+    """Finish or abort every rollout of `fleet` whose run is dead; what was done or failed, a sentence for each.
 
-    Servers without agents are brought back to the fleet's newest config: one that was started anew, or was away.
-    Numbers that were claimed long ago, by publishers that died, are closed and what they sent is deleted.
+    Servers without agents are brought back to the fleet's newest config, if they were restarted or away. Numbers that
+    publishers claimed long ago and then died are closed, and what they sent is deleted.
     """
     return [
         *(recover_rollout(fleet, record) for record in find_dead_rollouts(fleet)),

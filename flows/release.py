@@ -1,4 +1,4 @@
-"""Releasing: a model is trained, or taken as it is, published as the next version, and rolled out."""
+"""Releasing: train a model or take a SavedModel, publish it as the next version, and roll it out."""
 
 from dataclasses import dataclass
 
@@ -24,13 +24,13 @@ from tasks.validation.validate import ValidationReport
 
 @dataclass(frozen=True)
 class Release(Record):
-    """A version that was published and serves."""
+    """A version that was published, rolled out and accepted."""
 
     manifest: Manifest
     report: ValidationReport
 
     def summary(self) -> str:
-        """What was done, for a terminal."""
+        """What was done, as lines for a terminal."""
         accuracy = self.manifest.training.metrics.get("accuracy")
         trained = f"  held-out accuracy when trained: {accuracy:.4f}\n" if accuracy is not None else ""
         return (
@@ -53,7 +53,7 @@ def release(
     force: str | None = None,
     new_fleet: bool = False,
 ) -> Release:
-    """Train `model` (see the flow `train`), publish it as the next version, and serve it once it has proven itself.
+    """Train `model` (see the flow `train`), publish it as the next version, and serve it once it is accepted.
 
     Args:
         force: a reason for publishing it even if it is worse than the live version, or breaks clients of it; kept with
@@ -80,11 +80,11 @@ def release_saved_model(
     force: str | None = None,
     new_fleet: bool = False,
 ) -> Release:
-    """Publish a SavedModel made elsewhere as the next version of `model`, and serve it once it has proven itself.
+    """Publish a SavedModel made elsewhere as the next version of `model`, and serve it once it is accepted.
 
     Args:
         saved_model: its folder.
-        inputs: a `.json` of predict requests, or an `.npz`, whose answers are its golden examples.
+        inputs: a `.json` of predict requests, or an `.npz`; its answers to them are its golden examples.
         force, new_fleet: as for `release`.
     """
     require_replicas(fleet, new_fleet)
@@ -98,7 +98,7 @@ def release_saved_model(
 
 
 def deliver(build: Build, fleet: str, strategy: Strategy, force: str | None, new_fleet: bool = False) -> Release:
-    """Publish the build if it is not worse than what serves, and roll it out."""
+    """Publish the build unless it is worse than the live version, and roll it out."""
     try:
         comparison = compare_with_live(fleet, build, force)
         comparison.require_passed()

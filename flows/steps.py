@@ -48,10 +48,10 @@ R = TypeVar("R")
 def step(
     function: Callable[P, R], run_name: str | None = None, report: Callable[Concatenate[R, P], Report] | None = None
 ) -> Task[P, R]:
-    """`function` as a task of its own name, its runs called `run_name` with the task's arguments filled in.
+    """`function` as a Prefect task of the same name; its runs are called `run_name`, with its arguments filled in.
 
     Args:
-        report: makes what the Prefect UI shows, from the function's result and its arguments.
+        report: makes the report that the Prefect UI shows, from the function's result and arguments.
     """
     name = function.__name__.replace("_", " ")
     return task(
@@ -65,7 +65,7 @@ def step(
 
 
 def with_fleet(function: Callable[Concatenate[Fleet, P], R]) -> Callable[Concatenate[str, P], R]:
-    """`function` with a fleet's name as its first argument, in the place of the fleet."""
+    """`function` with a fleet's name as its first argument, in place of the fleet."""
 
     @functools.wraps(function)
     def connected(fleet: str, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -75,7 +75,7 @@ def with_fleet(function: Callable[Concatenate[Fleet, P], R]) -> Callable[Concate
 
 
 def with_store(function: Callable[Concatenate[Store, P], R]) -> Callable[P, R]:
-    """`function` with the settings' store as its first argument, which its callers leave out."""
+    """`function` with the settings' store as its first argument, which callers leave out."""
 
     @functools.wraps(function)
     def connected(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -85,7 +85,7 @@ def with_store(function: Callable[Concatenate[Store, P], R]) -> Callable[P, R]:
 
 
 def with_trusted_store(function: Callable[Concatenate[Store, Trust, P], R]) -> Callable[P, R]:
-    """`function` with the settings' store and trust as its first arguments, which its callers leave out."""
+    """`function` with the settings' store and trust as its first arguments, which callers leave out."""
 
     @functools.wraps(function)
     def connected(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -113,13 +113,13 @@ def _reported(function: Callable[P, R], report: Callable[Concatenate[R, P], Repo
 
 
 async def _is_transport_error(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
-    """Whether trying again may help."""
+    """Whether a retry may help."""
     result = await state.aresult(raise_on_failure=False)
     return isinstance(result, TRANSPORT_ERRORS)
 
 
 class _InOneSentence(logging.Filter):
-    """Our own errors say what was wrong and what to do; a stack trace below them would only hide it."""
+    """Leaves out the stack traces of our own errors: their messages say what was wrong and what to do."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and isinstance(record.exc_info[1], SlipwayError):

@@ -1,4 +1,4 @@
-"""Training: data, model, export, and the proof that TensorFlow Serving could serve it. Nothing is published."""
+"""Training: data, model, export, and a sandbox that proves that it can be served. Nothing is published."""
 
 from prefect import flow
 from prefect.runtime import flow_run
@@ -20,7 +20,7 @@ def train(
 ) -> Build:
     """Train `model` and export it as a SavedModel with golden examples.
 
-    Without a factory, all that is not given is as the model's last version was made: the last that was accepted, or the
+    Without a factory, anything not given is taken from the model's last version: the last that was accepted, or the
     newest if none was.
 
     Args:

@@ -136,7 +136,7 @@ def history(
 
 @example("slipway reconcile --fleet default")
 def reconcile(fleet: Fleet = None, as_json: Json = False) -> None:
-    """Finish or undo the rollouts of a fleet whose run has died."""
+    """Finish or abort the rollouts of a fleet whose run has died."""
     with running_flows():
         from flows.reconcile import reconcile as flow
 
