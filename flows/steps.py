@@ -1,7 +1,7 @@
 """Every step that flows take: functions of `tasks` as Prefect tasks, and the reports that the UI shows of them.
 
 A step has its function's name. It is never cached; only a transport error is retried. Names and records pass between
-steps, never a client: each step connects anew.
+steps, never a client: each step opens its own connections.
 """
 
 import functools

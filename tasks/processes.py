@@ -22,7 +22,7 @@ def this_process() -> ProcessRef:
 
 
 def is_gone(process: ProcessRef) -> bool:
-    """Whether the process is known to have ended; False if it ran on another machine, where nobody can look."""
+    """Whether the process is known to have ended; False if it ran on another machine, which cannot be asked."""
     if process.host != socket.gethostname():
         return False
     return process.boot != _boot() or _started(process.pid) != process.started

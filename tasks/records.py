@@ -17,7 +17,7 @@ _RENAMED = {"candidate": "blue-green"}  # names that Slipway 0.2.0 and its recor
 
 
 def renamed_strategy(name: Any) -> Any:
-    """The present name of what is called `name`; anything that is not an old name comes back as it is."""
+    """The present name of a strategy; `name` itself unless it is an old one."""
     return _RENAMED.get(name, name) if isinstance(name, str) else name
 
 

@@ -98,12 +98,12 @@ class Settings(BaseSettings):
     )
     factories: str = Field(
         "",
-        description="What makes models, as far as a deployment's run may name it: packages, modules or functions with "
-        "commas between; if unset, the example models (tasks.models) and what prefect.yaml names.",
+        description="Factories that a deployment's run may name: packages, modules or functions, separated by commas; "
+        "if unset, the example models (tasks.models) and what prefect.yaml names.",
     )
     data_roots: str = Field(
         "",
-        description="Folders that the paths of a deployment's run may lead to, with commas between; if unset, "
+        description="Folders that the paths of a deployment's run may lead to, separated by commas; if unset, "
         "SLIPWAY_PROJECT and what prefect.yaml names.",
     )
     host: Annotated[str, AfterValidator(_checked_host)] = Field(
@@ -130,7 +130,7 @@ class Settings(BaseSettings):
         None, description="Public key of the only signer whose versions are served; the one under home if unset."
     )
     allowed_ops: str = Field(
-        "", description="Operations that touch files or run code, but are allowed: names with commas between."
+        "", description="Operations that touch files or run code, but are allowed: names separated by commas."
     )
     claim_grace: Seconds = Field(
         86400.0, description="Age at which a claimed number without a version counts as abandoned, seconds."
@@ -186,12 +186,12 @@ class Settings(BaseSettings):
     )
     other_models: str = Field(
         "",
-        description="Folders that this replica's model server may read, too, with commas between: of models that the "
+        description="Folders that this replica's model server may read, too, separated by commas: of models that the "
         "fleet's config names and that are not from the store.",
     )
     replica_addresses: Annotated[str, AfterValidator(_checked_addresses)] = Field(
         "",
-        description="Model servers of this fleet that have no agents, HOST:GRPC_PORT:REST_PORT with commas between: "
+        description="Model servers of this fleet that have no agents, HOST:GRPC_PORT:REST_PORT separated by commas: "
         "flows converge them, and all of them read SLIPWAY_MODELS_DIR.",
     )
     quorum: Annotated[float, Field(gt=0, le=1)] = Field(

@@ -78,7 +78,7 @@ def _leave_to_others(fleet: Fleet, record: RolloutRecord) -> None:
 
 def _restore_and_end(fleet: Fleet, record: RolloutRecord, cause: BaseException, reason: str) -> FleetConfig:
     """Decide about the version, restore what was served before it, and end the rollout. Idempotent."""
-    # The verdict comes first: should this process die now, nobody finishes the rollout.
+    # The verdict comes first: if this process dies after it, `reconcile` aborts the rollout and does not finish it.
     if isinstance(cause, ValidationFailed | LoadFailed | RolloutFailed):
         decide(fleet, record, "rejected", reason)
     elif _was_accepted(fleet, record):

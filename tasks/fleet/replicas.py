@@ -80,7 +80,7 @@ def _ago(report: ReplicaReport) -> str:
 
 @dataclass(frozen=True)
 class ReplicaState(Record):
-    """A replica's latest report, and how it stands to the fleet's newest config."""
+    """A replica's latest report, and its state with respect to the fleet's newest config."""
 
     report: ReplicaReport
     state: Literal["ready", "behind", "failing", "silent"]
@@ -104,14 +104,19 @@ class ReplicaState(Record):
 
 
 def replica_states(fleet: Fleet) -> list[ReplicaState]:
-    """All replicas that ever reported, sorted by name, each with how it stands to the fleet's newest config."""
+    """The state of every replica that ever reported, sorted by name."""
     newest, found = fleet.newest().number, reports(fleet)
     labels = {number: _labels(fleet, number) for number in {report.config for report in found}}
     return [judge(report, newest, now(), labels[report.config]) for report in found]
 
 
 def judge(report: ReplicaReport, newest: int, time: datetime, labels: Labels) -> ReplicaState:
-    """How a replica stands at `time` to the newest config; `labels` are those of the config that it has reached."""
+    """A replica's state at `time`.
+
+    Args:
+        newest: number of the fleet's newest config.
+        labels: those of the config that the replica has reached.
+    """
     silent = time - report.time
     if silent > LEASE:
         return ReplicaState(report, "silent", silent.total_seconds(), labels)

@@ -25,7 +25,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def text(value: object) -> str:
-    """`value` as Markdown on one line that shows it as it is, whatever characters it holds."""
+    """`value` as Markdown on one line that shows it literally, whatever characters it holds."""
     return _SPECIAL.sub(r"\\\1", html.escape(" ".join(str(value).split()), quote=False))
 
 

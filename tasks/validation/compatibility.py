@@ -40,7 +40,7 @@ def _broken_in(new: SignatureSpec, old: SignatureSpec) -> Iterable[str]:
     added = sorted(new.outputs.keys() - old.outputs.keys())
     if len(old.outputs) == 1 and added:
         # TensorFlow Serving's REST API leaves the name out where there is one output (api_rest.md, Predict API).
-        yield f"gives {', '.join(map(repr, added))} besides, so that REST answers become objects by name"
+        yield f"gives {', '.join(map(repr, added))} in addition, so that REST answers become objects by name"
 
 
 def _takes(wide: Sequence[int | None] | None, narrow: Sequence[int | None] | None) -> bool:
