@@ -51,7 +51,7 @@ def demo(
 
 
 def _ask_for_digits(mine: Settings) -> None:
-    """Ask as any client would: one POST with `instances`."""
+    """Ask for three held-out digits, as any client would: one POST with `instances`, shape (3, 28, 28, 1)."""
     import requests
 
     from tasks.data.sources import load_dataset
@@ -65,13 +65,13 @@ def _ask_for_digits(mine: Settings) -> None:
     predictions = answer.json()["predictions"]
     for rows in zip(*(_picture(digit[:, :, 0]) for digit in digits), strict=True):
         print("   ".join(rows).rstrip())
-    told = [
+    answers = [
         f"answered {max(range(10), key=scores.__getitem__)} ({max(scores):.1%}), true {label}"
         for scores, label in zip(predictions, truth, strict=True)
     ]
-    print("   ".join(text.ljust(28) for text in told).rstrip())
+    print("   ".join(text.ljust(28) for text in answers).rstrip())
 
 
 def _picture(digit: "list[list[float]]") -> list[str]:
-    """A digit in characters, every second row, for a character is twice as high as it is wide."""
+    """A digit, 28 rows of 28 pixels in [0, 1], in characters; every second row, as a character is twice as high as wide."""
     return ["".join(_SHADES[min(9, int(value * 10))] for value in row) for row in digit[::2]]

@@ -25,21 +25,21 @@ _prefect_is_away = False
 
 
 def show_tracebacks(wanted: bool) -> None:
-    """Show the traceback of whatever fails from now on."""
+    """Whether to show tracebacks of failures from now on."""
     global _tracebacks
     _tracebacks = wanted
 
 
 def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` with its failures turned into one message and an exit code.
+    """`function`, with its failures turned into a message and an exit code.
 
-    1 for an error of the tree, or one that nobody foresaw, whose traceback goes to a file that the message names;
-    130 for Ctrl-C.
+    The code is 130 for Ctrl-C and 1 for anything else. The traceback of an error that is not in our tree goes to a file,
+    which the message names.
     """
 
     @functools.wraps(function)
     def run(*arguments: Any, **options: Any) -> Any:
-        with contextlib.suppress(SlipwayError):  # which the command meets, too, and tells of
+        with contextlib.suppress(SlipwayError):  # the command meets it too, and reports it
             stay_local(os.environ, settings().host)
         try:
             return function(*arguments, **options)
@@ -52,7 +52,7 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
             _say("slipway: interrupted")
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
-            # Whoever read the output has seen enough; nothing more can be written, not even by the interpreter's end.
+            # The reader of the output has gone. Nothing more can be written, not even when the interpreter ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from None
         except Exception as error:
@@ -65,9 +65,9 @@ def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def leave_if_prefect_is_away(code: object) -> None:
-    """End this process at once where its failure was that the Prefect server went away.
+    """End this process at once if it failed because the Prefect server went away.
 
-    Prefect's client would go on trying, for minutes, to tell the server of each step.
+    Prefect's client would try for minutes to report each step to the server.
     """
     if _prefect_is_away:
         sys.stdout.flush()
@@ -76,8 +76,8 @@ def leave_if_prefect_is_away(code: object) -> None:
 
 
 def _prefect_away(error: Exception) -> str | None:
-    """What to say where the Prefect server went away under a flow; None where that is not what happened."""
-    httpx = sys.modules.get("httpx")  # Prefect's client speaks through it, and nothing else in a command does
+    """The message if a flow failed because the Prefect server went away; None if it failed otherwise."""
+    httpx = sys.modules.get("httpx")  # Prefect's client uses it, and nothing else in a command does
     if httpx is None or not isinstance(error, httpx.HTTPError):
         return None
     global _prefect_is_away
@@ -88,13 +88,13 @@ def _prefect_away(error: Exception) -> str | None:
     return (
         f"slipway: {f'{outcome} And the' if outcome else 'The'} Prefect server at {settings().prefect_api} does not "
         f"answer any more ({type(error).__name__}), so this run is not recorded to its end. `slipway versions MODEL` "
-        "and `slipway history` tell how far it came; once the server is back, `slipway reconcile` finishes or undoes "
+        "and `slipway history` show how far it came; once the server is back, `slipway reconcile` finishes or undoes "
         "what is left of it."
     )
 
 
 def _earlier(error: BaseException) -> SlipwayError | None:
-    """The error of the tree during whose handling `error` came up."""
+    """The error of our tree that was being handled when `error` was raised."""
     before = error.__context__
     while before is not None and not isinstance(before, SlipwayError):
         before = before.__context__
@@ -112,7 +112,7 @@ def _unforeseen(error: Exception) -> str:
 
 
 def _keep_traceback() -> Path:
-    """Write the traceback that is being handled into a file of its own."""
+    """Write the traceback of the error that is being handled to a file; its path."""
     name = f"slipway-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.traceback"
     folders = [Path(tempfile.gettempdir())]
     with contextlib.suppress(SlipwayError):

@@ -8,77 +8,106 @@ import threading
 from collections.abc import Iterator
 
 from tasks.errors import InvalidSettings
-from tasks.settings import settings
+from tasks.settings import Settings, settings
 
-_UNTIL_REPLICAS_LOAD = 2.5  # seconds from here to a rollout's first wait, about
+_UNTIL_REPLICAS_LOAD = 2.5  # seconds after which a rollout is about to wait for its replicas
 
 
 @contextlib.contextmanager
 def running_flows() -> Iterator[None]:
-    """Run flows in this process, seen by the Prefect server, their steps' own logs shown. Before Prefect's import.
+    """Run flows in this process, recorded by the Prefect server, with their steps' own log lines on the console.
+
+    Prefect reads its settings while it is imported, and Keras its backend: import flows within the context.
 
     Raises:
         InvalidSettings: no Prefect server answers.
     """
-    import requests
-
-    api = settings().prefect_api
-    try:
-        requests.get(f"{api}/health", timeout=settings().call_deadline).raise_for_status()
-    except requests.RequestException as error:
-        raise InvalidSettings(
-            f"No Prefect server answers at {api} ({type(error).__name__}): start the local stack with `make up`, "
-            "or set SLIPWAY_PREFECT_URL to an API, whose path mostly ends in /api."
-        ) from None
-    from infra.stack.programs import flow_environment
     from tasks.training.factory import use_tensorflow
 
-    if settings().prefect_url is None:
+    mine = settings()
+    _require_prefect(mine)
+    _set_up_prefect(mine)
+    use_tensorflow()
+    console = _show_steps()
+    _quiet_prefect(mine, console)
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    # Each flow that sends heartbeats waits up to a second at its end for the thread that sends them.
+    with _importing_ahead(), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
+
+
+def _require_prefect(mine: Settings) -> None:
+    import requests
+
+    try:
+        requests.get(f"{mine.prefect_api}/health", timeout=mine.call_deadline).raise_for_status()
+    except requests.RequestException as error:
+        raise InvalidSettings(
+            f"No Prefect server answers at {mine.prefect_api} ({type(error).__name__}): start the local stack with "
+            "`make up`, or set SLIPWAY_PREFECT_URL to an API, whose path mostly ends in /api."
+        ) from None
+
+
+def _set_up_prefect(mine: Settings) -> None:
+    """Set Prefect's environment for this process: the server, and what Prefect itself may write to the console."""
+    from infra.stack.programs import flow_environment
+
+    if mine.prefect_url is None:
         os.environ.pop("PREFECT_API_AUTH_STRING", None)  # of another server; this one's comes with the profile
-    # Prefect's own lines, tracebacks among them, are for its UI; here the steps speak, and errors in one sentence.
+    os.environ.update(flow_environment(mine))
+    # Prefect's own lines, and its tracebacks, are for its UI. On the console are the steps' lines, and errors in one
+    # sentence.
     os.environ.update(
-        flow_environment(settings())
-        | {
+        {
             "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
             "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
             "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         }
     )
-    logging.raiseExceptions = False  # or Prefect writes to stderr each time that its own log does not get through
+    logging.raiseExceptions = False  # or Prefect writes to stderr whenever it cannot send a log line to its server
+
+
+def _show_steps() -> logging.Handler:
+    """Print the steps' log lines; the handler that does."""
     console = logging.StreamHandler()
     console.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
     steps = logging.getLogger("tasks")
     steps.setLevel(logging.INFO)
     steps.addHandler(console)
-    use_tensorflow()  # before any library imports Keras
-    import prefect.main  # noqa: F401 - sets up logging, and would take the handler away again
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    return console
 
+
+def _quiet_prefect(mine: Settings, console: logging.Handler) -> None:
+    """Of all that Prefect logs, print where a run can be seen, and once that the server does not answer."""
+    # While it is imported Prefect sets up logging, and takes away the handlers that its loggers have: not those below.
+    importlib.import_module("prefect.main")
     logging.getLogger("prefect.flow_runs").addHandler(_FirstLine("View at ", console))
-    waiting = f"The Prefect server at {api} does not answer: it is tried again for a while"
+    waiting = f"The Prefect server at {mine.prefect_api} does not answer: it is tried again for a while"
     requests_log = logging.getLogger("prefect.client")
     requests_log.setLevel(logging.DEBUG)
     requests_log.addHandler(_FirstLine("Encountered retryable exception", console, waiting))
-    # What reports are drawn with, and what speaks to MLflow, take seconds to import: a rollout waits then anyway.
+
+
+@contextlib.contextmanager
+def _importing_ahead() -> Iterator[None]:
+    """Import what draws reports and speaks to MLflow while a rollout waits anyway: it takes seconds."""
     ahead = threading.Timer(_UNTIL_REPLICAS_LOAD, _import, ("matplotlib.figure", "mlflow"))
     ahead.daemon = True
     ahead.start()
-    # Each flow that sends heartbeats waits up to a second at its end for the thread that sends them.
     try:
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            yield
+        yield
     finally:
         ahead.cancel()
 
 
 def _import(*names: str) -> None:
-    """Import each of the modules."""
     for name in names:
         importlib.import_module(name)
 
 
 class _FirstLine(logging.Handler):
-    """Tells the first line that begins so, in its own words or in others, and nothing else that Prefect says."""
+    """Passes on the first line that begins so, in its own words or as `instead`, and drops all others."""
 
     def __init__(self, beginning: str, console: logging.Handler, instead: str | None = None) -> None:
         super().__init__()
@@ -87,6 +116,6 @@ class _FirstLine(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if self._console is not None and record.getMessage().startswith(self._beginning):
-            told = logging.LogRecord(record.name, logging.INFO, "", 0, self._instead or record.getMessage(), (), None)
-            self._console.handle(told)
+            line = logging.LogRecord(record.name, logging.INFO, "", 0, self._instead or record.getMessage(), (), None)
+            self._console.handle(line)
             self._console = None

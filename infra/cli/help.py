@@ -8,7 +8,7 @@ _ATTRIBUTE = "__slipway_example__"
 
 
 def example(line: str) -> Callable[[Command], Command]:
-    """Give a command the example that its help ends with: a whole line, as it is typed."""
+    """Decorate a command with the example that its help ends with: a whole command line."""
 
     def with_example(function: Command) -> Command:
         setattr(function, _ATTRIBUTE, line)

@@ -1,4 +1,4 @@
-"""The command `slipway`: its subcommands, each imported only when it is asked for.
+"""The command `slipway`: its subcommands, each imported only when it is needed.
 
 A subcommand is a function with Typer's annotations in a module of its own, decorated with `example`, and named in
 `COMMANDS`. What is slow to import (TensorFlow, Prefect, boto3) is imported inside the function.
@@ -42,12 +42,12 @@ def main() -> None:
         application(sys.argv[1:])(prog_name="slipway")
     except SystemExit as ended:
         leave_if_prefect_is_away(ended.code)
-        gc.freeze()  # or the interpreter goes through all objects once more at its end: a second, after a flow
+        gc.freeze()  # or the interpreter collects garbage once more at its end, which takes a second after a flow
         raise
 
 
 def application(arguments: Sequence[str]) -> typer.Typer:
-    """The command line with the subcommand that `arguments` begin with, or with all where they begin with none."""
+    """The command line with the subcommand that `arguments` begin with, or with all if they begin with none."""
     asked = next((word for word in arguments if not word.startswith("-")), None)
     app = typer.Typer(
         name="slipway",

@@ -2,8 +2,9 @@
 
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +13,9 @@ from infra.cli.options import Json, Model
 from infra.cli.output import print_json, print_table
 from tasks.errors import InvalidInput
 from tasks.settings import settings
+
+if TYPE_CHECKING:
+    from tasks.versions.catalog import Version
 
 
 @example("slipway versions MLP")
@@ -42,29 +46,31 @@ def versions(model: Model, as_json: Json = False) -> None:
             ]
         )
         return
+    if not found:
+        raise InvalidInput(f"Model {model!r} has no version yet: `slipway release {model}` makes one.")
 
     def served(number: int) -> str:
         if number == live:
             return "live"
         return "loaded" if number in loaded else "on trial" if number in trial else ""
 
-    if not found:
-        raise InvalidInput(f"Model {model!r} has no version yet: `slipway release {model}` makes one.")
     print_table(
         ["VERSION", "STATE", "SERVED", "LABELS", "CREATED (UTC)", "ACCURACY", "SIZE", "REASON"],
-        [
-            (
-                v.manifest.version,
-                v.state,
-                served(v.manifest.version),
-                ", ".join(labels_of(labels, v.manifest.version)),
-                f"{v.manifest.created:%Y-%m-%d %H:%M:%S}",
-                _figure(v.manifest.training.metrics.get("accuracy")),
-                f"{v.manifest.size / 1e6:.1f} MB",
-                v.verdict.reason if v.verdict else "",
-            )
-            for v in found
-        ],
+        [_row(v, served(v.manifest.version), labels_of(labels, v.manifest.version)) for v in found],
+    )
+
+
+def _row(version: "Version", served: str, labels: Sequence[str]) -> tuple[object, ...]:
+    manifest, verdict = version.manifest, version.verdict
+    return (
+        manifest.version,
+        version.state,
+        served,
+        ", ".join(labels),
+        f"{manifest.created:%Y-%m-%d %H:%M:%S}",
+        _figure(manifest.training.metrics.get("accuracy")),
+        f"{manifest.size / 1e6:.1f} MB",
+        verdict.reason if verdict else "",
     )
 
 
@@ -75,7 +81,7 @@ def predict(
         Path, typer.Argument(help="A JSON file (a request body, or a list of instances), a .npy array, or one image.")
     ],
     signature: Annotated[str, typer.Option("--signature", "-s", help="Which signature to ask.")] = "serving_default",
-    label: Annotated[str | None, typer.Option("--label", help="Ask the version that bears this label.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="Ask the version that has this label.")] = None,
 ) -> None:
     """Ask the served model for a prediction over REST, and print the answer as JSON."""
     from tasks import names
@@ -90,7 +96,11 @@ def predict(
 
 
 def _request(file: Path) -> dict[str, Any]:
-    """The `instances` or `inputs` of a request, from what a person has at hand."""
+    """The `instances` or `inputs` of a request, from a file.
+
+    Raises:
+        InvalidInput: the file cannot be read, or holds nothing that can be sent.
+    """
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -103,7 +113,7 @@ def _request(file: Path) -> dict[str, Any]:
         value = json.loads(data)
     except ValueError as error:
         if file.suffix == ".json":
-            raise InvalidInput(f"{file} is no JSON ({error}): give a request body, or a list of instances.") from None
+            raise InvalidInput(f"{file} is not JSON ({error}): give a request body, or a list of instances.") from None
         return {"instances": [{"b64": base64.b64encode(data).decode()}]}
     if isinstance(value, list):
         return {"instances": value}
@@ -118,7 +128,7 @@ def _array(file: Path) -> Any:
     try:
         return np.load(file, allow_pickle=False).tolist()
     except (ValueError, OSError) as error:
-        raise InvalidInput(f"{file} is no NumPy array that can be sent ({error}).") from None
+        raise InvalidInput(f"{file} is not a NumPy array that can be sent ({error}).") from None
 
 
 def _figure(value: float | None) -> str:

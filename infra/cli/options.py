@@ -1,13 +1,12 @@
-"""Options and arguments that several commands take."""
+"""The options and arguments of commands, those of several commands first."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tasks.errors import InvalidInput
 from tasks.records import STRATEGIES, StrategyName, strategy_named
-
-Fleet = Annotated[str | None, typer.Option("--fleet", help="Fleet to deliver to; SLIPWAY_FLEET if not given.")]
 
 
 def _strategy(name: str) -> StrategyName:
@@ -17,6 +16,10 @@ def _strategy(name: str) -> StrategyName:
         raise typer.BadParameter(str(error)) from None
 
 
+Model = Annotated[str, typer.Argument(help="Name of the model, as in /v1/models/NAME.")]
+Version = Annotated[int, typer.Argument(help="Number of a published version, as in `slipway versions`.")]
+Fleet = Annotated[str | None, typer.Option("--fleet", help="Fleet to deliver to; SLIPWAY_FLEET if not given.")]
+FleetName = Annotated[str | None, typer.Argument(metavar="[FLEET]", help="SLIPWAY_FLEET if not given.")]
 StrategyOption = Annotated[
     StrategyName,
     typer.Option(
@@ -26,7 +29,59 @@ StrategyOption = Annotated[
         help="labels: soaked on trial, then it gets the label stable; the version before stays loaded.",
     ),
 ]
-Version = Annotated[int, typer.Argument(help="Number of a published version, as in `slipway versions`.")]
-FleetName = Annotated[str | None, typer.Argument(metavar="[FLEET]", help="SLIPWAY_FLEET if not given.")]
-Model = Annotated[str, typer.Argument(help="Name of the model, as in /v1/models/NAME.")]
+NewFleet = Annotated[
+    bool, typer.Option("--new-fleet", help="No replica of the fleet reports yet: wait for its first one.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+# release
+Factory = Annotated[
+    str | None,
+    typer.Option(
+        "--factory",
+        help="What makes the model: package.module:name. Without it, all that is not given is as the model's last "
+        "version was made.",
+    ),
+]
+Signatures = Annotated[
+    list[str] | None,
+    typer.Option("--signature", help="NAME=METHOD to export; all methods with an input_signature if not given."),
+]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", help="mnist-5k (with --factory, the default), mnist, or a .npz with arrays x and y."),
+]
+Epochs = Annotated[
+    int | None, typer.Option("--epochs", min=1, help="Times that training sees all data; 15 with --factory.")
+]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", help="Seed of training; the same seed gives the same weights. 1 with --factory."),
+]
+SavedModel = Annotated[
+    Path | None, typer.Option("--saved-model", help="Release this SavedModel instead of training one.")
+]
+SavedModelInputs = Annotated[
+    Path | None, typer.Option("--inputs", help="Inputs for the golden examples of --saved-model (.npz or .json).")
+]
+ForceRelease = Annotated[
+    str | None,
+    typer.Option("--force", metavar="REASON", help="Publish it even if it is worse or breaks clients, and keep why."),
+]
+
+# publish
+Directory = Annotated[Path, typer.Argument(help="Folder of a SavedModel.")]
+ModelOption = Annotated[str, typer.Option("--model", "-m", help="Name of the model, as in /v1/models/NAME.")]
+Inputs = Annotated[
+    Path | None,
+    typer.Option("--inputs", help="Inputs for its golden examples (.npz or .json); made up if not given."),
+]
+
+# rollout, rollback
+ForceRollout = Annotated[
+    str | None,
+    typer.Option("--force", metavar="REASON", help="Even if it breaks clients or is much slower; keeps why."),
+]
+EarlierVersion = Annotated[
+    int | None, typer.Option("--to", help="Version to serve again; the accepted one before if not given.")
+]

@@ -1,4 +1,4 @@
-"""How a command reports: a table for people, JSON for programs."""
+"""Printing results: tables for people, JSON for programs."""
 
 import dataclasses
 import json
@@ -22,12 +22,12 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
 
 
 def megabytes(size: int | None) -> str | None:
-    """A size in bytes as people read it."""
+    """A size in bytes, for people."""
     return None if size is None else f"{size / 1e6:.0f} MB"
 
 
 def duration(seconds: int | None) -> str | None:
-    """A time in seconds as people read it: its two largest units."""
+    """A time in seconds, for people: in its two largest units."""
     if seconds is None:
         return None
     for size, unit, smaller, small in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
