@@ -1,8 +1,8 @@
-"""Which HTTP requests a server on this machine refuses since a web page elsewhere may have sent them.
+"""Which HTTP requests a server on this machine refuses because a foreign web page may have sent them.
 
 A browser lets every page send requests to servers on its user's machine: simple ones and WebSockets without asking, and
-any at all to a name that the page's owner has pointed at 127.0.0.1 (DNS rebinding). Three headers that no page can
-forge give such requests away: Host, Origin (RFC 6454) and Sec-Fetch-Site (W3C Fetch Metadata).
+all kinds to a name that the page's owner has pointed at 127.0.0.1 (DNS rebinding). Three headers that no page can
+forge reveal such requests: Host, Origin (RFC 6454) and Sec-Fetch-Site (W3C Fetch Metadata).
 """
 
 import ipaddress
@@ -23,7 +23,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Hosts:
-    """The names that a server is asked by: what its requests may bear as Host."""
+    """The names of a server: what it accepts as Host."""
 
     bound: str  # address or name that it listens on
     port: int
@@ -33,13 +33,13 @@ class Hosts:
         match = _HOST.fullmatch(host.lower())
         if match is None:
             return False
-        if not is_loopback(self.bound):  # then it has more names than it knows, and a page gains nothing by another
+        if not is_loopback(self.bound):  # it has names that it does not know, and DNS rebinding gains a page nothing
             return True
         return is_loopback(match[1].strip("[]")) and int(match[2] or 80) == self.port
 
 
 def refusal(method: str, headers: Iterable[tuple[bytes, bytes]], hosts: Hosts) -> Refusal | None:
-    """Why a request is refused, or None where no page but the server's own can have sent it.
+    """Why a request is refused; None if only a program or one of the server's own pages can have sent it.
 
     Args:
         headers: with names in lower case, as ASGI has them.
@@ -64,7 +64,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _follows_link(method: str, headers: dict[bytes, list[str]]) -> bool:
-    """Whether the browser itself goes to the page that was asked for, and the page that it left will not see it."""
+    """Whether the user follows a link: the browser shows the answer, and the page with the link cannot read it."""
     navigates = headers.get(b"sec-fetch-mode") == ["navigate"] and headers.get(b"sec-fetch-dest") == ["document"]
     return method == "GET" and navigates
 

@@ -73,5 +73,5 @@ def _ask_for_digits(mine: Settings) -> None:
 
 
 def _picture(digit: "list[list[float]]") -> list[str]:
-    """A digit, 28 rows of 28 pixels in [0, 1], in characters; every second row, as a character is twice as high as wide."""
+    """A digit (28 rows of 28 pixels in [0, 1]) in characters, without every second row: characters are high."""
     return ["".join(_SHADES[min(9, int(value * 10))] for value in row) for row in digit[::2]]

@@ -1,4 +1,4 @@
-"""The command `doctor`: whether this machine can run Slipway, and whether what it talks to can be reached."""
+"""The command `doctor`: whether this machine can run Slipway, and whether the servers that it uses can be reached."""
 
 import platform
 import shutil
@@ -71,7 +71,7 @@ def doctor(as_json: Json = False) -> None:
 
 
 def examine() -> Iterator[Finding]:
-    """All findings, one check after the other."""
+    """All findings, in the order of the checks."""
     yield python_version(platform.python_version_tuple())
     yield packages(metadata.requires("slipway") or [], installed_version)
     yield from variables(unknown_variables())
@@ -112,7 +112,7 @@ def signatures(mine: Settings) -> Iterator[Finding]:
 
 
 def python_version(version: tuple[str, str, str]) -> Finding:
-    """Whether TensorFlow and all the rest exist for this Python."""
+    """Whether all dependencies exist for this Python."""
     text = ".".join(version)
     if (3, 11) <= (int(version[0]), int(version[1])) < (3, 14):
         return Finding("python", "ok", text)
@@ -120,7 +120,7 @@ def python_version(version: tuple[str, str, str]) -> Finding:
 
 
 def packages(required: Iterable[str], installed: Callable[[str], str | None]) -> Finding:
-    """Whether the installed packages are those that Slipway was made for."""
+    """Whether the installed packages have the versions that Slipway needs."""
     from packaging.requirements import Requirement
 
     wrong = []
@@ -143,16 +143,16 @@ def installed_version(name: str) -> str | None:
 
 
 def variables(unknown: dict[str, str | None]) -> Iterator[Finding]:
-    """Variables of the environment that would be settings if they were spelt right."""
+    """Environment variables that look like misspelt settings."""
     for name, meant in unknown.items():
         advice = f"Did you mean {meant}? Rename it, or unset it." if meant else "Unset it; it has no effect."
-        yield Finding("settings", "wrong", f"{name} is no setting", advice)
+        yield Finding("settings", "wrong", f"{name} is not a setting", advice)
     if not unknown:
         yield Finding("settings", "ok", "every SLIPWAY_ variable is known")
 
 
 def disk(mine: Settings) -> Finding:
-    """Whether models and their history have room."""
+    """Whether there is disk space for models and their history."""
     folder = mine.home.absolute()
     while not folder.exists():
         folder = folder.parent
@@ -165,7 +165,7 @@ def disk(mine: Settings) -> Finding:
 
 
 def memory(available: int, up: bool) -> Finding:
-    """Whether the stack fits beside what runs already."""
+    """Whether there is memory for the stack."""
     text = f"{megabytes(available)} available"
     if not up and available < STACK_MEMORY:
         return Finding(
@@ -175,7 +175,7 @@ def memory(available: int, up: bool) -> Finding:
 
 
 def reached(mine: Settings) -> Finding:
-    """Who reaches the stack's ports."""
+    """Who can reach the stack's ports."""
     wanted = programs(mine)
     try:
         require_log_in(mine.host, wanted)
@@ -190,13 +190,13 @@ def reached(mine: Settings) -> Finding:
             "reach",
             "warning",
             f"{text}, but TensorFlow Serving listens on every address of it",
-            f"Fence ports {open_to_all}: whoever reaches them can load and unload models.",
+            f"Fence ports {open_to_all}: everyone who reaches them can load and unload models.",
         )
     return Finding("reach", "ok", text)
 
 
 def ports(mine: Settings) -> Finding:
-    """Whether the stack has its ports, or could have them."""
+    """Whether the stack's ports are free, or its own."""
     uses = [use for program in programs(mine) for use in program.ports]
     try:
         require_distinct(uses)
@@ -207,7 +207,7 @@ def ports(mine: Settings) -> Finding:
 
 
 def credentials(mine: Settings) -> Finding:
-    """Whether the local store's credentials are for their owner's eyes only."""
+    """Whether only their owner can read the local store's credentials."""
     path = mine.credentials_file
     if mine.s3_endpoint is not None:
         given = "from SLIPWAY_S3_ACCESS_KEY" if mine.s3_access_key else "from where boto3 looks for them"
@@ -233,7 +233,7 @@ def model_server(mine: Settings, up: bool) -> Finding:
 
 @dataclass(frozen=True)
 class ModelsView:
-    """What a program that runs models can do here."""
+    """What a program that runs models can do on this machine."""
 
     landlock: int  # the version that the kernel offers; 0: none
     user: int  # as whom it runs
@@ -257,13 +257,13 @@ def models_view(mine: Settings) -> ModelsView:
 
 
 def isolation(view: ModelsView) -> Finding:
-    """Whether a model that got past the scan could read keys and credentials."""
+    """Whether a harmful model that the scan missed could read keys and credentials."""
     if not view.landlock:
         return Finding(
             "isolation",
             "warning",
             "this kernel offers no Landlock: a model that got past the scan can read all that you can, keys included",
-            "Use Linux 5.13 or later with Landlock on, or serve only models whose makers you trust: docs/security.md.",
+            "Use Linux 5.13 or later with Landlock on, or serve only models from people you trust: docs/security.md.",
         )
     if view.reads:
         return Finding(
@@ -287,12 +287,12 @@ def isolation(view: ModelsView) -> Finding:
 
 
 def servers_without_agents(mine: Settings) -> Iterator[Finding]:
-    """Whether the model servers that flows converge themselves answer, and their folder is there."""
+    """Without agents: whether the model servers answer, and their folder exists."""
     if not mine.replica_models.is_dir():
         yield Finding(
             "models folder",
             "wrong",
-            f"{mine.replica_models} is no folder",
+            f"{mine.replica_models} is not a folder",
             "Set SLIPWAY_MODELS_DIR to the one that the servers of SLIPWAY_REPLICA_ADDRESSES read.",
         )
     for address in mine.servers_without_agents:
@@ -319,7 +319,7 @@ def store(mine: Settings, up: bool) -> Finding:
 
 
 def server(name: str, url: str, version_path: str, elsewhere: str | None, up: bool, headers: probes.Headers) -> Finding:
-    """Whether a server answers, with the version that is installed here."""
+    """Whether a server answers, and has the version that is installed here."""
     here = installed_version(name)
     if elsewhere is None and not up:
         return Finding(name, "off", f"{here} is installed")

@@ -33,8 +33,8 @@ def show_tracebacks(wanted: bool) -> None:
 def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, with its failures turned into a message and an exit code.
 
-    The code is 130 for Ctrl-C and 1 for anything else. The traceback of an error that is not in our tree goes to a file,
-    which the message names.
+    The code is 130 for Ctrl-C and 1 for anything else. The traceback of an error that is not in our tree goes to a
+    file, which the message names.
     """
 
     @functools.wraps(function)

@@ -1,4 +1,4 @@
-"""Commands for a fleet: plan, rollout, replicas, history, reconcile, prune."""
+"""Commands about a fleet: plan, replicas, history, reconcile, prune."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -72,7 +72,7 @@ def _print_plan(found: "Preview") -> None:
 
 @example("slipway replicas default")
 def replicas(fleet: FleetName = None, as_json: Json = False) -> None:
-    """List a fleet's replicas: what each serves, and if it keeps up; exit code 1 unless all that report are ready."""
+    """List a fleet's replicas: what each serves, if it keeps up; exit code 1 unless all that report are ready."""
     from tasks.fleet.config import Fleet as ConnectedFleet
     from tasks.fleet.replicas import no_replica_message, replica_states
 
@@ -153,7 +153,7 @@ def prune(
     keep: Annotated[
         int, typer.Option("--keep", help="How many of the newest versions stay; rejected ones don't count.")
     ],
-    yes: Annotated[bool, typer.Option("--yes", help="Delete; without it nothing is.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete them; without it they are only listed.")] = False,
     as_json: Json = False,
 ) -> None:
     """List the versions that nothing needs any more, and with --yes delete them; their numbers are never used again."""

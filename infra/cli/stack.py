@@ -82,7 +82,7 @@ def status(as_json: Json = False) -> None:
 
 
 def _elsewhere(homes: Iterable[str]) -> str:
-    """Where this user's stacks run, and how a command reaches one of them."""
+    """A sentence for each of these homes: how a command reaches the stack in it."""
     return "\n".join(
         f"A stack of yours runs in {home}: `SLIPWAY_HOME={shlex.quote(home)} slipway …` works with it."
         for home in homes
@@ -93,7 +93,7 @@ def _elsewhere(homes: Iterable[str]) -> str:
 def logs(
     program: Annotated[str | None, typer.Argument(help="One program of `slipway status`; all if not given.")] = None,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last lines.")] = 20,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing what is written.")] = False,
 ) -> None:
     """Show the logs of the stack's programs."""
     folder = settings().home / "logs"
@@ -106,7 +106,11 @@ def logs(
 
 
 def _tail(paths: list[Path], lines: int, follow: bool) -> None:
-    """Become `tail`, which knows how to follow logs that are rotated."""
+    """Replace this process by `tail`, which can follow logs that are rotated.
+
+    Raises:
+        StackError: it is not installed.
+    """
     command = ["tail", f"--lines={lines}", *(["-F"] if follow else []), *map(str, paths)]
     try:
         os.execvp(command[0], command)  # noqa: S606

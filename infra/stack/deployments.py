@@ -1,4 +1,4 @@
-"""The flows' deployments: what prefect.yaml declares is what the local Prefect server has."""
+"""The flows' deployments: the local Prefect server gets what prefect.yaml declares."""
 
 import hashlib
 import os
@@ -21,13 +21,13 @@ _PATIENCE = 20.0  # seconds that the server may take to list what it was given
 
 
 def deploy(settings: Settings, say: Callable[[str], None]) -> bool:
-    """Deploy what prefect.yaml declares if it, or a flow, changed or is not there; whether that was needed.
+    """Deploy what prefect.yaml declares if it, or a flow, has changed or is missing there; whether that was needed.
 
     Raises:
-        StackError: Prefect did not take it; its own words are in the message.
+        StackError: Prefect refused it; its own message is in the error.
     """
     mark = settings.home / "prefect" / "deployed"
-    # The fleet is what flows and their forms take where nothing else is said.
+    # The fleet is the default of flows and of their forms.
     digest = f"{fingerprint([DECLARATION, *sorted((ROOT / 'flows').rglob('*.py'))])} {settings.fleet}"
     if mark.exists() and mark.read_text() == digest and declared(DECLARATION) <= deployed(settings):
         return False
@@ -55,7 +55,7 @@ def deploy(settings: Settings, say: Callable[[str], None]) -> bool:
 
 
 def _missing(declaration: Path, settings: Settings) -> set[str]:
-    """Deployments that are declared and that the server does not have; it may be too busy to say so at once."""
+    """Deployments that are declared but that the server does not have, even after a while: it may be busy."""
     end = time.monotonic() + _PATIENCE
     while True:
         missing = declared(declaration) - deployed(settings)
@@ -65,7 +65,7 @@ def _missing(declaration: Path, settings: Settings) -> set[str]:
 
 
 def fingerprint(files: Iterable[Path]) -> str:
-    """A hash over what decides how the flows are deployed: the declaration, and the flows' names and parameters."""
+    """A hash over files: those that decide how the flows are deployed."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(hashlib.sha256(file.read_bytes()).digest())
@@ -81,6 +81,6 @@ def declared(declaration: Path) -> set[str]:
 
 
 def deployed(settings: Settings) -> set[str]:
-    """Names of the deployments that the server has; none where it does not answer."""
+    """Names of the deployments that the server has; none if it does not answer."""
     found = probes.post_json(f"{settings.prefect_api}/deployments/filter", {}, authorization(settings))
     return {deployment["name"] for deployment in found or []}

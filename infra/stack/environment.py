@@ -1,4 +1,4 @@
-"""What each program of the stack finds in its environment: what it needs, and none of the user's keys beside."""
+"""Which environment variables each program of the stack sees: what it needs, and no other keys of the user."""
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase

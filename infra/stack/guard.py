@@ -1,4 +1,4 @@
-"""What stands before the stack's web servers: no foreign page gets through, and nobody else without the log-in."""
+"""The guard in front of the stack's web servers: it refuses foreign web pages, and asks others for the log-in."""
 
 import base64
 import hmac
@@ -16,20 +16,20 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# Signs that a request comes from a browser, or was passed on for somebody who may be anybody.
+# Headers that show that a request comes from a browser, or was forwarded for an unknown client.
 _NOT_OURS = (b"origin", b"sec-fetch-", b"cookie", b"referer", b"forwarded", b"x-forwarded-", b"x-real-ip", b"via")
 
 
 class Guard:
     """An ASGI application around another, for HTTP and WebSockets alike.
 
-    A program of the stack's own user needs no log-in, for that user may read the file that it is in: its requests are
-    given the log-in on their way. A browser is not such a program, whoever started it.
+    A program of the stack's own user needs no log-in, since that user may read it in its file: the guard adds it to the
+    request. A browser is not such a program, even if that user started it.
 
     Args:
-        hosts: what requests may bear as Host.
+        hosts: which Host headers are accepted.
         login: `USER:PASSWORD`.
-        open_paths: where no log-in is asked for; None where `app` asks for it itself (HTTP Basic, RFC 7617).
+        open_paths: paths that need no log-in; None if `app` asks for it itself (HTTP Basic, RFC 7617).
     """
 
     def __init__(self, app: App, hosts: Hosts, login: str, open_paths: Collection[str] | None) -> None:
@@ -46,7 +46,7 @@ class Guard:
             scope["headers"] = [*scope["headers"], (b"authorization", self._header)]
             receive = _with_token(receive, self._login) if scope["type"] == "websocket" else receive
         if refused is None and not self._may_enter(scope):
-            refused = Refusal(401, "Log in: `slipway up` says with what.")
+            refused = Refusal(401, "Log in: `slipway up` prints the log-in.")
         if refused is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -62,7 +62,7 @@ class Guard:
 
 
 def is_trusted(scope: Scope) -> bool:
-    """Whether a request bears no log-in and comes straight from a process of this process's own user, no browser."""
+    """Whether a request has no log-in, and comes directly from a process of our own user that is not a browser."""
     if any(name == b"authorization" or name.startswith(_NOT_OURS) for name, _ in scope["headers"]):
         return False
     client, server = scope.get("client"), scope.get("server")
@@ -70,7 +70,7 @@ def is_trusted(scope: Scope) -> bool:
 
 
 def _with_token(receive: Receive, login: str) -> Receive:
-    """`receive` of a WebSocket of Prefect's, which logs in by its first message: with the log-in where it has none."""
+    """`receive` of a WebSocket, with the log-in added to its first message, in which Prefect expects it, if missing."""
     begun = False
 
     async def received() -> Message:
@@ -87,7 +87,7 @@ def _with_token(receive: Receive, login: str) -> Receive:
 
 
 def _logged_in(text: str, login: str) -> str | None:
-    """A message that logs in, with the log-in; None where it is another message, or has one already."""
+    """A message that logs in, with the log-in added; None if it is another message, or has one already."""
     try:
         first = json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""One change of the stack at a time: whoever starts or stops it holds a lock that dies with its holder."""
+"""One change of the stack at a time: who starts or stops it holds a lock, which ends with the process."""
 
 import contextlib
 import fcntl
@@ -12,10 +12,10 @@ from tasks.errors import DeadlineExceeded
 
 @contextlib.contextmanager
 def exclusive(home: Path, seconds: float, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock of the stack in `home`; wait up to `seconds` for another holder, telling `say` of it once.
+    """Hold the lock of the stack in `home`; wait up to `seconds` for another holder, after one line to `say`.
 
     Raises:
-        DeadlineExceeded: the other holder did not let go.
+        DeadlineExceeded: the other holder still has it.
     """
     path = home.absolute() / "stack.lock"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The log-in of the stack's web servers, and the Prefect profile by which `prefect` commands find the stack with it."""
+"""The log-in of the stack's web servers, and the Prefect profile with which `prefect` commands find the stack."""
 
 import base64
 import contextlib
@@ -26,7 +26,7 @@ def ensure_login(settings: Settings, otherwise: str | None = None) -> str:
     """The log-in of the stack's web servers, `USER:PASSWORD`, in a file of mode 0600; made if there is none.
 
     Args:
-        otherwise: what it becomes where there is none; made at random where None.
+        otherwise: the log-in to write if there is none; None for one made at random.
     """
     path = settings.login_file
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def ensure_login(settings: Settings, otherwise: str | None = None) -> str:
 
 
 def login_sentence(settings: Settings) -> str:
-    """What to enter where a web page of the stack asks for it; empty where the stack has no such page."""
+    """What to enter when a web page of the stack asks for a log-in; "" if the stack has no such page."""
     if settings.prefect_url is not None and settings.mlflow_url is not None:
         return ""
     login = ensure_login(settings)
@@ -49,7 +49,7 @@ def login_sentence(settings: Settings) -> str:
 
 
 def authorization(settings: Settings) -> dict[str, str]:
-    """The header that lets a request in at the local stack's Prefect server; none where the server is another."""
+    """The header that the local stack's Prefect server asks for; none if another server is used."""
     if settings.prefect_url is not None or not settings.login_file.exists():
         return {}
     return {"Authorization": f"Basic {base64.b64encode(ensure_login(settings).encode()).decode()}"}
@@ -58,10 +58,10 @@ def authorization(settings: Settings) -> dict[str, str]:
 def write_profiles(settings: Settings) -> str:
     """Make the log-in, and a Prefect profile for the user's `prefect` commands and one for the stack's own programs.
 
-    Stacks of one user share a log-in, so that the profile fits whichever PREFECT_API_URL leads to.
+    Stacks of one user share a log-in, so that the profile fits all of them, by PREFECT_API_URL.
 
     Returns:
-        What the user has to do before `prefect` finds the stack; empty where that is nothing.
+        What the user has to do before `prefect` finds the stack; "" if nothing.
     """
     ours = settings.home / "prefect" / "profiles.toml"
     theirs = user_profiles()
@@ -84,25 +84,25 @@ def write_profiles(settings: Settings) -> str:
         advice = f"Prefect's profiles in {theirs} were left as they are ({error}): {advice}."
     own = tomlkit.document()
     point(own, settings.prefect_api, login)
-    del own["active"]  # PREFECT_PROFILE chooses it, where the server is this one
+    del own["active"]  # PREFECT_PROFILE chooses it if the server is this one
     _write(ours, own)
     return advice
 
 
 def user_profiles() -> Path:
-    """Where the user's Prefect keeps its profiles."""
+    """The file in which the user's Prefect keeps its profiles."""
     home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
     return Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml").expanduser().absolute()
 
 
 def login_in(document: tomlkit.TOMLDocument) -> str | None:
-    """The log-in that an earlier stack of this user has left in the profile."""
+    """The log-in in the profile that an earlier stack of this user wrote; None if there is none."""
     login = document.get("profiles", {}).get(PROFILE, {}).get(_LOGIN)
     return str(login) if isinstance(login, str) and _LOGIN_FORM.fullmatch(login) else None
 
 
 def point(document: tomlkit.TOMLDocument, api: str, login: str) -> str:
-    """Let the profile lead to `api`, all else being left as it is; the profile that is active then.
+    """Write `api` and `login` into our profile, and change nothing else; the profile that is active then.
 
     It becomes the active one unless the user has chosen one that names a server of its own.
     """
@@ -121,13 +121,13 @@ def _read(path: Path) -> tomlkit.TOMLDocument:
     document = tomlkit.parse(path.read_text()) if path.exists() else tomlkit.document()
     profiles = document.get("profiles", {})
     if not isinstance(profiles, Mapping) or not all(isinstance(profile, Mapping) for profile in profiles.values()):
-        raise ValueError("it holds something else than profiles")
+        raise ValueError("it holds something other than profiles")
     return document
 
 
 def _write(path: Path, document: tomlkit.TOMLDocument) -> None:
-    """`document` at `path`, whole or not at all, for its owner alone; nothing where it is there already."""
-    path = path.resolve()  # what a link leads to is replaced, not the link
+    """Write `document` to `path`, readable by its owner alone, by an atomic rename, unless it is there already."""
+    path = path.resolve()  # a link stays a link: what it points at is replaced
     text = tomlkit.dumps(document)
     if path.exists() and path.read_text() == text:
         path.chmod(PRIVATE)
@@ -137,7 +137,7 @@ def _write(path: Path, document: tomlkit.TOMLDocument) -> None:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One at a time reads and writes the profiles in `folder`, of the stacks that are started at once."""
+    """Hold a lock on `folder`: stacks that start at the same time change the profiles in it one after the other."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -6,7 +6,7 @@ _TAIL_BYTES = 64 * 1024
 
 
 def last_lines(path: Path, count: int = 15) -> str:
-    """The last lines of a log, indented for a message; says so where there are none."""
+    """The last lines of a log, indented for a message, or a line that says that there are none."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)

@@ -1,4 +1,4 @@
-"""Processes of the stack, found by the mark that all of them inherit; also when the supervisor is gone."""
+"""Processes of the stack, found by an environment variable that all of them inherit; even if the supervisor is gone."""
 
 import contextlib
 import pwd
@@ -11,8 +11,8 @@ import psutil
 
 from tasks.settings import SUPERVISED
 
-_RUN = frozenset({"prefect.engine", "prefect.flow_engine"})  # the modules that Prefect runs a flow by
-_KILL_SECONDS = 5.0  # a killed process that has not gone by then hangs in the kernel
+_RUN = frozenset({"prefect.engine", "prefect.flow_engine"})  # the modules with which Prefect runs a flow
+_KILL_SECONDS = 5.0  # a killed process that is still there by then hangs in the kernel
 _LISTENS = "0A"  # the kernel's name of a socket's state
 
 
@@ -21,9 +21,9 @@ class Listener:
     """A program that listens on a port."""
 
     user: str
-    program: str | None = None  # None: another user's, of which nothing more can be seen
+    program: str | None = None  # None: another user's, about which nothing more can be seen
     pid: int | None = None
-    home: Path | None = None  # of the stack that it is part of, or, of another user's program, may be
+    home: Path | None = None  # of the stack that it belongs to, or, if another user's, may belong to
 
 
 def members(home: Path) -> list[psutil.Process]:
@@ -46,12 +46,12 @@ def orphans(home: Path, supervisor: int) -> list[psutil.Process]:
 
 
 def left_listening(home: Path, supervisor: int, ports: Collection[int]) -> bool:
-    """Whether something that a killed program left answers in its place on any of `ports`."""
+    """Whether a process that a killed program left behind listens on any of `ports`."""
     return any(listening([process]).intersection(ports) for process in orphans(home, supervisor))
 
 
 def end(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Ask processes to end, and kill those that have not after `seconds`; what could not even be killed."""
+    """Ask processes to end, and kill those that have not after `seconds`; those that could not even be killed."""
     asked = list(processes)
     for process in asked:
         _signal(process, "terminate")
@@ -62,7 +62,7 @@ def end(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Proc
 
 
 def _still_alive(asked: list[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """What is left of `asked` after up to `seconds`; one that only waits for its parent to notice is gone."""
+    """Which of `asked` are still alive after up to `seconds`; a zombie is not."""
     deadline = time.monotonic() + seconds
     while alive := [process for process in asked if _alive(process)]:
         if time.monotonic() > deadline:
@@ -79,7 +79,7 @@ def _alive(process: psutil.Process) -> bool:
 
 
 def memory(pid: int, with_children: bool = True) -> int:
-    """Memory in bytes of a process and all that it started; shared pages are divided among those who share them."""
+    """Memory in bytes of a process and all its descendants; shared pages are divided among those that share them."""
     try:
         root = psutil.Process(pid)
         return sum(_memory(process) for process in (root, *(root.children(recursive=True) if with_children else ())))
@@ -100,12 +100,12 @@ def listening(processes: Iterable[psutil.Process]) -> set[int]:
 
 
 def is_listened_on(port: int) -> bool:
-    """Whether any program of this machine, whoever's, listens on a TCP port."""
+    """Whether any program on this machine, of any user, listens on a TCP port."""
     return _listening_user(port) is not None
 
 
 def listener(port: int) -> Listener | None:
-    """Who listens on a TCP port, as far as it can be seen."""
+    """Who listens on a TCP port, as far as this user may know; None if nobody does."""
     for process in psutil.process_iter():
         if port in listening([process]):
             home = _variable(process, SUPERVISED)
@@ -127,7 +127,7 @@ def stacks() -> dict[Path, str]:
 
 
 def _listening_user(port: int) -> str | None:
-    """The user whose program listens on a TCP port; the kernel tells of everybody's (proc(5), /proc/net/tcp)."""
+    """The user whose program listens on a TCP port; the kernel lists those of all users (proc(5), /proc/net/tcp)."""
     for table in ("tcp", "tcp6"):
         with contextlib.suppress(OSError), Path("/proc/net", table).open() as lines:
             for fields in map(str.split, list(lines)[1:]):

@@ -1,7 +1,7 @@
-"""Scheduled runs that nothing began while the stack was down: of each schedule, the latest is made up for.
+"""Scheduled runs that were missed while the stack was down: only the latest of each schedule is run.
 
-As with anacron and systemd's `Persistent=`, whoever comes back after a week gets last night's release, and not seven of
-them; Prefect itself would run every one that it had planned.
+As with anacron and systemd's `Persistent=`, a stack that was down for a week makes last night's release, and not seven.
+Prefect itself would run all that it had planned.
 """
 
 import time
@@ -20,15 +20,15 @@ _SECONDS = 60.0
 _SKIPPED = {
     "type": "CANCELLED",
     "name": "Skipped",
-    "message": "Missed while the stack was down; a later run of the same schedule stands for it.",
+    "message": "Missed while the stack was down; a later run of the same schedule replaces it.",
 }
 
 
 def skip_missed_runs(settings: Settings) -> int:
-    """Skip what each schedule missed but for its latest run; how many runs that are.
+    """Skip all missed runs of each schedule but the latest; how many runs were skipped.
 
     Raises:
-        StackError: Prefect does not list or change its runs.
+        StackError: Prefect cannot list its runs, or cannot skip them.
     """
     skipped, end = set[str](), time.monotonic() + _SECONDS
     while True:
@@ -50,10 +50,10 @@ def skip_missed_runs(settings: Settings) -> int:
 
 
 def superseded(runs: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Ids of scheduled runs, latest first, that a later one of the same schedule stands for."""
+    """Ids of those of `runs`, which are given latest first, that a later one of the same schedule replaces."""
     seen, earlier = set[str](), []
     for run in runs:
-        if not run["auto_scheduled"]:  # someone asked for it
+        if not run["auto_scheduled"]:  # started by hand or by an event
             continue
         schedule = (run.get("created_by") or {}).get("id") or run["deployment_id"]
         if schedule in seen:
@@ -63,7 +63,7 @@ def superseded(runs: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _missed(settings: Settings) -> list[dict[str, Any]] | None:
-    """Runs that should have begun by now, latest first; None where Prefect does not answer."""
+    """Runs that should have begun by now, latest first; None if Prefect does not answer."""
     body = {
         "flow_runs": {
             "state": {"type": {"any_": ["SCHEDULED"]}},

@@ -1,7 +1,7 @@
 """Run MLflow's server behind the stack's guard.
 
-`python -m infra.stack.mlflow_server HOST PORT LOGIN_FILE BACKEND ARTIFACTS`. MLflow's own settings close less: pages of
-any port of localhost may always write, and its log-in needs a database of users.
+`python -m infra.stack.mlflow_server HOST PORT LOGIN_FILE BACKEND ARTIFACTS`. MLflow's own settings do not suffice:
+pages of any port of localhost may always write, and its log-in needs a database of users.
 """
 
 import os
@@ -25,7 +25,7 @@ def main(host: str, port: int, login: str, backend: str, artifacts: str) -> None
         constants.ARTIFACT_ROOT_ENV_VAR: root,
         constants.SERVE_ARTIFACTS_ENV_VAR: "true",
         constants.ARTIFACTS_DESTINATION_ENV_VAR: artifacts,
-        # The guard has seen to both by then.
+        # The guard has checked both before.
         "MLFLOW_SERVER_ALLOWED_HOSTS": "*",
         "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": f"http://*:{port}",
     }

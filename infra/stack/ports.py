@@ -1,4 +1,4 @@
-"""Ports: whether they are free, and which setting moves one that is not."""
+"""Ports: whether they are free, and which setting changes one that is not."""
 
 import errno
 import shlex
@@ -10,15 +10,15 @@ from infra.stack.members import is_listened_on, listener
 from infra.stack.programs import PortUse
 from tasks.errors import InvalidSettings, PortTaken
 
-PASSING = 65.0  # seconds after which a connection that was closed has let go of its port: TIME_WAIT lasts for 60
+PASSING = 65.0  # seconds after which a closed connection has released its port: TIME_WAIT lasts for 60
 _PAUSE = 0.1
 
 
 def require_distinct(uses: Iterable[PortUse]) -> None:
-    """No two programs want the same port.
+    """Check that no two programs want the same port.
 
     Raises:
-        InvalidSettings: they do.
+        InvalidSettings: two do.
     """
     seen: dict[int, str] = {}
     for use in uses:
@@ -37,13 +37,13 @@ def require_free(
     patience: float = 0.0,
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Each port can be listened on, or is among `own`, on which the stack itself listens.
+    """Check that each port is free, or among `own`, on which the stack itself listens.
 
-    A port on which nobody listens, but which a passing connection has, is waited for up to `patience` seconds, telling
-    `say` of it once: Linux gives a connection any port of its ip_local_port_range.
+    A port that a passing connection has, but nobody listens on, is waited for up to `patience` seconds; `say` gets one
+    line about it. Linux gives connections any port of its ip_local_port_range.
 
     Raises:
-        PortTaken: another program has it.
+        PortTaken: another program has one.
     """
     end, told = time.monotonic() + patience, False
     while taken := [use for use in uses if use.port not in own and not is_free(host, use.port)]:
@@ -84,7 +84,7 @@ def is_free(host: str, port: int) -> bool:
         InvalidSettings: this machine has no such address, or this user may not have that port.
     """
     with socket.socket() as probe:
-        # As servers do: a port whose last connections have not timed out is free, one that is listened on is not.
+        # As servers do: so a port in TIME_WAIT counts as free, and one that is listened on does not.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -93,9 +93,9 @@ def is_free(host: str, port: int) -> bool:
                 f"Port {port} is for the system administrator alone: choose one above 1023."
             ) from None
         except socket.gaierror as error:
-            raise InvalidSettings(f"SLIPWAY_HOST={host!r} is no address of this machine: {error}") from None
+            raise InvalidSettings(f"SLIPWAY_HOST={host!r} is not an address of this machine: {error}") from None
         except OSError as error:
             if error.errno == errno.EADDRNOTAVAIL:
-                raise InvalidSettings(f"SLIPWAY_HOST={host!r} is no address of this machine.") from None
+                raise InvalidSettings(f"SLIPWAY_HOST={host!r} is not an address of this machine.") from None
             return False
     return True

@@ -30,7 +30,7 @@ def open(host: str, port: int) -> bool:  # noqa: A001
 
 
 def worker_online(api: str, pool: str, name: str, since: float, headers: Headers) -> bool:
-    """Whether Prefect has heard lately of the worker that began at `since` (seconds since 1970)."""
+    """Whether the worker that started at `since` (seconds since 1970) has lately sent Prefect a heartbeat."""
     found = post_json(f"{api}/work_pools/{pool}/workers/filter", {}, headers)
     return any(
         worker["name"] == name
@@ -41,19 +41,19 @@ def worker_online(api: str, pool: str, name: str, since: float, headers: Headers
 
 
 def post_json(url: str, body: object, headers: Headers) -> Any:
-    """The JSON that a POST of `body` is answered with, or None where it is not answered with 200."""
+    """The JSON that a POST of `body` is answered with, or None unless the status is 200."""
     status, data = _request("POST", url, json.dumps(body), {"Content-Type": "application/json", **headers})
     return json.loads(data) if status == 200 else None
 
 
 def get_json(url: str) -> Any:
-    """The JSON that a GET is answered with, or None where it is not answered with 200."""
+    """The JSON that a GET is answered with, or None unless the status is 200."""
     status, data = _request("GET", url)
     return json.loads(data) if status == 200 else None
 
 
 def get_text(url: str, headers: Headers, certificate: Path | None = None) -> str | None:
-    """The text that a GET, which shows `certificate`, is answered with, or None where it is not answered with 200."""
+    """The text that a GET, made with a client certificate, is answered with, or None unless the status is 200."""
     status, data = _request("GET", url, headers=headers, certificate=certificate)
     return data.decode(errors="replace") if status == 200 else None
 

@@ -21,8 +21,8 @@ from tasks.training.factory import WITH_TENSORFLOW
 WORK_POOL = "slipway"
 MONITORING = Path(__file__).with_name("monitoring.config")
 MLFLOW_ARTIFACTS = "mlflow"  # prefix in the bucket
-GRPC_OFFSET = 10_000  # the store's gRPC ports lie this far above its others, by its own convention
-PYTHON = str(Path(sys.prefix, "bin", "python"))  # one name for it, whichever of its names runs this command
+GRPC_OFFSET = 10_000  # what SeaweedFS adds to a port for its gRPC port
+PYTHON = str(Path(sys.prefix, "bin", "python"))  # always this name, whether `python` or `python3.12` runs this command
 OWN = (PYTHON, "-P", "-m", "slipway_entry")  # runs a module of Slipway's own
 
 
@@ -41,18 +41,18 @@ class Program:
     name: str
     command: tuple[str, ...]
     address: str  # what a person or a client opens
-    ready: Callable[[float], bool]  # of the process that began then (seconds since 1970); answers soon, raises nothing
+    ready: Callable[[float], bool]  # is it, given its start in seconds since 1970? Quick; never raises
     environment: Mapping[str, str] = field(default_factory=dict)
-    sees: tuple[str, ...] = ()  # what it may see of the user's environment beside ordinary variables; `AWS_*`: several
+    sees: tuple[str, ...] = ()  # the user's variables that it may see besides ordinary ones; `AWS_*` for several
     ports: tuple[PortUse, ...] = ()
-    asks_for: str = ""  # what whoever reaches its ports has to show; nothing where empty
-    steady_seconds: int = 10  # it ended too soon if it did before this: the supervisor then waits longer each time
-    stop_seconds: int = 10  # from the request to stop until it is killed
+    asks_for: str = ""  # what it asks its clients for, in words; "" if for nothing
+    steady_seconds: int = 10  # ending sooner counts as failing to start: the supervisor then waits longer each time
+    stop_seconds: int = 10  # between the request to stop and killing it
     after: tuple[str, ...] = ()  # programs that must be ready before it is started
 
 
 def programs(settings: Settings) -> tuple[Program, ...]:
-    """The stack that `settings` ask for: what a setting places elsewhere is left out.
+    """The stack that `settings` ask for, without what a setting places elsewhere.
 
     Raises:
         InvalidSettings: a program is missing, or a port cannot be used.
@@ -77,7 +77,7 @@ def programs(settings: Settings) -> tuple[Program, ...]:
 
 
 def _taking_over(program: Program, home: Path) -> tuple[str, ...]:
-    """The program's command, preceded by what frees its ports of its predecessor's remains and hides what is not its.
+    """The program's command, run by `takeover`: that frees its ports and hides variables that are not for it.
 
     A program without ports is the worker, which runs the user's code: it sees all of the user's environment.
     """
@@ -89,10 +89,10 @@ def _taking_over(program: Program, home: Path) -> tuple[str, ...]:
 
 
 def store(settings: Settings) -> Program:
-    """The object store: SeaweedFS with all its parts in one process, of which `secure_store` closes all but S3."""
+    """The object store: all parts of SeaweedFS in one process. `secure_store` closes all of them but S3."""
     host, home = settings.host, settings.home.absolute() / "store"
     address = f"http://{host}:{settings.store_port}"
-    own = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - by which its parts know one another
+    own = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - how its parts reach one another
     master, volume = f"https://{own}:{settings.store_master_port}/", f"{own}:{settings.store_volume_port}"
     ports = {
         "s3": PortUse(settings.store_port, "SLIPWAY_STORE_PORT"),
@@ -106,10 +106,10 @@ def store(settings: Settings) -> Program:
         command=(
             executable("weed"),
             "-logtostderr=true",
-            f"-config_dir={home}",  # for security.toml, by which its ports are closed to all but itself
+            f"-config_dir={home}",  # for security.toml, which closes its ports to others
             "mini",
             f"-dir={home}",
-            # Every flag is given at every start: weed remembers the last start's, and fills in what is missing.
+            # Every flag is given at every start: weed would remember those of its last start.
             f"-ip={own}",
             f"-ip.bind={host}",
             *(f"-{part}.port={use.port}" for part, use in ports.items()),
@@ -118,10 +118,10 @@ def store(settings: Settings) -> Program:
             f"-s3.config={settings.credentials_file.absolute()}",
             "-s3.autoCreateBucket=false",
             "-s3.iam=false",
-            f"-s3.allowedOrigins={address}",  # by default any web page's
-            f"-s3.localSocket={home / 's3.sock'}",  # by default in /tmp
+            f"-s3.allowedOrigins={address}",  # any web page by default
+            f"-s3.localSocket={home / 's3.sock'}",  # in /tmp by default
             f"-filer.localSocket={home / 'filer.sock'}",
-            "-disableHttp",  # master and filer are asked over gRPC alone
+            "-disableHttp",  # nothing needs the HTTP of master and filer
             "-master.telemetry=false",
             "-admin.ui=false",
             "-webdav=false",
@@ -133,8 +133,8 @@ def store(settings: Settings) -> Program:
             and volume in (probes.get_text(master, {}, certificate_file(settings)) or "")
         ),
         environment={
-            "GOMEMLIMIT": "512MiB",  # without it: near 1 GB under load; with half of it Go's collector never rests
-            "HOME": str(home),  # where weed looks for .seaweedfs, which is for other stores
+            "GOMEMLIMIT": "512MiB",  # without it 1 GB under load; with half of it Go collects garbage all the time
+            "HOME": str(home),  # or weed reads the user's ~/.seaweedfs, meant for other stores
         },
         ports=tuple(PortUse(use.port + offset, use.setting) for use in ports.values() for offset in (0, GRPC_OFFSET)),
         asks_for="its access key",
@@ -159,7 +159,7 @@ def prefect_server(settings: Settings) -> Program:
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": url,
-            "PREFECT_UI_API_URL": "/api",  # whichever name the browser knows the server by
+            "PREFECT_UI_API_URL": "/api",  # relative, so that any name of the server works in a browser
         },
         sees=("PREFECT_SERVER_*", "PREFECT_UI_*", "PREFECT_LOGGING_*"),
         ports=(PortUse(settings.prefect_port, "SLIPWAY_PREFECT_PORT"),),
@@ -169,7 +169,7 @@ def prefect_server(settings: Settings) -> Program:
 
 
 def mlflow_server(settings: Settings) -> Program:
-    """MLflow's tracking server and UI: SQLite for what is asked, the object store for what is large."""
+    """MLflow's tracking server and UI: records in SQLite, artifacts in the object store."""
     home, url = settings.home.absolute() / "mlflow", f"http://{settings.host}:{settings.mlflow_port}"
     environment = {
         # Its job runner starts eight consumers of 230 MB each, for features that Slipway does not use.
@@ -181,7 +181,7 @@ def mlflow_server(settings: Settings) -> Program:
     if has_credentials(settings):
         environment |= {
             "AWS_SHARED_CREDENTIALS_FILE": str(profile_file(settings)),
-            "AWS_CONFIG_FILE": os.devnull,  # a role that the user's own names would come before these credentials
+            "AWS_CONFIG_FILE": os.devnull,  # a role in the user's file would win over these credentials
             "AWS_DEFAULT_REGION": settings.s3_region,
         }
     return Program(
@@ -202,7 +202,7 @@ def mlflow_server(settings: Settings) -> Program:
 
 
 def model_server(settings: Settings) -> Program:
-    """The model server of this machine's replica: the same flags whichever binary it is."""
+    """The model server of this machine's replica: the embedded one or TensorFlow's, with the same flags."""
     host, rest, grpc = settings.host, settings.rest_port, settings.grpc_port
     return Program(
         name="model-server",
@@ -213,7 +213,7 @@ def model_server(settings: Settings) -> Program:
                 f"--rest_api_port={rest}",
                 f"--model_config_file={settings.replica_config}",
                 "--file_system_poll_wait_seconds=1",
-                # A version is verified before it is loaded: one that does not load will not, and should say so at once.
+                # A version is verified before it is loaded: if it fails it will fail again, and should say so at once.
                 "--max_num_load_retries=0",
                 # Without it a server that finds labels in its config at start exits (tensorflow/serving#1608).
                 "--allow_version_labels_for_unavailable_models=true",
@@ -261,13 +261,13 @@ def worker(settings: Settings) -> Program:
         ),
         environment=flow_environment(settings) | WITH_TENSORFLOW,
         steady_seconds=20,
-        stop_seconds=30,  # a run that is under way takes back what it began
+        stop_seconds=30,  # a run that is under way undoes what it began
         after=("prefect",),
     )
 
 
 def flow_environment(settings: Settings) -> dict[str, str]:
-    """What a process that runs flows finds in its environment."""
+    """The environment variables of a process that runs flows."""
     profile = {"PREFECT_PROFILE": PROFILE} if settings.prefect_url is None else {}
     return (
         settings_environment(settings)
@@ -285,12 +285,12 @@ def flow_environment(settings: Settings) -> dict[str, str]:
 
 
 def prefect_retries(seconds: float) -> int:
-    """How often Prefect's client may try a call again within `seconds`: it waits for 2, 4, 8, … seconds in between."""
+    """How many retries of a call of Prefect's client fit into `seconds`: it waits for 2, 4, 8, … seconds in between."""
     return max(0, int(math.log2(seconds + 2)) - 1)
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:
-    """`settings` as environment variables for a process that may run elsewhere; secrets are not among them."""
+    """`settings` as environment variables for a process that may run in another folder; without secrets."""
     values = {name: getattr(settings, name) for name in sorted(settings.model_fields_set) if name != "s3_secret_key"}
     given = {
         f"SLIPWAY_{name.upper()}": str(value.absolute() if isinstance(value, Path) else value)
@@ -304,7 +304,7 @@ def executable(name: str) -> str:
     """The path of a program that was installed with Slipway.
 
     Raises:
-        InvalidSettings: it is not there.
+        InvalidSettings: it is not installed.
     """
     beside = Path(PYTHON).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)

@@ -1,4 +1,4 @@
-"""Who reaches the stack's ports, where SLIPWAY_HOST opens them to other machines."""
+"""Who can reach the stack's ports if SLIPWAY_HOST opens them to other machines."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ from tasks.errors import InvalidSettings
 
 
 def require_log_in(host: str, wanted: Iterable[Program]) -> None:
-    """No program that asks nothing of its clients would be open to other machines.
+    """Check that no program without a log-in would be open to other machines.
 
     Raises:
         InvalidSettings: one would.
@@ -16,10 +16,10 @@ def require_log_in(host: str, wanted: Iterable[Program]) -> None:
     bare = [program for program in wanted if program.ports and not program.asks_for]
     if bare and not is_loopback(host):
         raise InvalidSettings(
-            f"SLIPWAY_HOST={host!r} would open {_listed(bare)} to whoever reaches that address: no log-in is asked for "
-            "there, and a model server takes orders to unload every model. Unset it, and put a proxy or a firewall of "
-            "yours before what is to be reached from elsewhere; or name model servers that run elsewhere in "
-            "SLIPWAY_REPLICA_ADDRESSES, so that none is started here."
+            f"SLIPWAY_HOST={host!r} would open {_listed(bare)} to everyone who reaches that address: no log-in is "
+            "asked for there, and a model server unloads every model if it is told to. Unset it, and put a proxy or a "
+            "firewall of yours in front of what is to be reached from elsewhere; or name model servers that run "
+            "elsewhere in SLIPWAY_REPLICA_ADDRESSES, so that none is started here."
         )
 
 
@@ -30,7 +30,7 @@ def reach(host: str, wanted: Iterable[Program]) -> str:
     doors = "; ".join(
         f"{_listed([program])}, with {program.asks_for or 'nothing'}" for program in wanted if program.ports
     )
-    return f"whoever reaches {host} gets, unencrypted, to {doors}"
+    return f"everyone who reaches {host} gets, unencrypted, to {doors}"
 
 
 def _listed(found: Iterable[Program]) -> str:

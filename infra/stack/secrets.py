@@ -1,4 +1,4 @@
-"""Everything secret that the local stack makes: at random, at first start, readable by its owner alone."""
+"""Everything secret that the local stack makes: at random, at its first start, readable by its owner alone."""
 
 import json
 import secrets
@@ -28,7 +28,7 @@ def ensure_credentials(settings: Settings) -> bool:
 
 
 def has_credentials(settings: Settings) -> bool:
-    """Whether the store's credentials are the local stack's or the settings', and not searched for in AWS's places."""
+    """Whether the store's credentials come from the local stack or from the settings, and not from AWS's own files."""
     return settings.s3_endpoint is None or settings.s3_access_key is not None
 
 
@@ -46,15 +46,15 @@ def write_profile(settings: Settings) -> Path:
 
 
 def profile_file(settings: Settings) -> Path:
-    """Where `write_profile` writes."""
+    """The file that `write_profile` writes."""
     return settings.credentials_file.with_name("profile.ini").absolute()
 
 
 def ensure_key_pair(settings: Settings) -> bool:
     """Make the key pair under home if there is none; whether it was made by this call.
 
-    Of two makers at once one wins, and the public key is always the one that belongs to the private one. Keys that the
-    settings name elsewhere are never made.
+    If two processes make them at once one wins, and the public key always belongs to the private one. Keys that the
+    settings place elsewhere are never made.
 
     Raises:
         InvalidSettings: the private key there cannot be read.

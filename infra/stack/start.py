@@ -1,4 +1,4 @@
-"""Starting the local stack: from whatever state it is in to all of it running and ready."""
+"""Starting the local stack: from any state to one in which all of it is running and ready."""
 
 import os
 import time
@@ -34,12 +34,12 @@ Say = Callable[[str], None]
 
 
 def up(settings: Settings, say: Say) -> None:
-    """Bring the whole stack up; start only what is missing or whose settings changed. `say` is told of each step.
+    """Start what does not run or runs with other settings, and wait until all is ready. Each step is passed to `say`.
 
     Raises:
         InvalidSettings: a setting that cannot be used, or a program that is not installed.
         PortTaken: another program has one of the ports; nothing was started.
-        StackError: a program ended; its last words are in the message.
+        StackError: a program ended; the end of its log is in the message.
         DeadlineExceeded: a program did not become ready in time.
     """
     wanted = programs(settings)
@@ -63,7 +63,7 @@ def up(settings: Settings, say: Say) -> None:
 
 
 def _clear_remains(home: Path, say: Say) -> None:
-    """End what a supervisor that was killed has left behind."""
+    """End the processes that a killed supervisor has left behind."""
     end_runs(home, say)
     remains = members.members(home)
     if remains:
@@ -74,10 +74,10 @@ def _clear_remains(home: Path, say: Say) -> None:
 
 
 def _prepare(settings: Settings) -> str:
-    """Make what the programs expect to find; nothing that is there already is touched.
+    """Make the files and folders that the programs need, unless they exist.
 
     Returns:
-        What the user has to do before `prefect` commands find this stack; empty where that is nothing.
+        What the user has to do before `prefect` commands find this stack; "" if nothing.
     """
     for folder in ("store", "prefect", "mlflow", "logs"):
         (settings.home / folder).mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def _prepare(settings: Settings) -> str:
 
 
 def _converge(supervisor: Supervisor, wanted: Iterable[Program], settings: Settings, say: Say) -> None:
-    """A running supervisor that knows `wanted` and nothing else."""
+    """Have a running supervisor that knows `wanted` and no other program."""
     supervisor.configure(wanted)
     if not supervisor.answers():
         supervisor.launch(_environment(os.environ, settings))
@@ -107,9 +107,9 @@ def _converge(supervisor: Supervisor, wanted: Iterable[Program], settings: Setti
 
 
 def _environment(inherited: Mapping[str, str], settings: Settings) -> dict[str, str]:
-    """What the supervisor hands on to the programs as far as each may see it.
+    """The supervisor's environment, of which each program gets what it may see.
 
-    They run in another folder, so paths are absolute.
+    Paths in it are absolute, since the programs run in another folder.
     """
     modules = filter(None, inherited.get("PYTHONPATH", "").split(os.pathsep))
     environment = {name: value for name, value in inherited.items() if name not in _OF_OTHER_SERVERS}
@@ -125,7 +125,7 @@ def _environment(inherited: Mapping[str, str], settings: Settings) -> dict[str, 
 
 @dataclass
 class _Progress:
-    """What has been seen of the programs while they start."""
+    """What is known about the programs while they start."""
 
     started: set[str] = field(default_factory=set)
     ready: set[str] = field(default_factory=set)
@@ -134,14 +134,14 @@ class _Progress:
 
 
 def _start(supervisor: Supervisor, wanted: tuple[Program, ...], settings: Settings, say: Say) -> None:
-    """Start side by side what does not run, and wait until everything is ready."""
+    """Start what does not run, side by side, and wait until everything is ready."""
     began, progress = time.monotonic(), _Progress()
     while len(progress.ready) < len(wanted):
         states = supervisor.states()
         for program in startable(wanted, progress.started, progress.ready):
             if states[program.name].state not in ("STARTING", "RUNNING"):
                 say(f"Starting {program.name}")
-                supervisor.stop(program.name)  # one that waits for its next attempt is started at once
+                supervisor.stop(program.name)  # or one that waits for its next attempt would go on waiting
                 supervisor.start(program.name)
             progress.started.add(program.name)
         for program in wanted:
@@ -156,12 +156,12 @@ def _start(supervisor: Supervisor, wanted: tuple[Program, ...], settings: Settin
 
 
 def startable(wanted: Iterable[Program], started: set[str], ready: set[str]) -> list[Program]:
-    """The programs that are not started and whose predecessors are all ready."""
+    """The programs that are not started yet, and for which all that they come after is ready."""
     return [p for p in wanted if p.name not in started and ready.issuperset(p.after)]
 
 
 def _complete(program: Program, settings: Settings, say: Say) -> None:
-    """What a program that is ready still lacks before others can use it."""
+    """Do what is still to be done with a program that is ready before others use it."""
     if program.name == "prefect" and (skipped := skip_missed_runs(settings)):
         say(f"Skipped {skipped} scheduled runs that were missed; the latest of each schedule is run")
     if program.name == "store":
@@ -171,7 +171,11 @@ def _complete(program: Program, settings: Settings, say: Say) -> None:
 
 
 def _require_alive(supervisor: Supervisor, progress: _Progress) -> None:
-    """No program that was started has ended more often than bad luck explains."""
+    """Check that no program fails to start.
+
+    Raises:
+        StackError: one has ended too often; the end of its log is in the message.
+    """
     for name, state in supervisor.states().items():
         if name in progress.started - progress.ready:
             count_end(progress.ends, progress.last, state)
@@ -183,7 +187,7 @@ def _require_alive(supervisor: Supervisor, progress: _Progress) -> None:
 
 
 def count_end(ends: dict[str, int], last: dict[str, str], state: ProcessState) -> None:
-    """Count in `ends` each time that a program is newly seen to have ended."""
+    """Count in `ends` each time that a program is seen to have ended since `last`, its state before."""
     if state.state in ("BACKOFF", "EXITED") and last.get(state.name) != state.state:
         ends[state.name] = ends.get(state.name, 0) + 1
     last[state.name] = state.state
@@ -193,5 +197,5 @@ def _late(supervisor: Supervisor, late: list[str], seconds: float) -> DeadlineEx
     logs = "\n".join(f"  {name}, {supervisor.log_of(name)}:\n{last_lines(supervisor.log_of(name), 5)}" for name in late)
     return DeadlineExceeded(
         f"Not ready within {seconds:.0f} s (SLIPWAY_START_DEADLINE): {', '.join(late)}. "
-        f"What was started goes on; see `slipway status`. The ends of the logs:\n{logs}"
+        f"What was started keeps running; see `slipway status`. The ends of the logs:\n{logs}"
     )

@@ -27,7 +27,7 @@ class ProgramStatus:
     uptime: int | None  # seconds
     address: str
     note: str = ""
-    log: str = ""  # the last lines, where it fails or is started again
+    log: str = ""  # the last lines, if it fails or is restarted
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class StackStatus:
     labels: dict[str, dict[str, int]]  # by model, and then by label: a version's number
     memory: int  # bytes, the supervisor included
     outdated: bool  # the settings are not those that the running stack was started with
-    elsewhere: tuple[str, ...] = ()  # homes of this user's stacks that run, where this one does not
+    elsewhere: tuple[str, ...] = ()  # if this stack does not run: homes of this user's stacks that do
 
 
 def stack_status(settings: Settings) -> StackStatus:
     """Ask the supervisor, the processes and the model server.
 
     Raises:
-        InvalidSettings: the settings describe no stack.
+        InvalidSettings: the settings do not describe a stack.
     """
     wanted, supervisor = programs(settings), Supervisor(settings.home)
     try:
@@ -71,13 +71,13 @@ def stack_status(settings: Settings) -> StackStatus:
 
 
 def elsewhere(home: Path) -> tuple[str, ...]:
-    """The homes of this user's stacks that run, but for the one in `home`."""
+    """The homes of this user's stacks that run, except the one in `home`."""
     me = getpass.getuser()
     return tuple(str(other) for other, user in members.stacks().items() if user == me and other != home.absolute())
 
 
 def program_status(program: Program, state: ProcessState | None, supervisor: Supervisor) -> ProgramStatus:
-    """One program, of which the supervisor says `state`, or knows nothing."""
+    """One program in `state`; None if the supervisor does not know it."""
     if state is None or state.state == "STOPPED":
         return ProgramStatus(program.name, "stopped", None, None, None, program.address)
     word = _word(state, supervisor.is_ready(program, state))
@@ -102,7 +102,7 @@ def _word(state: ProcessState, ready: bool) -> str:
 
 
 def served(settings: Settings, models: Iterable[str]) -> dict[str, tuple[VersionState, ...]]:
-    """The states of each of these models, as this replica's model server tells them."""
+    """The states of these models' versions, according to this replica's model server."""
     found = {}
     for name in models:
         answer = probes.get_json(f"http://{settings.host}:{settings.rest_port}/v1/models/{name}")

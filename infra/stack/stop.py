@@ -1,4 +1,4 @@
-"""Stopping the local stack: nothing that it started is left, whatever state it is in."""
+"""Stopping the local stack, from any state: nothing that it started is left."""
 
 import contextlib
 import time
@@ -12,14 +12,14 @@ from tasks.errors import StackError
 from tasks.settings import Settings
 
 _GRACE = 45.0  # seconds; more than the longest time that a program is given to stop
-RUN_SECONDS = 60.0  # for a run to take back what it began
+RUN_SECONDS = 60.0  # for a run to undo what it began
 _LEFTOVER_SECONDS = 10.0
 
 Say = Callable[[str], None]
 
 
 def down(settings: Settings, say: Say) -> int:
-    """Stop the stack; how many processes that took. All data stays.
+    """Stop the stack and keep all data; how many processes were ended.
 
     Raises:
         DeadlineExceeded: another process is starting or stopping the stack, and does not end.
@@ -40,9 +40,9 @@ def down(settings: Settings, say: Say) -> int:
 
 
 def end_runs(home: Path, say: Say) -> None:
-    """End flow runs under way, while there still are a store and servers to put things right with.
+    """End the flow runs under way, while the store and the servers still run.
 
-    A run that is asked to end takes back what it began. The worker, when it is stopped, would kill it outright.
+    A run that is asked to end undoes what it began, and needs them for it. The worker would kill it when it is stopped.
     """
     while runs := members.runs(home):
         say(f"Ending {len(runs)} flow {'run' if len(runs) == 1 else 'runs'} under way")

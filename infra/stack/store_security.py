@@ -1,7 +1,7 @@
-"""Who may ask the local store what: S3 answers whoever has its keys, everything else only the store's own parts.
+"""Who may use the local store: S3 answers those who have its keys, everything else only the store's own parts.
 
-SeaweedFS is made of servers (master, volume, filer, admin) that answer anyone who reaches their ports unless told
-otherwise. Here each of them asks for the store's own certificate, over HTTP and over gRPC: mutual TLS
+SeaweedFS consists of servers (master, volume, filer, admin) that by default answer everyone who reaches their ports.
+Here each of them asks for the store's own certificate, over HTTP and over gRPC: mutual TLS
 (https://github.com/seaweedfs/seaweedfs/wiki/Security-Configuration).
 """
 
@@ -14,14 +14,14 @@ from tasks.files import create, write_atomically
 from tasks.settings import Settings
 
 _NAME = "slipway-store"
-# So long that a clock that is wrong does not stop the store.
+# A period so long that a wrong clock does not stop the store.
 _BEGIN, _END = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 _GRPC = ("master", "volume", "filer", "s3", "admin", "worker", "client")
 _HTTPS = ("master", "volume", "filer", "admin")
 
 
 def secure_store(settings: Settings) -> None:
-    """Make the store's certificate unless it is there, and write the configuration by which its ports ask for it."""
+    """Make the store's certificate unless it exists, and write the configuration that makes its ports ask for it."""
     folder = settings.home.absolute() / "store"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
@@ -32,12 +32,12 @@ def secure_store(settings: Settings) -> None:
 
 
 def certificate_file(settings: Settings) -> Path:
-    """Where the store's certificate and its private key are."""
+    """The file with the store's certificate and its private key."""
     return settings.home.absolute() / "store" / f"{settings.host}.pem"
 
 
 def security(certificate: Path) -> str:
-    """SeaweedFS's security.toml: every port but S3's asks for `certificate`, and every part of the store shows it."""
+    """SeaweedFS's security.toml: every port but S3's asks for `certificate`, and every part of the store has it."""
     pair = f"cert = '{certificate}'\nkey = '{certificate}'\n"
     trusted = f"ca = '{certificate}'\n"
     return "\n".join(
@@ -51,7 +51,7 @@ def security(certificate: Path) -> str:
 
 
 def _made_certificate(host: str) -> str:
-    """A certificate that is its own authority, for `host` and this machine, and its private key; PEM."""
+    """A self-signed certificate for `host` and this machine, and its private key, as PEM."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

@@ -1,4 +1,4 @@
-"""The supervisor of the local stack: supervisord, which restarts what dies, and what is asked of it."""
+"""The supervisor of the local stack: supervisord, which restarts programs that die, and the calls to it."""
 
 import contextlib
 import http.client
@@ -57,7 +57,7 @@ stdout_logfile_backups=2
 
 @dataclass(frozen=True)
 class ProcessState:
-    """What the supervisor knows of one program."""
+    """What the supervisor knows about one program."""
 
     name: str
     state: str  # STOPPED, STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL or UNKNOWN
@@ -69,13 +69,13 @@ class ProcessState:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs, or is brought back by the supervisor without anyone's help."""
+        """Whether it runs, or the supervisor is about to restart it."""
         return self.state in ("STARTING", "RUNNING", "BACKOFF")
 
 
 @dataclass(frozen=True)
 class Changes:
-    """Names of the programs in which a configuration differs from the one before it."""
+    """Names of the programs that were added, changed or removed in a new configuration."""
 
     added: tuple[str, ...]
     changed: tuple[str, ...]
@@ -127,7 +127,7 @@ class Supervisor:
         return True
 
     def configured(self) -> str | None:
-        """The configuration as it was last written, or None."""
+        """The configuration as it was last written; None if it never was."""
         return self._config.read_text() if self._config.exists() else None
 
     def rendered(self, programs: Iterable[Program]) -> str:
@@ -177,7 +177,7 @@ class Supervisor:
             )
 
     def changes(self) -> Changes:
-        """Read the configuration as it is written; how it differs from what the supervisor does.
+        """Have the supervisor read the configuration; how it differs from the one that it runs with.
 
         Raises:
             StackError: the supervisor does not answer, or cannot read it.
@@ -186,7 +186,7 @@ class Supervisor:
         return Changes(tuple(added), tuple(changed), tuple(removed))
 
     def apply(self, changes: Changes) -> None:
-        """Do as the configuration says: stop what changed or is gone, and know what is new, without starting it.
+        """Take a new configuration: stop programs that changed or were removed; add new ones without starting them.
 
         Raises:
             StackError: the supervisor does not answer.
@@ -198,7 +198,7 @@ class Supervisor:
             self._call("addProcessGroup", name)
 
     def states(self) -> dict[str, ProcessState]:
-        """What the supervisor knows of each of its programs, by name.
+        """What the supervisor knows about each of its programs, by name.
 
         Raises:
             StackError: the supervisor does not answer.
@@ -217,7 +217,7 @@ class Supervisor:
         }
 
     def start(self, name: str) -> None:
-        """Start a program that does not run; return without waiting for it.
+        """Start a program that does not run, without waiting for it.
 
         Raises:
             StackError: it cannot be started.
@@ -225,7 +225,7 @@ class Supervisor:
         self._call("startProcess", name, False)
 
     def stop(self, name: str, wait: bool = True) -> None:
-        """Stop a program and, after its time, kill it with all its group; no error if it does not run.
+        """Stop a program, and kill its process group if it takes too long. Idempotent.
 
         Raises:
             StackError: the supervisor does not answer.
@@ -236,7 +236,7 @@ class Supervisor:
             return
 
     def is_ready(self, program: Program, state: ProcessState) -> bool:
-        """Whether `program`, of which the supervisor says `state`, does its work: itself, not what it left behind.
+        """Whether `program`, in `state`, is ready: itself, and not what its predecessor left listening on its ports.
 
         Raises:
             StackError: the supervisor does not answer.
@@ -282,7 +282,7 @@ def _last_exit(info: Mapping[str, Any]) -> str:
 
 
 def _escaped(value: str, quotes: str = "") -> str:
-    """`value` for the supervisor's configuration, which knows no way to write some characters.
+    """`value` for the supervisor's configuration, which cannot express some characters.
 
     Raises:
         InvalidSettings: it holds such a character.

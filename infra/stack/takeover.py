@@ -1,8 +1,10 @@
-"""Become a program of the stack, with its own environment, once nothing that its predecessor left has its ports.
+"""Become a program of the stack, in its own environment, after ending what its predecessor left on its ports.
 
-A program that is killed leaves what it started: MLflow's server process would keep the port, and the new one would
-die on it again and again. Usage: `python -m infra.stack.takeover HOME PORT,PORT NAME,NAME COMMAND ARGUMENT…`, where a
-NAME is a variable that the program may see beside the ordinary ones (`AWS_*` for several).
+A killed program leaves its child processes behind: MLflow's server process would keep the port, and the new one would
+fail to start again and again.
+
+Usage: `python -m infra.stack.takeover HOME PORT,PORT NAME,NAME COMMAND ARGUMENT…`, where a NAME is a variable that the
+program may see besides the ordinary ones (`AWS_*` for several).
 """
 
 import os

@@ -101,7 +101,7 @@ def test_the_model_server_finds_nothing_in_its_environment_that_is_not_listed(st
 def test_doctor_names_a_misspelt_setting(stack: LocalStack) -> None:
     done = stack.slipway("doctor", SLIPWAY_REST_PRT="1")
     assert done.returncode == 1
-    assert "SLIPWAY_REST_PRT is no setting" in done.stdout
+    assert "SLIPWAY_REST_PRT is not a setting" in done.stdout
     assert "Did you mean SLIPWAY_REST_PORT?" in done.stdout
 
 

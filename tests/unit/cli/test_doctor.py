@@ -31,8 +31,8 @@ def test_a_misspelt_variable_is_answered_with_the_setting_that_was_meant(monkeyp
     monkeypatch.setenv("SLIPWAY_XQZ", "1")
     found = list(doctor.variables(unknown_variables()))
     assert [(f.state, f.found) for f in found if "GRPC" in f.found or "XQZ" in f.found] == [
-        ("wrong", "SLIPWAY_GRPC_PRT is no setting"),
-        ("wrong", "SLIPWAY_XQZ is no setting"),
+        ("wrong", "SLIPWAY_GRPC_PRT is not a setting"),
+        ("wrong", "SLIPWAY_XQZ is not a setting"),
     ]
     assert "Did you mean SLIPWAY_GRPC_PORT?" in found[0].advice
 
