@@ -6,7 +6,7 @@ from itertools import accumulate, pairwise
 
 from tasks.fleet.config import STABLE, FleetConfig, Serving, live_in, live_version, serving_entry, servings
 from tasks.names import candidate_name
-from tasks.records import Record, Strategy
+from tasks.records import Record, Strategy, strategy_named
 from tasks.serving.client import Target
 from tasks.wire.protos import ModelConfig
 
@@ -96,7 +96,11 @@ def plan_rollout(current: FleetConfig, model: str, version: int, strategy: Strat
     `blue-green`: after its trial the version takes the model's name, with the label `stable` if clients ask for that.
     `labels`: the label `stable` moves to it, and the version before stays loaded if it is a lower one. A rollback to
     that one needs no other name for its trial, since it can be asked by its number.
+
+    Raises:
+        InvalidInput: there is no such strategy.
     """
+    strategy = strategy_named(strategy)
     now = servings(current)
     stages = _stages(now, model, version, strategy)
     states = _states(stages, now)

@@ -9,7 +9,7 @@ from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, FleetConfig, live_version
 from tasks.fleet.converge import model_in_store
 from tasks.names import candidate_name
-from tasks.records import Manifest, Record, Strategy, strategy_named
+from tasks.records import Manifest, Record, Strategy
 from tasks.validation.compatibility import broken, held_against
 from tasks.validation.soak import soak_time
 from tasks.versions import catalog
@@ -34,7 +34,6 @@ def preview_rollout(fleet: Fleet, model: str, version: int, strategy: Strategy) 
         NotFound: there is no such version.
         InvalidInput: there is no such strategy.
     """
-    strategy = strategy_named(strategy)
     manifest = catalog.manifest(fleet.store, model, version)
     current, present = fleet.newest(), replicas.reporting(fleet)
     serving = {report.config: fleet.read(report.config) for report in present}
@@ -46,7 +45,11 @@ def preview_rollout(fleet: Fleet, model: str, version: int, strategy: Strategy) 
         plan=plan,
         replicas=tuple(plan_replica(plan, current, r.replica, serving[r.config], sources) for r in present),
         steps=steps(
-            plan, fleet.name, live_version(current, model), manifest, soak_time(fleet.store, model, version, strategy)
+            plan,
+            fleet.name,
+            live_version(current, model),
+            manifest,
+            soak_time(fleet.store, model, version, plan.strategy),
         ),
         warnings=tuple(_warnings(fleet, current, manifest, len(present))),
     )

@@ -64,7 +64,7 @@ def abort(fleet: Fleet, record: RolloutRecord, cause: BaseException) -> RolloutF
             _leave_to_others(fleet, record)
         return RolloutFailed(
             f"{trial} failed: {reason} Restoring what was served before failed too: {error} "
-            "Run `slipway reconcile` once that is mended."
+            "Run `slipway reconcile` once that is fixed."
         )
     return RolloutFailed(f"The rollout of {trial} was aborted: {reason} {serving_sentence(config, record.model)}")
 

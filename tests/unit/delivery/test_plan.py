@@ -6,6 +6,7 @@ from itertools import combinations
 import pytest
 
 from tasks.delivery.plan import Copy, ReplicaPlan, Source, entry_to_restore, plan_replica, plan_rollout, stage_entries
+from tasks.errors import InvalidInput
 from tasks.fleet.config import FleetConfig, Serving, live_version, serving_entry, servings, with_entries
 from tasks.records import STRATEGIES, Strategy
 from tasks.serving.client import Target
@@ -136,6 +137,13 @@ SOURCES = {
 
 
 SIX = serving(6)
+
+
+def test_a_plan_takes_the_old_name_of_a_strategy_and_refuses_unknown_ones() -> None:
+    plan = plan_rollout(serving(6), "MLP", 7, "candidate")  # type: ignore[arg-type]
+    assert plan == plan_rollout(serving(6), "MLP", 7, "blue-green")
+    with pytest.raises(InvalidInput, match="'canary' is not known: use 'blue-green' or 'labels'"):
+        plan_rollout(serving(6), "MLP", 7, "canary")  # type: ignore[arg-type]
 
 
 def on_a_replica(serves: FleetConfig, strategy: Strategy = "blue-green", current: FleetConfig = SIX) -> ReplicaPlan:

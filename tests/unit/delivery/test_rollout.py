@@ -8,7 +8,7 @@ import pytest
 
 from tasks.delivery.recover import abort, recover_rollout
 from tasks.delivery.rollout import accept, begin_rollout, end_rollout, make_plan, serve
-from tasks.errors import RolloutConflict, ServingUnreachable, StoreUnreachable, ValidationFailed
+from tasks.errors import InvalidInput, RolloutConflict, ServingUnreachable, StoreUnreachable, ValidationFailed
 from tasks.fleet.config import Fleet
 from tasks.records import ReplicaReport, RolloutRecord, Training
 from tasks.settings import Settings
@@ -59,6 +59,18 @@ def flaky_fleet(flaky: FlakyStore, tmp_path: Path) -> Fleet:
 
 def begun(flaky_fleet: Fleet) -> RolloutRecord:
     return begin_rollout(flaky_fleet, "affine", 1, "blue-green", "this run")
+
+
+def test_a_rollout_begins_with_a_strategy_by_its_old_name_too(flaky_fleet: Fleet) -> None:
+    record = begin_rollout(flaky_fleet, "affine", 1, "candidate", "this run")  # type: ignore[arg-type]
+    assert record.strategy == "blue-green"
+    assert flaky_fleet.rollout_under_way("affine") == record
+
+
+def test_a_rollout_by_an_unknown_strategy_is_refused_before_anything_is_written(flaky_fleet: Fleet) -> None:
+    with pytest.raises(InvalidInput, match="'canary' is not known: use 'blue-green' or 'labels'"):
+        begin_rollout(flaky_fleet, "affine", 1, "canary", "this run")  # type: ignore[arg-type]
+    assert flaky_fleet.rollout_under_way("affine") is None
 
 
 def test_a_second_rollout_within_one_run_is_kept_out_too(flaky_fleet: Fleet, tmp_path: Path) -> None:
