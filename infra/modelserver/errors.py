@@ -1,7 +1,6 @@
-"""The model server's errors: ServingError answers a request, StartupError ends the program.
+"""The model server's errors: StatusError answers a request, StartupError ends the program.
 
-`tasks.errors.ServingError` is another class: what a step of a delivery raises when a model server fails it. This
-package does not import that tree.
+This package does not import the tree in `tasks.errors`, which is for the steps of a delivery.
 """
 
 from enum import IntEnum
@@ -63,7 +62,7 @@ _HTTP = {
 _GRPC = {code: grpc.StatusCode[code.name] for code in Code}
 
 
-class ServingError(Exception):
+class StatusError(Exception):
     """Why a request fails: one of the canonical codes, and the text that TensorFlow Serving would answer.
 
     Whatever a client can cause is raised as one.
@@ -78,19 +77,19 @@ class ServingError(Exception):
         return f"{self.code.name}: {self.message}"
 
 
-def invalid_argument(message: str) -> ServingError:
+def invalid_argument(message: str) -> StatusError:
     """An error of code INVALID_ARGUMENT."""
-    return ServingError(Code.INVALID_ARGUMENT, message)
+    return StatusError(Code.INVALID_ARGUMENT, message)
 
 
-def not_found(message: str) -> ServingError:
+def not_found(message: str) -> StatusError:
     """An error of code NOT_FOUND."""
-    return ServingError(Code.NOT_FOUND, message)
+    return StatusError(Code.NOT_FOUND, message)
 
 
-def failed_precondition(message: str) -> ServingError:
+def failed_precondition(message: str) -> StatusError:
     """An error of code FAILED_PRECONDITION."""
-    return ServingError(Code.FAILED_PRECONDITION, message)
+    return StatusError(Code.FAILED_PRECONDITION, message)
 
 
 class StartupError(Exception):

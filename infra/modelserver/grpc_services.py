@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import grpc
 
-from infra.modelserver.errors import Code, ServingError, invalid_argument
+from infra.modelserver.errors import Code, StatusError, invalid_argument
 from infra.modelserver.inference import examples
 from infra.modelserver.inference.describe import metadata, model_status
 from infra.modelserver.inference.predict import predict
@@ -64,10 +64,10 @@ def details(message: str) -> str:
 
 
 def _answer(context: grpc.ServicerContext, work: Callable[[], Reply]) -> Reply:
-    """The work's reply; a ServingError becomes the call's status, and any other error becomes INTERNAL."""
+    """The work's reply; a StatusError becomes the call's status, and any other error becomes INTERNAL."""
     try:
         return work()
-    except ServingError as error:
+    except StatusError as error:
         code, message = error.code, error.message
     except Exception as error:
         log.exception("a gRPC call failed")
@@ -130,7 +130,7 @@ class PredictionService(PredictionServiceServicer):  # type: ignore[misc]
                     reply = work(self._seconds_left(context))
                 status = Code.OK
                 return reply
-            except ServingError as error:
+            except StatusError as error:
                 status = error.code
                 raise
             finally:
@@ -172,7 +172,7 @@ class ModelService(ModelServiceServicer):  # type: ignore[misc]
                     "currently supported"
                 )
             self._reloader.apply(request.config, cancelled=lambda: not context.is_active())
-        except ServingError as error:
+        except StatusError as error:
             log.warning("refused a reload: %s", error)
             raise
         response.status.SetInParent()

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from infra.modelserver.errors import Code, ServingError
+from infra.modelserver.errors import Code, StatusError
 
 _WAITING = 16  # calls that may wait for each that runs
 _KNOWN = 1024  # models
@@ -33,16 +33,16 @@ class CallLimits:
         """Wait for a turn, at most `timeout` seconds, and keep it within the context.
 
         Raises:
-            ServingError: RESOURCE_EXHAUSTED if too many calls wait already, DEADLINE_EXCEEDED if the time is over.
+            StatusError: RESOURCE_EXHAUSTED if too many calls wait already, DEADLINE_EXCEEDED if the time is over.
         """
         with self._lock:
             calls = self._of(model)
             if calls.count >= self.most:
-                raise ServingError(Code.RESOURCE_EXHAUSTED, f"{calls.count} calls of {model} run or wait already")
+                raise StatusError(Code.RESOURCE_EXHAUSTED, f"{calls.count} calls of {model} run or wait already")
             calls.count += 1
         try:
             if not calls.turns.acquire(timeout=None if timeout is None or timeout > _FOREVER else timeout):
-                raise ServingError(Code.DEADLINE_EXCEEDED, f"Timed out waiting for earlier calls of {model}")
+                raise StatusError(Code.DEADLINE_EXCEEDED, f"Timed out waiting for earlier calls of {model}")
             try:
                 yield
             finally:

@@ -27,7 +27,7 @@ class Loader:
         """Load the SavedModel at a path.
 
         Raises:
-            ServingError: TensorFlow cannot load it, or a warm-up request fails.
+            StatusError: TensorFlow cannot load it, or a warm-up request fails.
         """
         servable = self._load(name, version, path)
         if self._batching is not None:

@@ -6,7 +6,7 @@ import threading
 
 from infra.modelserver import settings_files
 from infra.modelserver.config import ServerConfig
-from infra.modelserver.errors import ServingError, StartupError
+from infra.modelserver.errors import StartupError, StatusError
 from infra.modelserver.grpc_server import GrpcServer
 from infra.modelserver.lifecycle.manager import Manager, ManagerOptions
 from infra.modelserver.lifecycle.reload import Reloader
@@ -71,7 +71,7 @@ class ModelServer:
         flags = self._config.flags
         try:
             self._reloader.apply(self._config.models, cancelled=self._stopping.is_set)
-        except ServingError as error:
+        except StatusError as error:
             if self._stopping.is_set():
                 return False
             raise StartupError(f"the models did not load: {error}") from error
@@ -87,7 +87,7 @@ class ModelServer:
                 config = settings_files.model_config(flags.model_config_file)
                 self._reloader.apply(config, cancelled=self._stopping.is_set)
                 complaint = ""
-            except (ServingError, StartupError) as error:
+            except (StatusError, StartupError) as error:
                 if str(error) != complaint:
                     log.error("the config file was not taken, the old config stays: %s", error)
                 complaint = str(error)

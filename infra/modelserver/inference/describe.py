@@ -17,7 +17,7 @@ def metadata(manager: Manager, request: GetModelMetadataRequest) -> GetModelMeta
     """A model's signatures (get_model_metadata_impl.cc).
 
     Raises:
-        ServingError: INVALID_ARGUMENT for a request that asks for anything but `signature_def`, or as
+        StatusError: INVALID_ARGUMENT for a request that asks for anything but `signature_def`, or as
             `Manager.acquire`.
     """
     if not request.HasField("model_spec"):
@@ -39,7 +39,7 @@ def model_status(manager: Manager, request: GetModelStatusRequest) -> GetModelSt
     """The states of a model's versions (get_model_status_impl.cc).
 
     Raises:
-        ServingError: INVALID_ARGUMENT for a request without a ModelSpec, or as `Manager.statuses`.
+        StatusError: INVALID_ARGUMENT for a request without a ModelSpec, or as `Manager.statuses`.
     """
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from infra.modelserver.errors import Code, ServingError, invalid_argument
+from infra.modelserver.errors import Code, StatusError, invalid_argument
 from infra.modelserver.inference.predict import version_choice
 from infra.modelserver.lifecycle.manager import Manager
 from infra.modelserver.runtime import c_api, tensors
@@ -40,7 +40,7 @@ def classify(manager: Manager, request: ClassificationRequest, timeout: float | 
     """Answer a ClassificationRequest; blocks. timeout is in seconds.
 
     Raises:
-        ServingError: as `Manager.acquire` and `classify_with`.
+        StatusError: as `Manager.acquire` and `classify_with`.
     """
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
@@ -52,7 +52,7 @@ def regress(manager: Manager, request: RegressionRequest, timeout: float | None 
     """Answer a RegressionRequest; blocks. timeout is in seconds.
 
     Raises:
-        ServingError: as `Manager.acquire` and `regress_with`.
+        StatusError: as `Manager.acquire` and `regress_with`.
     """
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
@@ -66,7 +66,7 @@ def multi_inference(
     """Answer a MultiInferenceRequest; blocks. timeout is in seconds.
 
     Raises:
-        ServingError: as `Manager.acquire` and `multi_inference_with`.
+        StatusError: as `Manager.acquire` and `multi_inference_with`.
     """
     spec = request.tasks[0].model_spec if request.tasks else InferenceTask().model_spec
     with manager.acquire(*version_choice(spec)) as servable:
@@ -79,7 +79,7 @@ def classify_with(
     """Answer a ClassificationRequest from one servable.
 
     Raises:
-        ServingError: the signature does not exist or does not classify, the input is empty, the run failed, or its
+        StatusError: the signature does not exist or does not classify, the input is empty, the run failed, or its
             outputs are not of shape (examples, classes).
     """
     signature = _signature(servable, request.model_spec)
@@ -96,7 +96,7 @@ def regress_with(servable: Servable, request: RegressionRequest, timeout: float 
     """Answer a RegressionRequest from one servable.
 
     Raises:
-        ServingError: the signature does not exist or does not regress, the input is empty, the run failed, or its
+        StatusError: the signature does not exist or does not regress, the input is empty, the run failed, or its
             output is not of shape (examples,) or (examples, 1).
     """
     signature = _signature(servable, request.model_spec)
@@ -115,7 +115,7 @@ def multi_inference_with(
     """Answer a MultiInferenceRequest from one servable, in one run.
 
     Raises:
-        ServingError: as `classify_with` and `regress_with`, or the tasks do not go together.
+        StatusError: as `classify_with` and `regress_with`, or the tasks do not go together.
     """
     feeds: set[str] = set()
     fetches: set[str] = set()
@@ -125,7 +125,7 @@ def multi_inference_with(
         signatures[signature.name] = signature
         plan = {CLASSIFY_METHOD: _plan_classification, REGRESS_METHOD: _plan_regression}.get(task.method_name)
         if plan is None:
-            raise ServingError(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
+            raise StatusError(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {task.method_name}")
         fetches.update(plan(servable, signature))
         feeds.add(signature.inputs[_INPUTS].name)
         if len(feeds) > 1 and servable.check_method_names:
@@ -147,7 +147,7 @@ def serialized_examples(proto: Input) -> list[bytes]:
     """The tf.Examples of an Input, serialized, each with the context merged in.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; there are none.
+        StatusError: INVALID_ARGUMENT; there are none.
     """
     kind = proto.WhichOneof("kind")
     if kind == "example_list":

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from infra.modelserver.errors import ServingError, failed_precondition, invalid_argument
+from infra.modelserver.errors import StatusError, failed_precondition, invalid_argument
 from infra.modelserver.lifecycle.manager import Manager
 from infra.modelserver.runtime import c_api, tensors
 from infra.modelserver.runtime.servable import DEFAULT_SIGNATURE, Servable, Signature
@@ -26,7 +26,7 @@ def predict(
         as_content: pack the outputs into tensor_content.
 
     Raises:
-        ServingError: as `Manager.acquire` and `predict_with`.
+        StatusError: as `Manager.acquire` and `predict_with`.
     """
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
@@ -40,7 +40,7 @@ def predict_with(
     """Answer a PredictRequest from one servable.
 
     Raises:
-        ServingError: FAILED_PRECONDITION if there is no such signature, INVALID_ARGUMENT if a tensor cannot be parsed,
+        StatusError: FAILED_PRECONDITION if there is no such signature, INVALID_ARGUMENT if a tensor cannot be parsed,
             or as `Servable.check_inputs`, `check_outputs` and `run_tensors`.
     """
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
@@ -82,7 +82,7 @@ def _parse_inputs(
                 if alias in inputs
                 else c_api.tensor_from_proto(signature.defaults[alias])
             )
-        except ServingError as error:
+        except StatusError as error:
             raise invalid_argument(f"tensor parsing error: {alias}") from error
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from infra.modelserver.errors import Code, ServingError, invalid_argument
+from infra.modelserver.errors import Code, StatusError, invalid_argument
 from infra.modelserver.inference.examples import classify_with, multi_inference_with, regress_with
 from infra.modelserver.inference.predict import predict_with
 from infra.modelserver.runtime.servable import Servable
@@ -21,7 +21,7 @@ def replay(servable: Servable, iterations: int = 1) -> int:
     """Run each of a version's warm-up requests `iterations` times; how many requests there are.
 
     Raises:
-        ServingError: a request failed, the file is damaged, or it holds more than 1,000 records. Each fails the load.
+        StatusError: a request failed, the file is damaged, or it holds more than 1,000 records. Each fails the load.
     """
     path = Path(servable.path) / REQUESTS_FILE
     if not path.exists():
@@ -29,7 +29,7 @@ def replay(servable: Servable, iterations: int = 1) -> int:
     start, status = time.perf_counter(), Code.OK
     try:
         return _replay_file(servable, path, iterations)
-    except ServingError as error:
+    except StatusError as error:
         status = error.code
         raise
     finally:
@@ -48,10 +48,10 @@ def _replay_file(servable: Servable, path: Path, iterations: int) -> int:
                 if count > MAX_RECORDS:
                     raise invalid_argument(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
     except OSError as error:
-        raise ServingError(Code.INTERNAL, f"{path} can't be read: {error}") from error
+        raise StatusError(Code.INTERNAL, f"{path} can't be read: {error}") from error
     except RecordError as error:
         text = f"{error}. Please verify your warmup data is in TFRecord format."
-        raise ServingError(Code.DATA_LOSS, text) from error
+        raise StatusError(Code.DATA_LOSS, text) from error
     return count
 
 
@@ -75,4 +75,4 @@ def _run(servable: Servable, log: PredictionLog) -> None:
         multi_inference_with(servable, log.multi_inference_log.request, SECONDS)
     elif kind == "session_run_log":
         number = PredictionLog.DESCRIPTOR.fields_by_name[kind].number
-        raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")
+        raise StatusError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
 
-from infra.modelserver.errors import Code, ServingError, invalid_argument, not_found
+from infra.modelserver.errors import Code, StatusError, invalid_argument, not_found
 from infra.modelserver.lifecycle.policy import Action, Managed, Phase, may_apply, next_action
 from infra.modelserver.lifecycle.states import State, StateMonitor, VersionStatus
 from infra.modelserver.runtime.servable import Servable
@@ -108,7 +108,7 @@ class Manager:
         version wins over label; neither means the highest loaded version.
 
         Raises:
-            ServingError: on entering. NOT_FOUND "Servable not found for request: Latest(absent)"; INVALID_ARGUMENT
+            StatusError: on entering. NOT_FOUND "Servable not found for request: Latest(absent)"; INVALID_ARGUMENT
                 "Unrecognized servable version label: x", or "ModelSpec has no name specified." for an empty name.
         """
         return _Hold(lambda: self._find(name, version, label))
@@ -137,7 +137,7 @@ class Manager:
         """Status of all versions of a model (highest first), or of one.
 
         Raises:
-            ServingError: NOT_FOUND "Could not find any versions of model absent", or "Could not find version 2 of model
+            StatusError: NOT_FOUND "Could not find any versions of model absent", or "Could not find version 2 of model
                 affine".
         """
         return self._monitor.statuses(name, version)
@@ -210,7 +210,7 @@ class Manager:
             self._monitor.publish(version.name, version.version, State.END if error else State.AVAILABLE, error)
             self._proceed(version.name)
 
-    def _try_to_load(self, version: _Version) -> ServingError | None:
+    def _try_to_load(self, version: _Version) -> StatusError | None:
         """Load, retrying as often as is allowed; the last error if all tries failed."""
         what, error = f"{version.name} version {version.version}", None
         for attempt in range(self._options.max_load_retries + 1):
@@ -222,15 +222,15 @@ class Manager:
                 self._monitor.publish(version.name, version.version, State.LOADING)
                 try:
                     version.servable = self._loader(version.name, version.version, version.path)
-                except ServingError as failure:
+                except StatusError as failure:
                     error = failure
                 except Exception as failure:  # noqa: BLE001 - any error of a loader is that version's failure
-                    error = ServingError(Code.INTERNAL, f"{type(failure).__name__}: {failure}")
+                    error = StatusError(Code.INTERNAL, f"{type(failure).__name__}: {failure}")
                 else:
                     log.info("loaded %s from %s", what, version.path)
                     return None
             log.error("could not load %s from %s: %s", what, version.path, str(error).splitlines()[0])
-        return error or ServingError(Code.CANCELLED, "Load cancelled before we could try to load.")
+        return error or StatusError(Code.CANCELLED, "Load cancelled before we could try to load.")
 
     def _unload(self, version: _Version) -> None:
         with self._lock:

@@ -4,8 +4,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import TypeAlias
 
+from tasks.wire.protos import FileSystemStoragePathSourceConfig
+
+VersionPolicy: TypeAlias = FileSystemStoragePathSourceConfig.ServableVersionPolicy
 _INT64 = re.compile(r"\s*-?[0-9]+\s*", re.ASCII)
 
 
@@ -17,7 +20,7 @@ def parse_version(name: str) -> int | None:
     return number if -(2**63) <= number < 2**63 else None
 
 
-def wanted_versions(children: Iterable[str], policy: Any) -> dict[int, str]:
+def wanted_versions(children: Iterable[str], policy: VersionPolicy) -> dict[int, str]:
     """The versions that a ServableVersionPolicy chooses from a base path's children, as version → child's name.
 
     Without a policy it is the latest one (file_system_storage_path_source.cc).

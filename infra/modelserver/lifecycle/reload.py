@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
-from infra.modelserver.errors import Code, ServingError, failed_precondition, invalid_argument
+from infra.modelserver.errors import Code, StatusError, failed_precondition, invalid_argument
 from infra.modelserver.lifecycle.manager import Manager
 from infra.modelserver.lifecycle.source import FileSystemSource, Watched
 from infra.modelserver.lifecycle.states import State, StateMonitor, Watch
@@ -20,7 +20,7 @@ def platform_of(model: ModelConfig) -> str:
     """A model's platform.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; it names none, or two, or one that is not supported.
+        StatusError: INVALID_ARGUMENT; it names none, or two, or one that is not supported.
     """
     if model.model_type:
         if model.model_platform:
@@ -47,7 +47,7 @@ def validate(new: ModelConfigList, old: ModelConfigList) -> None:
     """Check a ModelConfigList that is to replace another.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; it lists a name twice, has a relative base path or changes a platform.
+        StatusError: INVALID_ARGUMENT; it lists a name twice, has a relative base path or changes a platform.
     """
     names = set()
     for model in new.config:
@@ -87,12 +87,12 @@ class Reloader:
         Serving's order.
 
         Raises:
-            ServingError: INVALID_ARGUMENT or FAILED_PRECONDITION for a wrong config; UNKNOWN if a new model did not
+            StatusError: INVALID_ARGUMENT or FAILED_PRECONDITION for a wrong config; UNKNOWN if a new model did not
                 become available; CANCELLED if cancelled() was true first.
         """
         while not self._lock.acquire(timeout=0.2):
             if cancelled():
-                raise ServingError(Code.CANCELLED, "The reload was cancelled while another one was under way.")
+                raise StatusError(Code.CANCELLED, "The reload was cancelled while another one was under way.")
         try:
             self._apply(config, cancelled)
         finally:
@@ -131,7 +131,7 @@ class Reloader:
     def _wait(self, watch: Watch, names: set[str], cancelled: Callable[[], bool]) -> None:
         reached = watch.wait(names, cancelled)
         if reached is None:
-            raise ServingError(Code.CANCELLED, f"The reload was cancelled before these were loaded: {sorted(names)}")
+            raise StatusError(Code.CANCELLED, f"The reload was cancelled before these were loaded: {sorted(names)}")
         failed = {name: status for name, status in sorted(reached.items()) if status.state is not State.AVAILABLE}
         if failed:
             details = "".join(
@@ -140,13 +140,13 @@ class Reloader:
                 + "}, "
                 for name, status in failed.items()
             )
-            raise ServingError(Code.UNKNOWN, f"{len(failed)} model(s) did not become available: {{{details}}}")
+            raise StatusError(Code.UNKNOWN, f"{len(failed)} model(s) did not become available: {{{details}}}")
 
     def _set_labels(self) -> None:
         """Set the config's labels, which must point at AVAILABLE versions; new ones need not if the flag allows it.
 
         Raises:
-            ServingError: FAILED_PRECONDITION; a label points at another version.
+            StatusError: FAILED_PRECONDITION; a label points at another version.
         """
         labels: dict[str, dict[str, int]] = {}
         for model in self._config.model_config_list.config:

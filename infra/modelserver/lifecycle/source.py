@@ -5,9 +5,8 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from infra.modelserver.lifecycle.policy import wanted_versions
+from infra.modelserver.lifecycle.policy import VersionPolicy, wanted_versions
 
 log = logging.getLogger(__name__)
 
@@ -16,11 +15,11 @@ SetWanted = Callable[[str, Mapping[int, str]], None]
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A model to look for: its base path, and the ServableVersionPolicy that chooses among the versions there."""
+    """A model to look for: its base path, and the policy that chooses among the versions there."""
 
     name: str
     base_path: str
-    policy: Any
+    policy: VersionPolicy
 
 
 class MissingBasePath(Exception):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from infra.modelserver.errors import Code, ServingError, not_found
+from infra.modelserver.errors import Code, StatusError, not_found
 
 _CHECK_SECONDS = 0.2
 
@@ -56,7 +56,7 @@ class StateMonitor:
         self._states: _States = {}
         self._watches: list[_States] = []
 
-    def publish(self, name: str, version: int, state: State, error: ServingError | None = None) -> None:
+    def publish(self, name: str, version: int, state: State, error: StatusError | None = None) -> None:
         """A version has reached a state; error says why it ended."""
         status = VersionStatus(version, state, error.code if error else Code.OK, error.message if error else "")
         with self._changed:
@@ -68,7 +68,7 @@ class StateMonitor:
         """Status of all versions of a model (highest first), or of one.
 
         Raises:
-            ServingError: NOT_FOUND "Could not find any versions of model absent", or "Could not find version 2 of model
+            StatusError: NOT_FOUND "Could not find any versions of model absent", or "Could not find version 2 of model
                 affine".
         """
         with self._changed:

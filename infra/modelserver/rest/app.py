@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from infra.modelserver.errors import Code, ServingError, failed_precondition, invalid_argument
+from infra.modelserver.errors import Code, StatusError, failed_precondition, invalid_argument
 from infra.modelserver.inference import examples
 from infra.modelserver.lifecycle.manager import Manager
 from infra.modelserver.metrics import Metrics
@@ -183,16 +183,16 @@ class _RestApp:
             return Reply(200, headers, content)
         except paths.BadVersion as problem:
             return Reply(problem.code.http_status, headers)
-        except ServingError as problem:
+        except StatusError as problem:
             code = problem.code
             return Reply(code.http_status, headers, encode.error(problem))
         except MemoryError:
             code = Code.RESOURCE_EXHAUSTED
-            return Reply(code.http_status, headers, encode.error(ServingError(code, "Out of memory.")))
+            return Reply(code.http_status, headers, encode.error(StatusError(code, "Out of memory.")))
         except Exception as problem:
             code = Code.INTERNAL
             log.exception("%s %s failed", method, uri)
-            return Reply(code.http_status, headers, encode.error(ServingError(code, f"Internal error: {problem}")))
+            return Reply(code.http_status, headers, encode.error(StatusError(code, f"Internal error: {problem}")))
         finally:
             if asked is not None and method == "POST":
                 seconds = time.perf_counter() - started

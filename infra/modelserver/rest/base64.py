@@ -20,7 +20,7 @@ def decode_object(value: dict[str, Json]) -> bytes:
     """The bytes of a `{"b64": "…"}` object.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; it is not one, or not base64.
+        StatusError: INVALID_ARGUMENT; it is not one, or not base64.
     """
     if not is_base64(value):
         raise invalid_argument(f"JSON Value: {quote(value)} not formatted correctly for base64 data")

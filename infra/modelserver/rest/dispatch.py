@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from infra.modelserver.errors import Code, ServingError
+from infra.modelserver.errors import Code, StatusError
 from infra.modelserver.runtime.blocking import QUICK_SECONDS, WouldBlock, expected, nothing_may_block
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class Dispatcher:
         """Call a blocking function in one of the model's threads.
 
         Raises:
-            ServingError: DEADLINE_EXCEEDED after `timeout` seconds. If the call has begun by then it goes on, and its
+            StatusError: DEADLINE_EXCEEDED after `timeout` seconds. If the call has begun by then it goes on, and its
                 result is dropped.
         """
         work = self._pool(model).submit(function, *args)
@@ -50,7 +50,7 @@ class Dispatcher:
         done, _ = await asyncio.wait([future], timeout=timeout)
         if not done:
             work.cancel()  # unless it has begun
-            raise ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")  # the session's own words
+            raise StatusError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")  # the session's own words
         return future.result()
 
     async def call_quick(
@@ -66,7 +66,7 @@ class Dispatcher:
             size: of the unpacked body, in bytes.
 
         Raises:
-            ServingError: as `call`.
+            StatusError: as `call`.
         """
         if size > SMALL_BYTES:
             return await self.call(function, *args, model=model, timeout=timeout)

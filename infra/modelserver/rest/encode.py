@@ -7,13 +7,14 @@ Everything here is bytes: strings in a reply are the bytes that the model gave, 
 import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import orjson
 from google.protobuf import json_format
+from google.protobuf.message import Message
 
-from infra.modelserver.errors import ServingError, invalid_argument
+from infra.modelserver.errors import StatusError, invalid_argument
 from infra.modelserver.lifecycle.states import VersionStatus
 from infra.modelserver.rest.decimals import decimal
 from infra.modelserver.rest.json_text import string, to_bytes
@@ -36,7 +37,7 @@ def predictions(signature: Signature, outputs: Mapping[str, Array], *, row_forma
         outputs: an array for each alias; in row format all have shape (rows, …).
 
     Raises:
-        ServingError: there are no outputs, their rows differ in number, or JSON has no form for a type.
+        StatusError: there are no outputs, their rows differ in number, or JSON has no form for a type.
     """
     if not outputs:
         raise invalid_argument("Cannot convert empty tensor map to JSON")
@@ -47,7 +48,7 @@ def classifications(result: ClassificationResult) -> bytes:
     """The reply to a classify request: [label, score] pairs for each example.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; there are no results.
+        StatusError: INVALID_ARGUMENT; there are no results.
     """
     if not result.classifications:
         raise invalid_argument("Cannot convert empty ClassificationResults to JSON")
@@ -62,7 +63,7 @@ def regressions(result: RegressionResult) -> bytes:
     """The reply to a regress request: a value for each example.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; there are no results.
+        StatusError: INVALID_ARGUMENT; there are no results.
     """
     if not result.regressions:
         raise invalid_argument("Cannot convert empty RegressionResults to JSON")
@@ -70,7 +71,7 @@ def regressions(result: RegressionResult) -> bytes:
     return f'{{\n    "results": [{values}]\n}}'.encode()
 
 
-def error(problem: ServingError) -> bytes:
+def error(problem: StatusError) -> bytes:
     """The body of an error reply."""
     return to_bytes(f'{{\n    "error": {string(problem.message)}\n}}')
 
@@ -93,7 +94,7 @@ def metadata(servable: Servable) -> bytes:
     return f'{{\n"model_spec":{_message(spec)},\n"metadata": {{"signature_def": {signatures}}}\n}}\n'.encode()
 
 
-def _message(proto: Any) -> str:
+def _message(proto: Message) -> str:
     return json_format.MessageToJson(
         proto, indent=1, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
@@ -189,7 +190,7 @@ def _tokens(alias: str, array: Array, signature: Signature, depth: int) -> Seque
     """Each element's text, in row-major order; depth is how deeply it is nested in the document.
 
     Raises:
-        ServingError: UNIMPLEMENTED; JSON has no form for the type.
+        StatusError: UNIMPLEMENTED; JSON has no form for the type.
     """
     data_type = signature.outputs[alias].data_type
     if not array.size:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from infra.modelserver.errors import ServingError, invalid_argument
+from infra.modelserver.errors import StatusError, invalid_argument
 from infra.modelserver.rest.base64 import decode_object, is_base64
 from infra.modelserver.rest.json_text import Json, members, quote, to_bytes, valid_text
 from infra.modelserver.rest.parser import read_object
@@ -16,7 +16,7 @@ def fill_request(body: bytes, request: ClassificationRequest | RegressionRequest
     """Fill in a request's signature and examples.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; the body is not JSON, or does not hold examples.
+        StatusError: INVALID_ARGUMENT; the body is not JSON, or does not hold examples.
     """
     read_object(body, lambda document: _fill(document, request))
 
@@ -39,7 +39,7 @@ def _fill(document: dict[str, Json], request: ClassificationRequest | Regression
         _fill_example(example, target.examples.add())
 
 
-def _format_error(document: Json, text: str) -> ServingError:
+def _format_error(document: Json, text: str) -> StatusError:
     return invalid_argument(f"JSON Value: {quote(document)} {text}")
 
 

@@ -34,7 +34,7 @@ def number_inputs(body: bytes, signature_of: SignatureOf) -> PredictInputs | Non
     """As `tensors.predict_inputs`, for a request that holds numbers only; None for any other.
 
     Raises:
-        ServingError: as `signature_of`.
+        StatusError: as `signature_of`.
     """
     try:
         document = simdjson.Parser().parse(body)

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 import orjson
 
-from infra.modelserver.errors import ServingError, invalid_argument
+from infra.modelserver.errors import StatusError, invalid_argument
 from infra.modelserver.rest.json_text import Json, RepeatedKeys, quote
 
 MAX_DEPTH: Final = 10_000  # TensorFlow Serving's parser recurses, and crashes at some ten thousand levels
@@ -45,12 +45,12 @@ def read_object(body: bytes, read: Callable[[dict[str, Json]], T]) -> T:
     differ in the last digits.
 
     Raises:
-        ServingError: INVALID_ARGUMENT if the body is not a JSON object; or as `read`.
+        StatusError: INVALID_ARGUMENT if the body is not a JSON object; or as `read`.
     """
     document = parse_object(body)
     try:
         return read(document)
-    except ServingError as error:
+    except StatusError as error:
         if len(body) > _QUOTABLE or not _FRACTION.search(error.message):
             raise
     return read(parse_object(body, exactly=True))
@@ -62,7 +62,7 @@ def parse_object(body: bytes, *, exactly: bool = False) -> dict[str, Json]:
     exactly rounds numbers as RapidJSON does, to the last bit; only the texts of errors show the difference.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; it is not.
+        StatusError: INVALID_ARGUMENT; it is not.
     """
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
@@ -126,7 +126,7 @@ class _Reader:
             raise self.error("The document root must not be followed by other values.")
         return value
 
-    def error(self, text: str, at: int | None = None) -> ServingError:
+    def error(self, text: str, at: int | None = None) -> StatusError:
         return invalid_argument(f"JSON Parse error: {text} at offset: {self.at if at is None else at}")
 
     def take(self, byte: int) -> bool:

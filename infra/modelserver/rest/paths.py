@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from infra.modelserver.errors import Code, ServingError, invalid_argument
+from infra.modelserver.errors import Code, StatusError, invalid_argument
 
 PREDICT, CLASSIFY, REGRESS = "predict", "classify", "regress"
 STATUS, METADATA = "status", "metadata"
@@ -20,7 +20,7 @@ _PLAIN = r"A-Za-z0-9\-._~!$&'()*+,;=:@/"
 _URI = re.compile(rf"(?:[{_PLAIN}]|%[0-9A-Fa-f]{{2}})*(?:\?(?:[{_PLAIN}?]|%[0-9A-Fa-f]{{2}})*)?")
 
 
-class BadVersion(ServingError):
+class BadVersion(StatusError):
     """A version number beyond int64, which TensorFlow Serving answers with an empty body."""
 
 
@@ -48,7 +48,7 @@ def route(method: str, uri: str) -> Route:
     """The route of a path with its query, as they were sent.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; no such method and path are served.
+        StatusError: INVALID_ARGUMENT; no such method and path are served.
     """
     pattern = {"POST": _PREDICTION, "GET": _STATUS}.get(method)
     match = pattern.fullmatch(uri) if pattern else None
@@ -65,7 +65,7 @@ def route(method: str, uri: str) -> Route:
     return Route(verb, _decoded(name or ""), number, None if label is None else _decoded(label))
 
 
-def _malformed(method: str, uri: str) -> ServingError:
+def _malformed(method: str, uri: str) -> StatusError:
     return invalid_argument(f"Malformed request: {method} {uri}")
 
 

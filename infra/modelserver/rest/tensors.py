@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from infra.modelserver.errors import Code, ServingError, invalid_argument
+from infra.modelserver.errors import Code, StatusError, invalid_argument
 from infra.modelserver.rest.base64 import decode_object, is_base64
 from infra.modelserver.rest.json_text import Json, members, quote, to_bytes
 from infra.modelserver.rest.parser import read_object
@@ -50,7 +50,7 @@ def predict_inputs(body: bytes, signature_of: SignatureOf) -> PredictInputs:
         signature_of: finds a signature by its name, "" for the default one.
 
     Raises:
-        ServingError: the body is not JSON, or does not fit the signature; or as `signature_of`.
+        StatusError: the body is not JSON, or does not fit the signature; or as `signature_of`.
     """
     return read_object(body, lambda document: _inputs_of(document, signature_of))
 
@@ -59,7 +59,7 @@ def signature_name(document: dict[str, Json]) -> str:
     """The signature that a request names; "" if it names none.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; the name is not a string.
+        StatusError: INVALID_ARGUMENT; the name is not a string.
     """
     name = document.get("signature_name", "")
     if not isinstance(name, str):
@@ -90,7 +90,7 @@ def _inputs_of(document: dict[str, Json], signature_of: SignatureOf) -> PredictI
     raise invalid_argument("Missing 'inputs' or 'instances' key")
 
 
-def _format_error(value: Json, text: str) -> ServingError:
+def _format_error(value: Json, text: str) -> StatusError:
     return invalid_argument(f"JSON Value: {quote(value)} {text}")
 
 
@@ -193,7 +193,7 @@ class _Rows:
             if alias not in self.inputs:
                 raise invalid_argument(f"JSON object: does not have named input: {alias}")
             self.filled.setdefault(alias, _Filled(self.inputs[alias])).add(value)
-        except ServingError as error:
+        except StatusError as error:
             raise invalid_argument(f"{place} of 'instances' list. Error: {error}") from None
 
 
@@ -247,7 +247,7 @@ def _leaves(value: Json, shape: tuple[int, ...]) -> Iterator[Json]:
     """Every leaf, depth first (FillTensorProto).
 
     Raises:
-        ServingError: INVALID_ARGUMENT; a list is not of the shape.
+        StatusError: INVALID_ARGUMENT; a list is not of the shape.
     """
     rank = len(shape)
     iterators = [iter((value,))]
@@ -322,7 +322,7 @@ def _strings(values: list[Any]) -> Array | None:
     array = np.empty(len(values), object)
     try:
         array[:] = [to_bytes(v) if type(v) is str else v if type(v) is bytes else decode_object(v) for v in values]
-    except ServingError:
+    except StatusError:
         return None
     return array
 
@@ -331,7 +331,7 @@ def _checked(leaf: Json, data_type: int) -> Any:
     """A leaf as a tensor's value (AddValueToTensor).
 
     Raises:
-        ServingError: INVALID_ARGUMENT if it is not of that type, UNIMPLEMENTED if JSON cannot carry the type.
+        StatusError: INVALID_ARGUMENT if it is not of that type, UNIMPLEMENTED if JSON cannot carry the type.
     """
     if isinstance(leaf, dict):
         if data_type != DataType.STRING:
@@ -345,7 +345,7 @@ def _checked(leaf: Json, data_type: int) -> Any:
     elif data_type in (DataType.STRING, DataType.BOOL):
         fits = type(leaf) is (str if data_type == DataType.STRING else bool)
     else:
-        raise ServingError(
+        raise StatusError(
             Code.UNIMPLEMENTED, f"Conversion of JSON Value: {quote(leaf)} to type: {dtype_name(data_type)}"
         )
     if not fits:
@@ -353,7 +353,7 @@ def _checked(leaf: Json, data_type: int) -> Any:
     return leaf
 
 
-def _type_error(leaf: Json, data_type: int) -> ServingError:
+def _type_error(leaf: Json, data_type: int) -> StatusError:
     return invalid_argument(
         f"JSON Value: {quote(leaf)} Type: {json_type(leaf)} is not of expected type: {dtype_name(data_type)}"
     )

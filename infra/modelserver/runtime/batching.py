@@ -8,13 +8,12 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from infra.modelserver.errors import Code, ServingError, failed_precondition, invalid_argument
+from infra.modelserver.errors import Code, StatusError, failed_precondition, invalid_argument
 from infra.modelserver.metrics import Metrics
 from infra.modelserver.runtime import c_api
 from infra.modelserver.runtime.blocking import check_may_block
@@ -54,13 +53,13 @@ class _Task:
     arrived: float = field(default_factory=time.monotonic)
     done: threading.Event = field(default_factory=threading.Event)
     results: list[int] = field(default_factory=list)
-    error: ServingError | None = None
+    error: StatusError | None = None
 
     def outcome(self) -> list[int]:
         """Wait until the task has run; its output tensors.
 
         Raises:
-            ServingError: its batch failed.
+            StatusError: its batch failed.
         """
         self.done.wait()
         if self.error is not None:
@@ -85,7 +84,7 @@ class _Queue:
         largest = self._parameters.max_batch_size
         if not self.batches or self.batches[-1].rows + task.rows > largest:
             if len(self.batches) >= self._parameters.max_enqueued_batches:
-                raise ServingError(
+                raise StatusError(
                     Code.UNAVAILABLE, "The batch scheduling queue to which this task was submitted is full"
                 )
             self.batches.append(_Batch())
@@ -106,15 +105,15 @@ class BatchScheduler:
     def __init__(self, parameters: BatchingParameters, metrics: Metrics) -> None:
         self.parameters, self.metrics = parameters, metrics
         self._changed = threading.Condition()
-        self._queues: OrderedDict[Any, _Queue] = OrderedDict()
+        self._queues: OrderedDict[Hashable, _Queue] = OrderedDict()
         for number in range(parameters.num_batch_threads or os.cpu_count() or 1):
             threading.Thread(target=self._work, name=f"batch-{number}", daemon=True).start()
 
-    def submit(self, key: Any, batcher: "Batcher", call: c_api.Call, task: _Task) -> None:
+    def submit(self, key: Hashable, batcher: "Batcher", call: c_api.Call, task: _Task) -> None:
         """Queue a task among those with the same key.
 
         Raises:
-            ServingError: UNAVAILABLE; the queue is full.
+            StatusError: UNAVAILABLE; the queue is full.
         """
         with self._changed:
             queue = self._queues.get(key)
@@ -158,7 +157,7 @@ class Batcher:
         """Run as part of a batch; as `Runner.run`.
 
         Raises:
-            ServingError: INVALID_ARGUMENT if the inputs have no rows, or not equally many, or too many for a batch;
+            StatusError: INVALID_ARGUMENT if the inputs have no rows, or not equally many, or too many for a batch;
                 UNAVAILABLE if the queue is full; or what the batch failed with.
         """
         check_may_block()
@@ -206,13 +205,13 @@ class Batcher:
 
     def run_batch(self, call: c_api.Call, tasks: list[_Task], rows: int) -> None:
         """Run these tasks, of `rows` rows in total, and wake those who wait for them."""
-        error: ServingError | None = None
+        error: StatusError | None = None
         try:
             self._run_together(call, tasks, rows)
-        except ServingError as failure:
+        except StatusError as failure:
             error = failure
         except Exception as failure:  # noqa: BLE001 - those who wait must be told of any error
-            error = ServingError(Code.INTERNAL, f"{type(failure).__name__}: {failure}")
+            error = StatusError(Code.INTERNAL, f"{type(failure).__name__}: {failure}")
         for task in tasks:
             if error is not None:
                 _delete(task.results)
@@ -225,7 +224,7 @@ class Batcher:
         deadlines = [task.deadline for task in tasks]
         last = None if None in deadlines else max(d for d in deadlines if d is not None)
         if last is not None and last <= now:
-            raise ServingError(Code.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue")
+            raise StatusError(Code.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue")
         padding = next((size - rows for size in parameters.allowed_batch_sizes if size >= rows), 0)
         metrics.record_batch(
             self._name, parameters.thread_pool_name, rows + padding, [now - task.arrived for task in tasks]
@@ -288,7 +287,7 @@ def _split(outputs: list[int], tasks: list[_Task], rows: int) -> None:
     """Give each task its rows of every output; `rows` is the size of the batch, padding included.
 
     Raises:
-        ServingError: FAILED_PRECONDITION; an output does not have as many rows as the inputs.
+        StatusError: FAILED_PRECONDITION; an output does not have as many rows as the inputs.
     """
     for tensor in outputs:
         shape = c_api.read_shape(tensor)

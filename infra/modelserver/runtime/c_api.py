@@ -25,7 +25,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from infra.modelserver.errors import Code, ServingError, invalid_argument
+from infra.modelserver.errors import Code, StatusError, invalid_argument
 from infra.modelserver.runtime.blocking import QUICK_SECONDS, check_may_block, expected
 from tasks.wire.dtypes import Array, DataType
 from tasks.wire.protos import RunOptions, TensorProto, tensorflow_directory
@@ -149,7 +149,7 @@ class _Status:
     def check(self) -> None:
         code = _quick.TF_GetCode(self.pointer)
         if code:
-            raise ServingError(Code(code), _quick.TF_Message(self.pointer).decode("utf-8", "replace"))
+            raise StatusError(Code(code), _quick.TF_Message(self.pointer).decode("utf-8", "replace"))
 
 
 def _status() -> _Status:
@@ -193,7 +193,7 @@ def tensor_from_proto(serialized: bytes) -> int:
     """A tensor that TensorFlow itself parses from a serialized TensorProto.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; it cannot parse it.
+        StatusError: INVALID_ARGUMENT; it cannot parse it.
     """
     buffer = _Buffer(ctypes.cast(c_char_p(serialized), c_void_p), len(serialized), None)
     tensor: int = _quick.TF_AllocateTensor(DataType.FLOAT, None, 0, 4)
@@ -201,7 +201,7 @@ def tensor_from_proto(serialized: bytes) -> int:
     _blocking.TF_TensorFromProto(byref(buffer), tensor, status.pointer)
     try:
         status.check()
-    except ServingError:
+    except StatusError:
         _quick.TF_DeleteTensor(tensor)
         raise
     if not _quick.TF_TensorElementCount(tensor):  # it has no buffer, but the C API would read from it
@@ -263,7 +263,7 @@ def slice_rows(tensor: int, begin: int, end: int) -> int:
     """A tensor with a copy of the rows [begin, end) of the first dimension: shape (end - begin, …).
 
     Raises:
-        ServingError: INVALID_ARGUMENT; its values are neither numbers nor strings.
+        StatusError: INVALID_ARGUMENT; its values are neither numbers nor strings.
     """
     data_type, shape = read_type(tensor), read_shape(tensor)
     part = (end - begin, *shape[1:])
@@ -280,7 +280,7 @@ def concatenate(tensors: Sequence[int]) -> int:
     """A tensor with a copy of all rows of these, which must agree in type and in all dimensions but the first.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; their values are neither numbers nor strings.
+        StatusError: INVALID_ARGUMENT; their values are neither numbers nor strings.
     """
     data_type, rest = read_type(tensors[0]), read_shape(tensors[0])[1:]
     shape = (sum(_quick.TF_Dim(tensor, 0) for tensor in tensors), *rest)
@@ -362,7 +362,7 @@ class Session:
             on_run: is called with the seconds that a run took, if it succeeded.
 
         Raises:
-            ServingError: TensorFlow cannot load it; code and text are TensorFlow's.
+            StatusError: TensorFlow cannot load it; code and text are TensorFlow's.
         """
         load()
         self._on_run = on_run
@@ -380,7 +380,7 @@ class Session:
             )
             status.check()
             self.meta_graph = ctypes.string_at(meta_graph.contents.data, meta_graph.contents.length)
-        except ServingError:
+        except StatusError:
             self.close()
             raise
         finally:
@@ -400,7 +400,7 @@ class Session:
         """Run once; the inputs stay the caller's, and the outputs become the caller's. timeout is in seconds.
 
         Raises:
-            ServingError: the run failed; code and text are TensorFlow's.
+            StatusError: the run failed; code and text are TensorFlow's.
             WouldBlock: it may take long, and this thread must not block.
         """
         results, status = call.results(), _status()

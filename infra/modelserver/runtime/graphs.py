@@ -1,9 +1,9 @@
 """What can be said about a graph's running time before it runs."""
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
 
 from tasks.wire.dtypes import DataType
+from tasks.wire.protos import GraphDef, NodeDef
 
 # Operations whose work, and the shapes of whose outputs, depend on the shapes of their inputs alone, not on the values.
 # Easily taken for one, but not among them: `Where` (the size of its output depends on the values), branches and loops,
@@ -73,18 +73,17 @@ _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 _VALUES_OF_SHAPES = frozenset({"Const", "Rank", "Shape", "ShapeN", "Size"})
 
 
-def bounded(graph: Any, fed: Iterable[str], tensors: Iterable[str]) -> frozenset[str]:
+def bounded(graph: GraphDef, fed: Iterable[str], tensors: Iterable[str]) -> frozenset[str]:
     """Which tensors' computation takes a time that depends on the shapes of the inputs alone, not on their values.
 
     An operation that is not in BOUNDED_OPS is assumed to depend on values.
 
     Args:
-        graph: a GraphDef.
         fed: names of the tensors that clients may feed, as in a signature ("serving_default_x:0").
         tensors: names of the tensors to judge, in the same form.
     """
     nodes = {node.name: node for node in graph.node}
-    functions = _Functions(graph.library.function)
+    functions = _Functions(graph)
     clients = {_node_name(name) for name in fed}
     return frozenset(name for name in set(tensors) if _is_bounded(nodes, clients, functions, [_node_name(name)]))
 
@@ -92,8 +91,8 @@ def bounded(graph: Any, fed: Iterable[str], tensors: Iterable[str]) -> frozenset
 class _Functions:
     """The functions in a graph's library; each is judged once."""
 
-    def __init__(self, library: Iterable[Any]) -> None:
-        self._library = {function.signature.name: function for function in library}
+    def __init__(self, graph: GraphDef) -> None:
+        self._library = {function.signature.name: function for function in graph.library.function}
         self._judged: dict[str, bool] = {}
 
     def are_bounded(self, name: str) -> bool:
@@ -107,7 +106,7 @@ class _Functions:
         return self._judged[name]
 
 
-def _is_bounded(nodes: Mapping[str, Any], fed: Collection[str], functions: _Functions, starts: list[str]) -> bool:
+def _is_bounded(nodes: Mapping[str, NodeDef], fed: Collection[str], functions: _Functions, starts: list[str]) -> bool:
     """Whether these nodes, and all that they depend on, are bounded."""
     seen, waiting = set(starts), list(starts)
     while waiting:
@@ -123,7 +122,7 @@ def _is_bounded(nodes: Mapping[str, Any], fed: Collection[str], functions: _Func
     return True
 
 
-def _may_run(node: Any, nodes: Mapping[str, Any], fed: Collection[str], functions: _Functions) -> bool:
+def _may_run(node: NodeDef, nodes: Mapping[str, NodeDef], fed: Collection[str], functions: _Functions) -> bool:
     """Whether one node is bounded. What handles strings is not: they can be of any length in a tensor of one shape."""
     if any(DataType.STRING in (value.type, *value.list.type) for value in node.attr.values()):
         return False
@@ -138,7 +137,7 @@ def _may_run(node: Any, nodes: Mapping[str, Any], fed: Collection[str], function
     return all(_is_fixed(inputs[number], nodes, fed) for number in BOUNDED_OPS[node.op])
 
 
-def _is_fixed(tensor: str, nodes: Mapping[str, Any], fed: Collection[str]) -> bool:
+def _is_fixed(tensor: str, nodes: Mapping[str, NodeDef], fed: Collection[str]) -> bool:
     """Whether a tensor's values are constants of the model, or follow from shapes."""
     seen, waiting = set[str](), [_node_name(tensor)]
     while waiting:

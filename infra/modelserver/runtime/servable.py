@@ -8,12 +8,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from infra.modelserver.errors import Code, ServingError, invalid_argument
+from infra.modelserver.errors import Code, StatusError, invalid_argument
 from infra.modelserver.metrics import Metrics
 from infra.modelserver.runtime import c_api
 from infra.modelserver.runtime.graphs import bounded
 from tasks.wire.dtypes import Array, DataType, data_type_of
-from tasks.wire.protos import MetaGraphDef, SignatureDefMap
+from tasks.wire.protos import MetaGraphDef, SignatureDef, SignatureDefMap
+from tasks.wire.protos import TensorInfo as TensorInfoProto
 
 PREDICT_METHOD = "tensorflow/serving/predict"
 CLASSIFY_METHOD = "tensorflow/serving/classify"
@@ -73,16 +74,16 @@ class Runner(Protocol):
         The inputs stay the caller's, and the outputs become the caller's, who gives each to `c_api.delete`.
 
         Raises:
-            ServingError: the run failed, or took longer than `timeout` seconds (None: no limit).
+            StatusError: the run failed, or took longer than `timeout` seconds (None: no limit).
         """
 
 
-def _tensor_info(proto: Any) -> TensorInfo:
+def _tensor_info(proto: TensorInfoProto) -> TensorInfo:
     shape = None if proto.tensor_shape.unknown_rank else tuple(dim.size for dim in proto.tensor_shape.dim)
     return TensorInfo(proto.name, DataType(proto.dtype).numpy, proto.dtype, shape)
 
 
-def signature_from_proto(name: str, proto: Any) -> Signature:
+def signature_from_proto(name: str, proto: SignatureDef) -> Signature:
     """A Signature from a SignatureDef."""
     return Signature(
         name,
@@ -100,7 +101,7 @@ class Servable:
         """Load the SavedModel at a path.
 
         Raises:
-            ServingError: TensorFlow cannot load it; code and text are TensorFlow's.
+            StatusError: TensorFlow cannot load it; code and text are TensorFlow's.
         """
         self.name, self.version, self.path, self.metrics = name, version, path, metrics
         self.check_method_names = options.check_method_names
@@ -130,7 +131,7 @@ class Servable:
         def endpoint(name: str, complaint: str) -> tuple[int, int]:
             found = self._session.endpoint(name)
             if found is None:
-                raise ServingError(Code.NOT_FOUND, complaint)
+                raise StatusError(Code.NOT_FOUND, complaint)
             return found
 
         return c_api.Call(
@@ -156,7 +157,7 @@ class Servable:
         The inputs stay the caller's, and the outputs become the caller's. api is the name that the metrics count under.
 
         Raises:
-            ServingError: NOT_FOUND if the graph has no such tensor, RESOURCE_EXHAUSTED if the outputs are too large for
+            StatusError: NOT_FOUND if the graph has no such tensor, RESOURCE_EXHAUSTED if the outputs are too large for
                 an answer, or as `Runner.run`.
         """
         start = time.perf_counter()
@@ -166,7 +167,7 @@ class Servable:
         if size > MAX_ANSWER_BYTES:
             for tensor in results:
                 c_api.delete(tensor)
-            raise ServingError(
+            raise StatusError(
                 Code.RESOURCE_EXHAUSTED, f"The outputs take {size} bytes; an answer takes {MAX_ANSWER_BYTES} at most"
             )
         return results
@@ -179,10 +180,10 @@ class Servable:
         """Check the method name and the aliases of the inputs sent, as TensorFlow Serving does (predict_util.cc).
 
         Raises:
-            ServingError: INVALID_ARGUMENT for missing or unknown inputs, INTERNAL for the method name.
+            StatusError: INVALID_ARGUMENT for missing or unknown inputs, INTERNAL for the method name.
         """
         if self.check_method_names and signature.method_name not in _METHODS:
-            raise ServingError(
+            raise StatusError(
                 Code.INTERNAL,
                 f"Expected prediction signature method_name to be one of {{{', '.join(_METHODS)}}}. "
                 f"Was: {signature.method_name}",
@@ -214,7 +215,7 @@ class Servable:
         """The aliases of the outputs to answer with: those wanted, or all if none is.
 
         Raises:
-            ServingError: INVALID_ARGUMENT for an alias that is unknown, or wanted twice.
+            StatusError: INVALID_ARGUMENT for an alias that is unknown, or wanted twice.
         """
         if not wanted:
             return tuple(signature.outputs)
@@ -241,7 +242,7 @@ class Servable:
             An array for each output.
 
         Raises:
-            ServingError: as `check_inputs` and `run_tensors`.
+            StatusError: as `check_inputs` and `run_tensors`.
         """
         self.check_inputs(signature, inputs.keys())
         feeds: list[int] = []

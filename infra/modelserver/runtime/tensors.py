@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from infra.modelserver.errors import Code, ServingError
+from infra.modelserver.errors import Code, StatusError
 from infra.modelserver.runtime import c_api
 from tasks.wire.dtypes import DataType
 from tasks.wire.protos import TensorProto
@@ -21,7 +21,7 @@ def from_proto(proto: TensorProto) -> int:
     """A runtime tensor from a TensorProto; the caller gives it to `c_api.delete`.
 
     Raises:
-        ServingError: INVALID_ARGUMENT; TensorFlow cannot parse it.
+        StatusError: INVALID_ARGUMENT; TensorFlow cannot parse it.
     """
     content, kind = proto.tensor_content, DataType(proto.dtype)
     if content and kind.is_number and not proto.tensor_shape.unknown_rank:
@@ -38,7 +38,7 @@ def to_proto(tensor: int, proto: TensorProto, *, as_content: bool) -> None:
     what TensorFlow Serving answers by default.
 
     Raises:
-        ServingError: UNIMPLEMENTED; a TensorProto cannot hold values of this type.
+        StatusError: UNIMPLEMENTED; a TensorProto cannot hold values of this type.
     """
     proto.dtype = c_api.read_type(tensor)
     kind = DataType(proto.dtype)
@@ -49,7 +49,7 @@ def to_proto(tensor: int, proto: TensorProto, *, as_content: bool) -> None:
         proto.string_val.extend(c_api.read_strings(tensor))
         return
     if not kind.is_number:
-        raise ServingError(Code.UNIMPLEMENTED, f"An output of DataType {proto.dtype} cannot be sent in a TensorProto.")
+        raise StatusError(Code.UNIMPLEMENTED, f"An output of DataType {proto.dtype} cannot be sent in a TensorProto.")
     if kind.field in _PACKED_TAGS and not as_content:
         size = c_api.byte_size(tensor)
         if size:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from infra.modelserver.errors import ServingError
+from infra.modelserver.errors import StatusError
 from infra.modelserver.lifecycle.manager import Manager, ManagerOptions
 from infra.modelserver.lifecycle.states import State, StateMonitor
 from infra.modelserver.metrics import Metrics
@@ -38,7 +38,7 @@ def swap(base: Path, swaps: int) -> tuple[int, int, int, int]:
                     (alias, info), *_ = signature.inputs.items()
                     servable.run(signature, {alias: np.ones([max(size, 1) for size in info.shape or ()], info.dtype)})
                 answered[0] += 1
-            except ServingError:
+            except StatusError:
                 failed[0] += 1
 
     def serve(version: int) -> None:

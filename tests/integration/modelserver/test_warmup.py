@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infra.modelserver.errors import Code, ServingError
+from infra.modelserver.errors import Code, StatusError
 from infra.modelserver.inference import warmup
 from infra.modelserver.inference.warmup import MAX_RECORDS, REQUESTS_FILE
 from infra.modelserver.metrics import Metrics
@@ -98,7 +98,7 @@ def test_a_request_that_does_not_end_fails_the_load(
     put(tmp_path / "kinds", to_bytes([log.SerializeToString()]))
     monkeypatch.setattr(warmup, "SECONDS", 0.1)
     servable = Servable("kinds", 1, str(tmp_path / "kinds" / "1"), LoadOptions(), Metrics())
-    with pytest.raises(ServingError, match="Timed out") as late:
+    with pytest.raises(StatusError, match="Timed out") as late:
         warmup.replay(servable)
     assert late.value.code is Code.DEADLINE_EXCEEDED
     servable.close()

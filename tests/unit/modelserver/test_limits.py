@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from infra.modelserver.errors import Code, ServingError
+from infra.modelserver.errors import Code, StatusError
 from infra.modelserver.limits import CallLimits
 
 
@@ -34,7 +34,7 @@ def test_a_call_whose_time_is_over_while_it_waits_is_told_so() -> None:
     for seconds in (0.01, 0.0, -1.0):
         with (
             limits.turn("one", None),
-            pytest.raises(ServingError, match="earlier calls of one") as late,
+            pytest.raises(StatusError, match="earlier calls of one") as late,
             limits.turn("one", seconds),
         ):
             pass
@@ -54,7 +54,7 @@ def test_a_model_that_holds_all_its_calls_is_refused_more_and_others_are_not() -
         held = [threads.submit(hold) for _ in range(limits.most)]
         while "one" not in limits._models or limits._models["one"].count < limits.most:
             pass
-        with pytest.raises(ServingError, match="17 calls of one run or wait already") as refused, limits.turn("one", 9):
+        with pytest.raises(StatusError, match="17 calls of one run or wait already") as refused, limits.turn("one", 9):
             pass
         with limits.turn("other", 9):
             end.set()

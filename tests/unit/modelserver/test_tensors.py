@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from infra.modelserver.errors import Code, ServingError
+from infra.modelserver.errors import Code, StatusError
 from infra.modelserver.runtime import c_api, tensors
 from tasks.wire.dtypes import Array, DataType
 from tasks.wire.protos import TensorProto
@@ -51,7 +51,7 @@ def test_strings_pass_as_they_are(as_content: bool) -> None:
 
 def test_a_tensor_that_no_proto_holds_is_refused() -> None:
     tensor = c_api.new_tensor(DataType.RESOURCE, [0], None, 0)
-    with pytest.raises(ServingError, match="An output of DataType 20 cannot be sent") as caught:
+    with pytest.raises(StatusError, match="An output of DataType 20 cannot be sent") as caught:
         tensors.to_proto(tensor, TensorProto(), as_content=False)
     assert caught.value.code is Code.UNIMPLEMENTED
     c_api.delete(tensor)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infra.modelserver.errors import Code, ServingError
+from infra.modelserver.errors import Code, StatusError
 from infra.modelserver.lifecycle.manager import Manager, ManagerOptions
 from infra.modelserver.lifecycle.states import State, StateMonitor
 
@@ -24,7 +24,7 @@ class Loads:
     """A loader that a test can hold back or make fail, version by version."""
 
     def __init__(self) -> None:
-        self.failing: dict[int, ServingError] = {}
+        self.failing: dict[int, StatusError] = {}
         self.held: dict[int, threading.Event] = {}
         self.attempts: list[int] = []
 
@@ -93,7 +93,7 @@ def test_the_old_version_serves_on_when_the_new_one_fails_and_that_one_is_not_tr
     it = Managed()
     it.want(1)
     it.reaches(v1="AVAILABLE")
-    it.loads.failing[2] = ServingError(Code.OUT_OF_RANGE, "Read less bytes than requested")
+    it.loads.failing[2] = StatusError(Code.OUT_OF_RANGE, "Read less bytes than requested")
     it.want(2)
     it.reaches(v1="AVAILABLE", v2="END")
     it.want(2)
@@ -105,7 +105,7 @@ def test_the_old_version_serves_on_when_the_new_one_fails_and_that_one_is_not_tr
 
 def test_a_failed_version_is_tried_again_after_it_was_no_longer_wanted() -> None:
     it = Managed()
-    it.loads.failing[2] = ServingError(Code.INTERNAL, "no")
+    it.loads.failing[2] = StatusError(Code.INTERNAL, "no")
     it.want(1, 2)
     it.reaches(v1="AVAILABLE", v2="END")
     it.want(1)
@@ -116,7 +116,7 @@ def test_a_failed_version_is_tried_again_after_it_was_no_longer_wanted() -> None
 
 def test_a_load_is_tried_as_often_as_the_retries_allow() -> None:
     it = Managed(max_load_retries=2, retry_interval=0.01)
-    it.loads.failing[1] = ServingError(Code.NOT_FOUND, "no")
+    it.loads.failing[1] = StatusError(Code.NOT_FOUND, "no")
     it.want(1)
     it.reaches(v1="END")
     assert it.loads.attempts == [1, 1, 1]
@@ -124,7 +124,7 @@ def test_a_load_is_tried_as_often_as_the_retries_allow() -> None:
 
 def test_retries_end_when_the_version_is_no_longer_wanted() -> None:
     it = Managed(max_load_retries=5, retry_interval=60.0)
-    it.loads.failing[1] = ServingError(Code.NOT_FOUND, "no")
+    it.loads.failing[1] = StatusError(Code.NOT_FOUND, "no")
     it.want(1)
     until(lambda: it.loads.attempts == [1])
     it.want()
@@ -190,7 +190,7 @@ def test_what_is_not_loaded_is_refused_with_tensorflow_servings_text(
     it.want(1)
     it.reaches(v1="AVAILABLE")
     it.manager.set_labels({"m": {"gone": 9}})
-    with pytest.raises(ServingError) as problem, it.manager.acquire(*asked):
+    with pytest.raises(StatusError) as problem, it.manager.acquire(*asked):
         pass
     assert (problem.value.code, problem.value.message) == (code, text)
 
@@ -208,7 +208,7 @@ def test_no_request_fails_while_versions_are_swapped() -> None:
                 with it.manager.acquire("m", None, None) as servable:
                     if servable.closed:  # type: ignore[attr-defined]
                         failures.append(f"version {servable.version} was closed while it was held")
-            except ServingError as error:
+            except StatusError as error:
                 failures.append(str(error))
 
     clients = [threading.Thread(target=ask) for _ in range(3)]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.protobuf import text_format
 
-from infra.modelserver.errors import Code, ServingError
+from infra.modelserver.errors import Code, StatusError
 from infra.modelserver.lifecycle.manager import Manager, ManagerOptions
 from infra.modelserver.lifecycle.reload import Reloader, is_relative
 from infra.modelserver.lifecycle.source import FileSystemSource
@@ -54,7 +54,7 @@ def lenient(tmp_path: Path) -> Iterator[Server]:
 
 
 def refused(server: Server, *models: str) -> tuple[Code, str]:
-    with pytest.raises(ServingError) as problem:
+    with pytest.raises(StatusError) as problem:
         server.reload(*models)
     return problem.value.code, problem.value.message
 
@@ -81,7 +81,7 @@ def test_a_model_that_the_new_config_does_not_name_is_unloaded(server: Server) -
 
 
 def test_a_new_model_that_does_not_load_fails_the_reload_with_its_reason(server: Server) -> None:
-    server.loads.failing[2] = ServingError(Code.OUT_OF_RANGE, "Read less bytes than requested")
+    server.loads.failing[2] = StatusError(Code.OUT_OF_RANGE, "Read less bytes than requested")
     assert refused(server, server.model()) == (
         Code.UNKNOWN,
         "1 model(s) did not become available: {{{name: m version: 2} due to error: "
@@ -93,7 +93,7 @@ def test_one_missing_base_path_leaves_every_model_as_it_is(server: Server) -> No
     server.reload(server.model())
     absent = f"name: 'absent' base_path: '{server.root}/absent' model_platform: 'tensorflow'"
     waited = iter([False, False, True])
-    with pytest.raises(ServingError, match="cancelled"):
+    with pytest.raises(StatusError, match="cancelled"):
         server.reloader.apply(
             server.config(server.model("model_version_policy { specific { versions: 1 } }"), absent),
             cancelled=lambda: next(waited),
@@ -108,7 +108,7 @@ def test_an_empty_config_changes_nothing(server: Server) -> None:
     code, message = Code.OK, ""
     try:
         server.reloader.apply(ModelServerConfig())
-    except ServingError as error:
+    except StatusError as error:
         code, message = error.code, error.message
     assert code == Code.FAILED_PRECONDITION
     assert message.startswith("Cannot transition to requested config.")

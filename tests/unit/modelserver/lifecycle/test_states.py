@@ -2,14 +2,14 @@ import threading
 
 import pytest
 
-from infra.modelserver.errors import Code, ServingError
+from infra.modelserver.errors import Code, StatusError
 from infra.modelserver.lifecycle.states import State, StateMonitor, VersionStatus
 
 
 def test_statuses_come_highest_version_first_with_the_error_that_ended_them() -> None:
     monitor = StateMonitor()
     monitor.publish("m", 1, State.AVAILABLE)
-    monitor.publish("m", 2, State.END, ServingError(Code.OUT_OF_RANGE, "cut off"))
+    monitor.publish("m", 2, State.END, StatusError(Code.OUT_OF_RANGE, "cut off"))
     assert monitor.statuses("m", None) == [
         VersionStatus(2, State.END, Code.OUT_OF_RANGE, "cut off"),
         VersionStatus(1, State.AVAILABLE, Code.OK, ""),
@@ -21,9 +21,9 @@ def test_statuses_come_highest_version_first_with_the_error_that_ended_them() ->
 def test_unknown_models_and_versions_are_not_found() -> None:
     monitor = StateMonitor()
     monitor.publish("m", 1, State.AVAILABLE)
-    with pytest.raises(ServingError, match="Could not find any versions of model absent"):
+    with pytest.raises(StatusError, match="Could not find any versions of model absent"):
         monitor.statuses("absent", None)
-    with pytest.raises(ServingError, match="Could not find version 2 of model m"):
+    with pytest.raises(StatusError, match="Could not find version 2 of model m"):
         monitor.statuses("m", 2)
 
 

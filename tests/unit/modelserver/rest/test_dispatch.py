@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from infra.modelserver.errors import Code, ServingError
+from infra.modelserver.errors import Code, StatusError
 from infra.modelserver.rest.dispatch import Dispatcher
 from infra.modelserver.runtime.blocking import check_may_block
 
@@ -105,11 +105,11 @@ def test_an_error_reaches_who_asked_from_the_loop_as_from_a_thread() -> None:
 def test_after_its_time_a_call_is_answered_though_it_still_holds_its_thread() -> None:
     end = threading.Event()
 
-    async def run() -> ServingError | None:
+    async def run() -> StatusError | None:
         dispatcher = Dispatcher(1, served)
         try:
             await dispatcher.call(end.wait, model="one", timeout=0.01)
-        except ServingError as error:
+        except StatusError as error:
             return error
         finally:
             end.set()
@@ -128,7 +128,7 @@ def test_what_waits_for_a_thread_when_its_time_is_over_is_not_begun() -> None:
         dispatcher = Dispatcher(1, served)
         held = asyncio.create_task(dispatcher.call(end.wait, model="one"))
         await asyncio.sleep(0)  # it begins
-        with contextlib.suppress(ServingError):
+        with contextlib.suppress(StatusError):
             await dispatcher.call(begun.set, model="one", timeout=0.01)
         end.set()
         await held

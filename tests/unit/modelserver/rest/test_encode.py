@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from infra.modelserver.errors import Code, ServingError, not_found
+from infra.modelserver.errors import Code, StatusError, not_found
 from infra.modelserver.lifecycle.states import State, VersionStatus
 from infra.modelserver.rest import encode
 from infra.modelserver.runtime.servable import Signature, TensorInfo
@@ -59,12 +59,12 @@ def test_an_empty_batch_has_no_rows() -> None:
 
 
 def test_an_output_without_a_batch_dimension_has_no_rows_to_stand_in() -> None:
-    with pytest.raises(ServingError, match=r"Tensor name: total has no shape information $"):
+    with pytest.raises(StatusError, match=r"Tensor name: total has no shape information $"):
         reply({"total": np.float32(6.5).reshape(())})
 
 
 def test_outputs_in_rows_must_agree_on_their_number() -> None:
-    with pytest.raises(ServingError, match="Tensor name: b has inconsistent batch size: 1 expecting: 2"):
+    with pytest.raises(StatusError, match="Tensor name: b has inconsistent batch size: 1 expecting: 2"):
         reply({"a": f32(1, 2), "b": f32(1)})
 
 
@@ -166,7 +166,7 @@ def test_integers_are_printed_as_they_are(dtype: Any) -> None:
     [(np.float16, "half"), (ml_dtypes.bfloat16, "bfloat16"), (np.complex64, "complex64")],
 )
 def test_types_that_json_has_no_form_for_are_refused(dtype: Any, name: str) -> None:
-    with pytest.raises(ServingError) as raised:
+    with pytest.raises(StatusError) as raised:
         reply({"y": np.zeros(2, dtype)})
     assert raised.value.code is Code.INVALID_ARGUMENT
     assert raised.value.message == f"Failed to write JSON value for tensor type: {name}"
@@ -200,7 +200,7 @@ def test_classes_are_pairs_of_label_and_score() -> None:
     result.classifications[0].classes.add(score=1 / 3)
     result.classifications.add()
     assert encode.classifications(result) == (b'{\n    "results": [[["a\\"", 0.5], ["", 0.333333343]], []\n    ]\n}')
-    with pytest.raises(ServingError, match="Cannot convert empty ClassificationResults to JSON"):
+    with pytest.raises(StatusError, match="Cannot convert empty ClassificationResults to JSON"):
         encode.classifications(ClassificationResult())
 
 
@@ -209,7 +209,7 @@ def test_regressions_are_numbers() -> None:
     for value in (0.5, 3):
         result.regressions.add(value=value)
     assert encode.regressions(result) == b'{\n    "results": [0.5, 3.0]\n}'
-    with pytest.raises(ServingError, match="Cannot convert empty RegressionResults to JSON"):
+    with pytest.raises(StatusError, match="Cannot convert empty RegressionResults to JSON"):
         encode.regressions(RegressionResult())
 
 

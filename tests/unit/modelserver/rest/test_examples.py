@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from infra.modelserver.errors import ServingError
+from infra.modelserver.errors import StatusError
 from infra.modelserver.rest.examples import fill_request
 from tasks.wire.protos import ClassificationRequest
 
@@ -76,7 +76,7 @@ def test_floats_beyond_float32_become_infinite() -> None:
     ],
 )
 def test_what_is_wrong_is_told_in_tensorflow_servings_words(body: str, text: str) -> None:
-    with pytest.raises(ServingError) as raised:
+    with pytest.raises(StatusError) as raised:
         filled(body)
     assert raised.value.message == text
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.modelserver.errors import Code, ServingError
+from infra.modelserver.errors import Code, StatusError
 from infra.modelserver.rest.json_text import RepeatedKeys, members, to_bytes
 from infra.modelserver.rest.parser import MAX_DEPTH, parse_object
 
@@ -56,7 +56,7 @@ PARSE_ERRORS = [
 
 @pytest.mark.parametrize(("body", "text", "offset"), PARSE_ERRORS)
 def test_a_parse_error_has_rapidjsons_text_and_offset(body: bytes, text: str, offset: int) -> None:
-    with pytest.raises(ServingError) as raised:
+    with pytest.raises(StatusError) as raised:
         parse_object(body)
     assert raised.value.code is Code.INVALID_ARGUMENT
     assert raised.value.message == f"JSON Parse error: {text} at offset: {offset}"
@@ -73,7 +73,7 @@ def test_a_parse_error_has_rapidjsons_text_and_offset(body: bytes, text: str, of
     ],
 )
 def test_a_body_that_is_no_object_is_refused(body: bytes, message: str) -> None:
-    with pytest.raises(ServingError, match=r"^INVALID_ARGUMENT: ") as raised:
+    with pytest.raises(StatusError, match=r"^INVALID_ARGUMENT: ") as raised:
         parse_object(body)
     assert raised.value.message == message
 
@@ -140,7 +140,7 @@ def test_a_byte_order_mark_is_skipped() -> None:
 
 
 def test_deep_nesting_is_refused_without_running_out_of_stack() -> None:
-    with pytest.raises(ServingError, match="nested deeper"):
+    with pytest.raises(StatusError, match="nested deeper"):
         parse_object(b'{"x": ' + b"[" * 1_000_000)
     deep = parse_object(b'{"x": ' + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"}")["x"]
     assert deep != []
@@ -156,7 +156,7 @@ def test_a_long_list_with_nan_in_it_is_read_whole() -> None:
 
 def test_a_number_too_big_deep_in_a_long_list_is_found() -> None:
     body = b'{"x": [' + b"1.5, " * 1000 + b"1e999" + b", 2" * 1000 + b"]}"
-    with pytest.raises(ServingError, match=r"stored in double\. at offset: 5007"):
+    with pytest.raises(StatusError, match=r"stored in double\. at offset: 5007"):
         parse_object(body)
 
 
@@ -179,5 +179,5 @@ json_like = st.text(alphabet='{}[],:"\\0123456789.eE+-truefalsnNIity \n', max_si
 
 @given(st.binary(max_size=60) | json_like)
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
-    with contextlib.suppress(ServingError):
+    with contextlib.suppress(StatusError):
         parse_object(body)

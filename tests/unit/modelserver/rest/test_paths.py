@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.modelserver.errors import ServingError
+from infra.modelserver.errors import StatusError
 from infra.modelserver.rest import paths
 from infra.modelserver.rest.paths import BadVersion, Route, route
 
@@ -53,7 +53,7 @@ def test_a_path_means_what_it_means_to_tensorflow_serving(method: str, uri: str,
     ],
 )
 def test_a_path_that_means_nothing_is_quoted(method: str, uri: str) -> None:
-    with pytest.raises(ServingError) as raised:
+    with pytest.raises(StatusError) as raised:
         route(method, uri)
     assert raised.value.message == f"Malformed request: {method} {uri}"
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.modelserver.errors import Code, ServingError
+from infra.modelserver.errors import Code, StatusError
 from infra.modelserver.rest.numbers import number_inputs
 from infra.modelserver.rest.tensors import PredictInputs, predict_inputs
 from infra.modelserver.runtime.servable import Signature, TensorInfo
@@ -46,10 +46,10 @@ def assert_same(one: PredictInputs, other: PredictInputs) -> None:
         np.testing.assert_array_equal(array, other.arrays[alias])
 
 
-def refusal(body: str, **inputs: int) -> ServingError:
+def refusal(body: str, **inputs: int) -> StatusError:
     asked = signature(inputs)
     assert number_inputs(body.encode(), lambda name: asked) is None
-    with pytest.raises(ServingError) as raised:
+    with pytest.raises(StatusError) as raised:
         predict_inputs(body.encode(), lambda name: asked)
     return raised.value
 
@@ -131,7 +131,7 @@ def test_the_signature_is_asked_for_by_its_name() -> None:
 
     for body in (b'{"signature_name": "s", "inputs": 1}', b'{"inputs": true}', b'{"inputs": [1]}'):
         if number_inputs(body, find) is None:
-            with pytest.raises(ServingError):
+            with pytest.raises(StatusError):
                 predict_inputs(body, find)
     assert set(asked) == {"s", ""}
 
@@ -359,7 +359,7 @@ def test_the_fast_reader_reads_what_the_general_one_reads(body: bytes, inputs: d
     if fast is not None:
         assert_same(fast, predict_inputs(body, lambda name: asked))
     else:
-        with contextlib.suppress(ServingError):
+        with contextlib.suppress(StatusError):
             predict_inputs(body, lambda name: asked)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infra.modelserver.errors import Code, ServingError
+from infra.modelserver.errors import Code, StatusError
 from infra.modelserver.metrics import Metrics
 from infra.modelserver.runtime import c_api
 from infra.modelserver.runtime.batching import Batcher, BatchingParameters, BatchScheduler
@@ -60,7 +60,7 @@ class LazyScheduler:
 
     def submit(self, key: Any, batcher: Batcher, call: c_api.Call, task: Any) -> None:
         if not self._room:
-            raise ServingError(Code.UNAVAILABLE, "full")
+            raise StatusError(Code.UNAVAILABLE, "full")
         self._room -= 1
         task.done = _RunWhenWaitedFor(lambda: batcher.run_batch(call, [task], task.rows))
 
@@ -111,7 +111,7 @@ def test_a_large_request_is_run_in_parts_and_its_answer_is_one(alive: set[int]) 
 def test_queued_parts_keep_their_tensors_when_the_queue_has_no_room_for_the_rest(alive: set[int]) -> None:
     session = FakeSession(same)
     request = floats(1, 2, 3, 4, 5)
-    with pytest.raises(ServingError, match="UNAVAILABLE: full"):
+    with pytest.raises(StatusError, match="UNAVAILABLE: full"):
         splitting(session, room=2).run(call(1, 1), [request], None)
     assert session.seen == [[1, 2], [3, 4]]
     assert alive == {request}
@@ -119,7 +119,7 @@ def test_queued_parts_keep_their_tensors_when_the_queue_has_no_room_for_the_rest
 
 def test_no_tensor_is_lost_when_an_input_cannot_be_split(alive: set[int]) -> None:
     request = [floats(1, 2, 3), resources(3)]
-    with pytest.raises(ServingError, match="INVALID_ARGUMENT: Tensors of DataType 20 cannot be sliced"):
+    with pytest.raises(StatusError, match="INVALID_ARGUMENT: Tensors of DataType 20 cannot be sliced"):
         splitting(FakeSession(same)).run(call(2, 2), request, None)
     assert alive == set(request)
 
@@ -127,11 +127,11 @@ def test_no_tensor_is_lost_when_an_input_cannot_be_split(alive: set[int]) -> Non
 def test_no_tensor_is_lost_when_one_part_fails(alive: set[int]) -> None:
     def fail_on_three(tensors: list[int]) -> list[int]:
         if c_api.array_from_tensor(tensors[0])[0] == 3:
-            raise ServingError(Code.INTERNAL, "broken")
+            raise StatusError(Code.INTERNAL, "broken")
         return same(tensors)
 
     request = floats(1, 2, 3, 4, 5)
-    with pytest.raises(ServingError, match="INTERNAL: broken"):
+    with pytest.raises(StatusError, match="INTERNAL: broken"):
         splitting(FakeSession(fail_on_three)).run(call(1, 1), [request], None)
     assert alive == {request}
 
@@ -141,7 +141,7 @@ def test_no_tensor_is_lost_when_the_answers_of_parts_cannot_be_joined(alive: set
         return [*same(tensors), resources(2)]
 
     request = floats(1, 2, 3, 4)
-    with pytest.raises(ServingError, match="INVALID_ARGUMENT: Tensors of DataType 20 cannot be"):
+    with pytest.raises(StatusError, match="INVALID_ARGUMENT: Tensors of DataType 20 cannot be"):
         splitting(FakeSession(answer)).run(call(1, 2), [request], None)
     assert alive == {request}
 
@@ -152,7 +152,7 @@ def ask_together(session: FakeSession, kind: c_api.Call, requests: Sequence[Sequ
     merging = Batcher(session, "model", BatchScheduler(parameters, Metrics()))
 
     def ask(request: Sequence[int]) -> str:
-        with pytest.raises(ServingError) as caught:
+        with pytest.raises(StatusError) as caught:
             merging.run(kind, request, None)
         return str(caught.value)
 
