@@ -7,7 +7,7 @@ ARGS ?=
 # How tests are shared out to two processes, in the order of the files: the long ones are the first to begin.
 SPREAD := -n 2 --dist loadgroup --no-loadscope-reorder --durations=10
 
-.PHONY: help install demo up down status logs doctor test soak lint bench
+.PHONY: help install demo up down status logs doctor test soak cover lint bench
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -38,6 +38,10 @@ test: install ## Run the tests (ARGS="tests/unit" for some)
 
 soak: install ## Run the long tests: kills at every write and at random, network faults, outages, large memory
 	@$(BIN)/pytest $(SPREAD) -m soak $(ARGS)
+
+cover: install ## Print how much of each package the unit tests run, in lines
+	@$(BIN)/pytest $(SPREAD) -m "not soak" --cov --cov-report=json tests/unit $(ARGS)
+	@$(BIN)/python -m tests.helpers.coverage_by_package .coverage.json
 
 lint: install ## Check style, types and the direction of imports
 	@$(BIN)/ruff check

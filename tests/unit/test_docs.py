@@ -47,7 +47,7 @@ def test_every_deployment_is_in_the_readme(name: str) -> None:
     assert f"`{name}`" in README
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "lint", "up", "down", "status", "logs", "bench"])
+@pytest.mark.parametrize("target", ["demo", "test", "soak", "cover", "lint", "up", "down", "status", "logs", "bench"])
 def test_every_make_target_is_in_the_readme(target: str) -> None:
     assert f"make {target}" in README
 
