@@ -21,7 +21,8 @@ def renamed_strategy(name: Any) -> Any:
     return _RENAMED.get(name, name) if isinstance(name, str) else name
 
 
-# Forms offer the present names; the Prefect API, which checks parameters by the schema, takes the old ones too.
+# Forms offer the present names; the Prefect API, which checks parameters by the schema, takes the old ones too. These
+# have no type there, so that the API's refusal of any other name lists the present ones (jsonschema's `best_match`).
 Strategy = Annotated[
     StrategyName,
     BeforeValidator(renamed_strategy),
@@ -29,7 +30,7 @@ Strategy = Annotated[
         {
             "anyOf": [
                 {"title": "strategy", "type": "string", "enum": list(STRATEGIES)},
-                {"title": "old name", "type": "string", "enum": list(_RENAMED), "deprecated": True},
+                {"title": "old name", "enum": list(_RENAMED), "deprecated": True},
             ]
         }
     ),

@@ -6,7 +6,7 @@ import pytest
 from prefect import Flow
 from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
-from prefect.utilities.schema_tools.validation import is_valid
+from prefect.utilities.schema_tools.validation import ValidationError, is_valid, validate
 
 from flows.fleet import plan
 from flows.release import release, release_saved_model
@@ -38,8 +38,9 @@ def test_the_prefect_api_takes_each_strategy_and_the_old_name(flow: Flow[..., An
     assert is_valid(parameters(flow, name), parameter_schema(flow).model_dump())
 
 
-def test_the_prefect_api_refuses_an_unknown_strategy(flow: Flow[..., Any]) -> None:
-    assert not is_valid(parameters(flow, "canary"), parameter_schema(flow).model_dump())
+def test_the_prefect_api_refuses_an_unknown_strategy_and_lists_those_that_it_knows(flow: Flow[..., Any]) -> None:
+    with pytest.raises(ValidationError, match=r"'canary' is not one of \['blue-green', 'labels'\]"):
+        validate(parameters(flow, "canary"), parameter_schema(flow).model_dump(), raise_on_error=True)
 
 
 def test_a_flow_takes_the_old_name_for_the_present_one(flow: Flow[..., Any]) -> None:
