@@ -79,7 +79,7 @@ def _product(a: int, b: int) -> int:
 
 
 def _cached_power(binary: int) -> tuple[int, int, int]:
-    """The power of ten, of every eighth, that brings 2^binary near 1: significand and both exponents."""
+    """The power of ten, among every eighth, whose product with 2^binary is near 1: significand and both exponents."""
     index = (math.ceil((-61 - binary) * 0.30102999566398114 + 347) >> 3) + 1
     ten = -348 + 8 * index
     top, bottom = (10**ten, 1) if ten >= 0 else (1, 10**-ten)
@@ -94,7 +94,7 @@ def _cached_power(binary: int) -> tuple[int, int, int]:
 
 
 def _digits(upper: int, shift: int, delta: int, distance: int) -> tuple[str, int]:
-    """Digits of upper / 2^shift, just as many as tell it from upper - delta, moved towards upper - distance."""
+    """The fewest digits that distinguish upper / 2^shift from upper - delta, moved towards upper - distance."""
     one = 1 << shift
     whole, rest = upper >> shift, upper & (one - 1)
     kappa = len(str(whole))

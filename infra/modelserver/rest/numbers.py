@@ -22,7 +22,7 @@ _NOT_PLAIN: Final = set(_STRUCTURE.decode() + "\\")
 _BUFFER_KINDS: Final[dict[int, str]] = (
     dict.fromkeys(FLOATS, "d") | dict.fromkeys(INT_RANGES, "i") | {DataType.UINT64: "u"}
 )
-_LONGEST: Final = 0xFFFFFF  # the length that simdjson tells for this many elements and for any more
+_LONGEST: Final = 0xFFFFFF  # the length that simdjson reports for this many elements and more
 _BUFFER_TYPES: Final = {"d": np.dtype(np.float64), "i": np.dtype(np.int64), "u": np.dtype(np.uint64)}
 
 
@@ -59,7 +59,7 @@ def number_inputs(body: bytes, signature_of: SignatureOf) -> PredictInputs | Non
     except (_Declined, ValueError, TypeError, OverflowError):
         return None
     members = [b'"":""' if key == "signature_name" else b'"":' + structure for key in keys]
-    # The shapes came from each list's first element; the brackets and commas tell whether all the others agree.
+    # The shapes came from each list's first element; the brackets and commas show whether all the others agree.
     if body.translate(None, _NOT_STRUCTURE) != b"{" + b",".join(members) + b"}":
         return None
     return PredictInputs(signature, arrays, row_format)

@@ -197,7 +197,7 @@ class _Reader:
         try:
             items.extend(orjson.loads(b"[" + run.group().rstrip(b" \n\r\t")[:-1] + b"]"))
         except orjson.JSONDecodeError:
-            self.exactly = True  # a number too big: single steps from here on tell which
+            self.exactly = True  # one number is too big: single steps find out which
             return
         self.at = run.end()
 

@@ -163,7 +163,7 @@ class ModelServerProcess(AbstractContextManager["ModelServerProcess"]):
         return array(output)
 
     def reload(self, *entries: str) -> None:
-        """Take a new config; raises grpc.RpcError where it is refused."""
+        """Take a new config; raises grpc.RpcError if it is refused."""
         request = ReloadConfigRequest(config=config(*entries))
         self.service().HandleReloadConfigRequest(request, timeout=DEADLINE)
 

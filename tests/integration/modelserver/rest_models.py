@@ -22,7 +22,7 @@ def _echo(spec: tf.TensorSpec) -> tf.types.experimental.ConcreteFunction:
 
 
 def save_kinds(folder: Path) -> None:
-    """Identities; `spin` loops as often as it is told; `product` multiplies random matrices as large as it is told."""
+    """Identities; `spin` loops `rounds` times; `product` multiplies random matrices of the size asked for."""
     signatures = {f"echo_{name}": _echo(tf.TensorSpec([None], name, name="x")) for name in DTYPES}
     signatures["any_rank"] = _echo(tf.TensorSpec(None, tf.float32, name="x"))
     signatures["scalar"] = _echo(tf.TensorSpec([], tf.float32, name="x"))

@@ -214,7 +214,7 @@ def call(channel: grpc.Channel, method: str, request: bytes) -> None:
         problem = error
     if problem is not None:
         assert problem.code() not in OURS_TO_BLAME, problem.details()
-        if problem.code() is grpc.StatusCode.INTERNAL:  # gRPC's word for bytes that are no message
+        if problem.code() is grpc.StatusCode.INTERNAL:  # gRPC's code for bytes that are not a message
             assert any(word in problem.details() for word in ("deserializ", "method_name")), problem.details()
 
 

@@ -304,7 +304,7 @@ def begun(stack: LocalStack, few_digits_file: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["FromUI", "FromSchedule"])
-def test_a_run_publishes_a_version_whichever_way_it_was_begun(
+def test_a_run_publishes_a_version_however_it_was_started(
     stack: LocalStack, stack_store: Store, begun: None, model: str
 ) -> None:
     until(lambda: catalog.published(stack_store, model), f"{model} is published", 240)

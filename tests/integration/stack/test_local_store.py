@@ -39,7 +39,7 @@ def test_a_bucket_that_nobody_made_is_named_in_the_error(store_settings: Setting
 
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-def test_no_port_of_the_store_but_s3_answers_whoever_lacks_its_certificate(seaweedfs: LocalStore) -> None:
+def test_no_port_of_the_store_but_s3_answers_without_its_certificate(seaweedfs: LocalStore) -> None:
     http = {getattr(seaweedfs.settings, name) for name in STORE_PORTS}
     ports = http | {port + GRPC_OFFSET for port in http}
     until(lambda: members.listening([psutil.Process(seaweedfs.pid)]) == ports, "the store has opened all its ports")
@@ -60,7 +60,7 @@ def test_sockets_of_the_store_are_for_its_user_alone(seaweedfs: LocalStore) -> N
         assert Path(str(name)).stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH) == 0, name
 
 
-def test_s3_does_nothing_for_whoever_does_not_sign(store: Store) -> None:
+def test_s3_refuses_unsigned_requests(store: Store) -> None:
     store.put("kept", b"mine")
     bucket = f"{store.endpoint}/{store.bucket}"
     form: dict[str, tuple[str | None, str | bytes]] = {"key": (None, "kept"), "file": ("kept", b"theirs")}

@@ -35,8 +35,8 @@ class FakeServer:
         return ()
 
 
-class MortalReplica:
-    """Its model server ends whatever config it is brought to."""
+class CrashingReplica:
+    """Its model server ends at every config that it is brought to."""
 
     store, trust, server = cast(Store, None), cast(Trust, None), FakeServer()
 
@@ -49,7 +49,7 @@ class MortalReplica:
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Agent:
-    return Agent(Settings(home=tmp_path), cast(Replica, MortalReplica()))
+    return Agent(Settings(home=tmp_path), cast(Replica, CrashingReplica()))
 
 
 def reported(agent: Agent, *configs: int) -> list[str]:

@@ -24,7 +24,7 @@ time.sleep(600)
 
 
 class Marked:
-    """A process that bears the mark of a stack and listens on a port."""
+    """A process with a stack's environment variable that listens on a port."""
 
     def __init__(self, home: Path, *arguments: str) -> None:
         self.process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Which scheduled runs are skipped after the stack was down, and what Prefect is told."""
+"""Which scheduled runs are skipped after the stack was down, and what Prefect is asked."""
 
 import json
 import threading

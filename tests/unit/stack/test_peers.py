@@ -63,7 +63,7 @@ def test_the_kernels_list_names_the_user(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"state": "06", "uid": "0", "inode": "0"},  # TIME_WAIT: the kernel names root, whoever it was
+        {"state": "06", "uid": "0", "inode": "0"},  # TIME_WAIT: the kernel names root, not the owner
         {"state": "04"},
         {"inode": "0", "uid": "0"},
         {"uid": "65534"},  # a user of another namespace

@@ -66,9 +66,9 @@ def test_a_port_that_a_passing_connection_has_is_waited_for(
     use = PortUse(passing.getsockname()[1], "SLIPWAY_REST_PORT")
     assert not is_free("127.0.0.1", use.port)
     monkeypatch.setattr("time.sleep", lambda _: passing.close())
-    told: list[str] = []
-    require_free("127.0.0.1", [use], own=(), patience=60, say=told.append)
-    assert told == [f"Port {use.port} is taken by a passing connection: waiting for up to 60 s"]
+    said: list[str] = []
+    require_free("127.0.0.1", [use], own=(), patience=60, say=said.append)
+    assert said == [f"Port {use.port} is taken by a passing connection: waiting for up to 60 s"]
 
 
 def test_a_connection_that_stays_is_not_taken_for_a_program(passing: socket.socket) -> None:

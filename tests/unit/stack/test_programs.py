@@ -53,8 +53,8 @@ def test_a_prefect_server_that_went_away_is_tried_again_for_as_long_as_the_setti
 
 def test_no_program_is_told_a_secret(tmp_path: Path) -> None:
     mine = Settings(home=tmp_path, s3_access_key="key", s3_secret_key=SecretStr("hush"))
-    told = [text for p in programs(mine) for text in (*p.command, *p.environment.values())]
-    assert not [text for text in told if "hush" in text]
+    texts = [text for p in programs(mine) for text in (*p.command, *p.environment.values())]
+    assert not [text for text in texts if "hush" in text]
 
 
 KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SESSION_TOKEN": "b", "AWS_PROFILE": "c", "AWS_CONFIG_FILE": "d"}
@@ -103,8 +103,8 @@ def test_every_program_but_the_worker_which_runs_the_users_code_is_kept_from_the
 
 
 def test_runs_of_the_worker_train_with_tensorflow_whatever_the_user_set_for_other_work(tmp_path: Path) -> None:
-    told = by_name(Settings(home=tmp_path))["worker"].environment
-    assert (told["KERAS_BACKEND"], told["TF_USE_LEGACY_KERAS"]) == ("tensorflow", "0")
+    environment = by_name(Settings(home=tmp_path))["worker"].environment
+    assert (environment["KERAS_BACKEND"], environment["TF_USE_LEGACY_KERAS"]) == ("tensorflow", "0")
 
 
 def test_a_process_elsewhere_reads_back_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ def test_telemetry_of_every_server_is_off(tmp_path: Path) -> None:
     assert found["worker"].environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 
-def test_the_interpreter_is_named_alike_whichever_of_its_names_runs(
+def test_the_interpreter_has_the_same_name_whether_python_or_python3_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = programs(Settings(home=tmp_path))

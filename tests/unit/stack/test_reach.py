@@ -34,15 +34,15 @@ def test_what_has_one_is_named_with_it(tmp_path: Path) -> None:
     mine = Settings(home=tmp_path, host="0.0.0.0", replica_addresses="serving:8500:8501")
     wanted = programs(mine)
     require_log_in(mine.host, wanted)
-    told = doctor.reached(mine)
-    assert told.state == "warning"
-    assert "prefect (port 4200), with the log-in" in told.found
-    assert "18333" in told.found
+    finding = doctor.reached(mine)
+    assert finding.state == "warning"
+    assert "prefect (port 4200), with the log-in" in finding.found
+    assert "18333" in finding.found
 
 
 def test_a_real_model_server_is_said_to_listen_on_every_address(tmp_path: Path) -> None:
     binary = tmp_path / "tensorflow_model_server"
     binary.write_text("")
     binary.chmod(0o755)
-    told = doctor.reached(Settings(home=tmp_path, model_server=str(binary)))
-    assert (told.state, "8500 and 8501" in told.advice) == ("warning", True)
+    finding = doctor.reached(Settings(home=tmp_path, model_server=str(binary)))
+    assert (finding.state, "8500 and 8501" in finding.advice) == ("warning", True)

@@ -31,9 +31,9 @@ def test_programs_find_what_the_command_finds_though_they_run_in_another_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    told = _environment({"PYTHONPATH": f".{os.pathsep}src{os.pathsep}/opt/shared"}, Settings())
-    assert told["PYTHONPATH"].split(os.pathsep) == [str(tmp_path), str(tmp_path / "src"), "/opt/shared"]
-    assert told["SLIPWAY_PROJECT"] == str(tmp_path)
+    environment = _environment({"PYTHONPATH": f".{os.pathsep}src{os.pathsep}/opt/shared"}, Settings())
+    assert environment["PYTHONPATH"].split(os.pathsep) == [str(tmp_path), str(tmp_path / "src"), "/opt/shared"]
+    assert environment["SLIPWAY_PROJECT"] == str(tmp_path)
     assert not _environment({}, Settings())["PYTHONPATH"]
 
 

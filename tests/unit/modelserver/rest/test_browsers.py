@@ -1,4 +1,4 @@
-"""Requests of web pages are told from those of programs."""
+"""Telling requests of web pages from those of programs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Where the dispatcher runs what: told by the thread that the work finds itself in."""
+"""Which thread the dispatcher runs work in."""
 
 import asyncio
 import contextlib

@@ -80,7 +80,7 @@ def inputs(op: Any, fixed: set[str]) -> Iterator[dict[str, Any]]:
 
 
 def decided(op: Any, fixed: set[str]) -> bool | None:
-    """Whether shapes decide the outputs' shapes; None where no way was found to make the operation."""
+    """Whether shapes decide the outputs' shapes; None if the operation could not be made."""
     for given in inputs(op, fixed):
         try:
             made = op_def_library.apply_op(op.name, **given, **attributes(op))
@@ -92,7 +92,7 @@ def decided(op: Any, fixed: set[str]) -> bool | None:
 
 
 def main() -> None:
-    """Print a JSON object: operation → true, false, or null where it could not be made."""
+    """Print a JSON object: operation → true, false, or null if it could not be made."""
     found = {}
     for name, fixed in BOUNDED_OPS.items():
         op = op_def_registry.get(name)

@@ -1,4 +1,4 @@
-"""What may run where nothing may block: graphs whose running time follows from shapes alone."""
+"""What may run on the event loop: graphs whose running time depends on shapes alone."""
 
 import ctypes
 import json
