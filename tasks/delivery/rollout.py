@@ -130,6 +130,7 @@ def is_ours(fleet: Fleet, record: RolloutRecord) -> bool:
     found = fleet.rollout_under_way(record.model)
     if found is None:
         return False
+    # One run may roll out several versions, even at once.
     return (found.run, found.process, found.version) == (record.run, record.process, record.version)
 
 
