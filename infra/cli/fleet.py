@@ -8,7 +8,7 @@ import typer
 from infra.cli.flow_runs import running_flows
 from infra.cli.help import example
 from infra.cli.options import Fleet, FleetName, Json, Model, StrategyOption, Version
-from infra.cli.output import print_json, print_table
+from infra.cli.output import print_json, print_table, size_text
 from tasks import names
 from tasks.settings import settings
 
@@ -49,7 +49,7 @@ def _print_plan(found: "Preview") -> None:
                     ", ".join(change.loads),
                     ", ".join(change.unloads),
                     ", ".join(change.relabels),
-                    _size(memory),
+                    size_text(memory),
                 )
                 for stage in zip(*(zip(r.changes, r.memory, strict=True) for r in found.replicas), strict=True)
                 for replica, (change, memory) in zip(found.replicas, stage, strict=True)
@@ -62,7 +62,7 @@ def _print_plan(found: "Preview") -> None:
     if found.replicas:
         for replica in found.replicas:
             beside = f"; not counted: {', '.join(replica.uncounted)}" if replica.uncounted else ""
-            print(f"{replica.replica} downloads {_size(replica.downloads)} first{beside}.")
+            print(f"{replica.replica} downloads {size_text(replica.downloads)} first{beside}.")
         print(f"{ABOUT_MEMORY}\n")
     for number, line in enumerate(found.steps, 1):
         print(f"{number}. {line}")
@@ -182,7 +182,7 @@ def _print_pruning(found: "Pruning", keep: int, yes: bool) -> None:
             (
                 f.version,
                 f.state,
-                _size(f.size),
+                size_text(f.size),
                 fates[f.version in found.deleted if yes else not f.kept],
                 "; ".join(f.kept),
             )
@@ -190,7 +190,7 @@ def _print_pruning(found: "Pruning", keep: int, yes: bool) -> None:
         ],
     )
     going = [f for f in found.going if not yes or f.version in found.deleted]
-    freed = _size(sum(fate.size for fate in going))
+    freed = size_text(sum(fate.size for fate in going))
     if yes:
         print(f"\n{len(going)} versions deleted, {freed}.")
     elif going:
@@ -199,7 +199,3 @@ def _print_pruning(found: "Pruning", keep: int, yes: bool) -> None:
         )
     else:
         print("\nNothing would be deleted.")
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"

@@ -10,7 +10,7 @@ import typer
 
 from infra.cli.help import example
 from infra.cli.options import Json, Model
-from infra.cli.output import print_json, print_table
+from infra.cli.output import print_json, print_table, size_text
 from tasks.errors import InvalidInput
 from tasks.settings import settings
 
@@ -69,7 +69,7 @@ def _row(version: "Version", served: str, labels: Sequence[str]) -> tuple[object
         ", ".join(labels),
         f"{manifest.created:%Y-%m-%d %H:%M:%S}",
         _figure(manifest.training.metrics.get("accuracy")),
-        f"{manifest.size / 1e6:.1f} MB",
+        size_text(manifest.size),
         verdict.reason if verdict else "",
     )
 

@@ -21,8 +21,13 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def size_text(size: int) -> str:
+    """The size of a file or download in bytes, for people."""
+    return f"{size / 1e6:.1f} MB"
+
+
 def megabytes(size: int | None) -> str | None:
-    """A size in bytes, for people."""
+    """A use of memory or disk in bytes, for people; None stays None."""
     return None if size is None else f"{size / 1e6:.0f} MB"
 
 

@@ -94,13 +94,7 @@ def store(settings: Settings) -> Program:
     address = f"http://{host}:{settings.store_port}"
     own = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - how its parts reach one another
     master, volume = f"https://{own}:{settings.store_master_port}/", f"{own}:{settings.store_volume_port}"
-    ports = {
-        "s3": PortUse(settings.store_port, "SLIPWAY_STORE_PORT"),
-        "master": PortUse(settings.store_master_port, "SLIPWAY_STORE_MASTER_PORT"),
-        "volume": PortUse(settings.store_volume_port, "SLIPWAY_STORE_VOLUME_PORT"),
-        "filer": PortUse(settings.store_filer_port, "SLIPWAY_STORE_FILER_PORT"),
-        "admin": PortUse(settings.store_admin_port, "SLIPWAY_STORE_ADMIN_PORT"),
-    }
+    ports = _store_ports(settings)
     return Program(
         name="store",
         command=(
@@ -140,6 +134,17 @@ def store(settings: Settings) -> Program:
         asks_for="its access key",
         stop_seconds=20,
     )
+
+
+def _store_ports(settings: Settings) -> dict[str, PortUse]:
+    """The ports of SeaweedFS's parts, but for their gRPC ports."""
+    return {
+        "s3": PortUse(settings.store_port, "SLIPWAY_STORE_PORT"),
+        "master": PortUse(settings.store_master_port, "SLIPWAY_STORE_MASTER_PORT"),
+        "volume": PortUse(settings.store_volume_port, "SLIPWAY_STORE_VOLUME_PORT"),
+        "filer": PortUse(settings.store_filer_port, "SLIPWAY_STORE_FILER_PORT"),
+        "admin": PortUse(settings.store_admin_port, "SLIPWAY_STORE_ADMIN_PORT"),
+    }
 
 
 def prefect_server(settings: Settings) -> Program:

@@ -94,23 +94,36 @@ def make_app(manager: Manager, options: RestOptions) -> App:
     return _RestApp(manager, options)
 
 
-class _Signatures:
-    """Finds a request's servable once, as late as its body has been parsed, and holds it until the reply is written."""
+class _LateServable(ExitStack):
+    """A request's servable: acquired when it is first needed, after the body is parsed; released at the context's end.
 
-    def __init__(self, manager: Manager, asked: Route, stack: ExitStack) -> None:
-        self._manager, self._asked, self._stack = manager, asked, stack
+    That is TensorFlow Serving's order: a body that is not JSON is refused as such, whether or not the model exists.
+    """
+
+    def __init__(self, manager: Manager, asked: Route) -> None:
+        super().__init__()
+        self._manager, self._asked = manager, asked
         self._found: Servable | None = None
 
-    @property
-    def servable(self) -> Servable:
+    def acquire(self) -> Servable:
+        """The servable, now and every further time.
+
+        Raises:
+            StatusError: as `Manager.acquire`.
+        """
         if self._found is None:
             asked = self._asked
-            self._found = self._stack.enter_context(self._manager.acquire(asked.name, asked.version, asked.label))
+            self._found = self.enter_context(self._manager.acquire(asked.name, asked.version, asked.label))
         return self._found
 
-    def __call__(self, name: str) -> Signature:
+    def signature(self, name: str) -> Signature:
+        """One of the servable's signatures; "" for the default one.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT if there is none of that name; or as `acquire`.
+        """
         name = name or DEFAULT_SIGNATURE
-        signature = self.servable.signatures.get(name)
+        signature = self.acquire().signatures.get(name)
         if signature is None:
             raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
         return signature
@@ -219,10 +232,9 @@ class _RestApp:
             return encode.metadata(servable)
 
     def _predict(self, asked: Route, body: bytes, started: float) -> bytes:
-        with ExitStack() as stack:
-            signatures = _Signatures(self._manager, asked, stack)
-            inputs = number_inputs(body, signatures) or predict_inputs(body, signatures)
-            outputs = signatures.servable.run(inputs.signature, inputs.arrays, self._left(started))
+        with _LateServable(self._manager, asked) as late:
+            inputs = number_inputs(body, late.signature) or predict_inputs(body, late.signature)
+            outputs = late.acquire().run(inputs.signature, inputs.arrays, self._left(started))
             if sum(array.nbytes for array in outputs.values()) > SMALL_BYTES:  # takes long to write
                 check_may_block()
             return encode.predictions(inputs.signature, outputs, row_format=inputs.row_format)
