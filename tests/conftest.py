@@ -1,6 +1,12 @@
-"""How tests are shared out where several processes run them (`make test`)."""
+"""How tests are shared out where several processes run them (`make test`), and what all of them start from."""
+
+import signal
 
 import pytest
+
+# A shell starts what is in the background with SIGINT ignored, which whatever a test starts would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Fixtures of a session that are dear: the tests that use one of them share a process, and with it the one fixture.
 SHARED = ("stack", "three_replicas")

@@ -8,9 +8,13 @@ if TYPE_CHECKING:
     from tasks.data.dataset import Dataset
     from tasks.training.train import TrainedModel
 
+# One process of `make test` loads TensorFlow for these tests.
+pytestmark = pytest.mark.xdist_group("keras")
 
-def test_the_trained_model_is_good_enough(trained: "TrainedModel") -> None:
-    assert trained.evaluation.accuracy >= 0.93
+
+def test_a_few_epochs_teach_it_most_digits(trained: "TrainedModel") -> None:
+    """What a release promises is tested with one: tests/integration/stack/test_delivery.py."""
+    assert trained.evaluation.accuracy >= 0.85
 
 
 def test_classify_names_the_likeliest_class_and_its_score(trained: "TrainedModel") -> None:

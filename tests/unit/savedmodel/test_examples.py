@@ -11,6 +11,9 @@ from tasks.errors import InvalidData, InvalidInput, NotServable
 from tasks.records import SignatureSpec, TensorSpec
 from tasks.savedmodel.examples import golden_from_inputs, inputs_from_file, inputs_from_spec
 
+# One process of `make test` loads TensorFlow for these tests.
+pytestmark = pytest.mark.xdist_group("keras")
+
 SIGNATURES = {
     "serving_default": SignatureSpec({"x": TensorSpec("float32", (None, 2))}, {}),
     "two": SignatureSpec({"a": TensorSpec("int32", (None,)), "b": TensorSpec("string", (None,))}, {}),

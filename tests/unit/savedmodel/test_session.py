@@ -7,6 +7,9 @@ from tasks.errors import DeadlineExceeded, NotServable
 from tasks.savedmodel.messages import Failure
 from tasks.savedmodel.session import Question, ask
 
+# One process of `make test` loads TensorFlow for these tests.
+pytestmark = pytest.mark.xdist_group("keras")
+
 
 @pytest.fixture(scope="module")
 def kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:

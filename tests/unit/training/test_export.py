@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tasks.training.export import ExportedModel
     from tasks.training.train import TrainedModel
 
+# One process of `make test` loads TensorFlow for these tests.
+pytestmark = pytest.mark.xdist_group("keras")
+
 Write = Callable[[str, str], str]
 
 MODELS = """

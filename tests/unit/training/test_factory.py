@@ -10,6 +10,9 @@ from slipway_entry import ROOT
 from tasks.errors import InvalidModel
 from tasks.training.factory import LoadedModel, code_version, load_model, require_visible
 
+# One process of `make test` loads TensorFlow for these tests.
+pytestmark = pytest.mark.xdist_group("keras")
+
 Write = Callable[[str, str], str]
 
 MODELS = """

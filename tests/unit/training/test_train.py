@@ -13,6 +13,9 @@ from tasks.data.dataset import Dataset
 from tasks.errors import InvalidInput, InvalidModel
 from tasks.training.train import train
 
+# One process of `make test` loads TensorFlow for these tests.
+pytestmark = pytest.mark.xdist_group("keras")
+
 Write = Callable[[str, str], str]
 
 REPRODUCE = """
@@ -70,6 +73,7 @@ def models(user_module: Write) -> str:
     return user_module("my_trainings", MODELS)
 
 
+@pytest.mark.soak
 def test_the_same_seed_data_and_code_give_the_same_bytes_in_fresh_processes(digits: Dataset, tmp_path: Path) -> None:
     np.savez(tmp_path / "few.npz", x=digits.x_test[:400], y=digits.y_test[:400])
     runs = []
