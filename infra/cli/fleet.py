@@ -72,7 +72,7 @@ def _print_plan(found: "Preview") -> None:
 
 @example("slipway replicas default")
 def replicas(fleet: FleetName = None, as_json: Json = False) -> None:
-    """List a fleet's replicas: what each serves, if it keeps up; exit code 1 unless all that report are ready."""
+    """List a fleet's replicas and what they serve; exit code 1 unless all that report are ready."""
     from tasks.fleet.config import Fleet as ConnectedFleet
     from tasks.fleet.replicas import no_replica_message, replica_states
 
