@@ -33,7 +33,7 @@ class CallLimits:
         """Wait for a turn, at most `timeout` seconds, and keep it within the context.
 
         Raises:
-            StatusError: RESOURCE_EXHAUSTED if too many calls wait already, DEADLINE_EXCEEDED if the time is over.
+            StatusError: RESOURCE_EXHAUSTED if too many calls wait already, DEADLINE_EXCEEDED if its turn is too late.
         """
         with self._lock:
             calls = self._of(model)
