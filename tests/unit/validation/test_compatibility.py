@@ -60,7 +60,7 @@ def test_a_version_that_takes_all_and_gives_nothing_else_breaks_nobody(live: Sig
         (spec(), spec(gives=(None, None)), "gives 'y' as float32 [any, any], clients expect float32 [any, 10]"),
         (spec(), spec(gives=None), "gives 'y' as float32 of any shape, clients expect float32 [any, 10]"),
         (spec(score="gives"), spec(), "gives no output 'score'"),
-        (spec(), spec(score="gives"), "gives 'score' besides, so that REST answers become objects by name"),
+        (spec(), spec(score="gives"), "gives 'score' in addition, so that REST answers become objects by name"),
     ],
 )
 def test_what_clients_could_not_go_on_with_is_said(live: SignatureSpec, new: SignatureSpec, what: str) -> None:
