@@ -1,5 +1,7 @@
 """One name for one thing: function, step, flow, deployment and command."""
 
+import inspect
+from string import Formatter
 from typing import Any
 
 import pytest
@@ -26,6 +28,12 @@ def test_a_step_is_shown_under_its_functions_name(name: str) -> None:
     assert found.fn.__name__ == name
     assert found.name == name.replace("_", " ")
     assert str(found.task_run_name).split()[0] == found.name.split()[0]
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_steps_run_is_called_by_its_own_arguments(name: str) -> None:
+    fields = [field for _, field, _, _ in Formatter().parse(str(STEPS[name].task_run_name)) if field]
+    assert {field.partition(".")[0] for field in fields} <= inspect.signature(STEPS[name].fn).parameters.keys()
 
 
 @pytest.mark.parametrize("name", FLOWS)
