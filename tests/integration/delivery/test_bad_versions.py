@@ -188,7 +188,7 @@ def test_a_version_that_turns_bad_while_it_soaks_is_met_by_nobody(
     )
 
 
-def test_what_breaks_clients_is_rolled_out_for_a_reason_alone_and_there_is_a_way_back(
+def test_what_breaks_clients_is_rolled_out_for_a_reason_and_there_is_a_way_back(
     limited_fleet: Fleet, limited_replica: LocalReplica, live: int, bad: Path
 ) -> None:
     renamed = publish_untried(limited_fleet, bad / "renamed", affine(signature="serving"))
@@ -230,7 +230,7 @@ def test_a_release_for_a_reason_is_one_run_from_its_claim_to_its_verdict(
     assert rollback("affine", to=live, fleet=limited_fleet.name).version == live
 
 
-def test_a_model_with_its_classes_swapped_is_found_out_with_the_live_versions_held_out_examples(
+def test_a_model_with_its_classes_swapped_is_found_out_by_the_held_out_examples(
     limited_fleet: Fleet, limited_replica: LocalReplica, small_models: Path, bad: Path, tmp_path: Path
 ) -> None:
     good = tmp_path / "mlp"
@@ -268,7 +268,7 @@ def softmax(scores: Any) -> Any:
     return (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def test_a_version_whose_load_kills_the_model_server_is_taken_back_and_the_one_before_serves_again(
+def test_a_version_whose_load_kills_the_model_server_gives_way_to_the_one_before(
     limited_fleet: Fleet, limited_replica: LocalReplica, live: int, bad: Path
 ) -> None:
     length = GoldenExample("text", {"mib": np.array(1, np.int32)}, {"length": np.array(1 << 20, np.int32)})

@@ -48,7 +48,7 @@ def test_what_nothing_needs_is_deleted_whole_and_its_number_stays_taken(
     assert publish_affine(fleet, small_models, 1) == 5
 
 
-def test_what_a_fleet_serves_or_may_go_back_to_stays_even_if_it_is_needed_only_since_the_list_was_made(
+def test_what_a_fleet_needs_stays_even_if_it_is_needed_only_since_the_list_was_made(
     fleet: Fleet, published: list[int]
 ) -> None:
     other = Fleet(fleet.store, fleet.trust, "other", 30.0)
@@ -61,9 +61,7 @@ def test_what_a_fleet_serves_or_may_go_back_to_stays_even_if_it_is_needed_only_s
     assert catalog.published(fleet.store, "affine") == published
 
 
-def test_a_rollout_keeps_the_version_that_it_brings_and_the_one_that_it_would_go_back_to(
-    fleet: Fleet, published: list[int]
-) -> None:
+def test_a_rollout_keeps_what_it_brings_and_what_it_would_go_back_to(fleet: Fleet, published: list[int]) -> None:
     record = begin_rollout(fleet, "affine", 2, "blue-green", "test")
     assert going(fleet, 1) == [3]
     for stage in make_plan(fleet, record).stages:

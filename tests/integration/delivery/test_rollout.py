@@ -66,7 +66,7 @@ def test_clients_move_from_one_accepted_version_to_the_next_and_no_request_fails
     assert fleet.rollout_under_way("affine") is None
 
 
-def test_a_version_that_answers_otherwise_than_it_was_trained_is_never_met_by_clients(
+def test_a_version_that_answers_otherwise_than_trained_is_never_met_by_clients(
     fleet: Fleet, replica: LocalReplica, small_models: Path
 ) -> None:
     publish_affine(fleet, small_models, 1)
@@ -91,7 +91,7 @@ def test_a_first_version_that_is_wrong_leaves_nothing_served(
     assert names(fleet) == []
 
 
-def test_with_labels_no_url_answers_with_a_version_on_trial_and_the_version_before_stays_loaded(
+def test_with_labels_no_url_answers_with_a_version_on_trial(
     fleet: Fleet, replica: LocalReplica, small_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     soak_for(1, monkeypatch)
@@ -111,7 +111,7 @@ def test_with_labels_no_url_answers_with_a_version_on_trial_and_the_version_befo
     assert [s.serves for s in replicas.replica_states(fleet)] == ["affine 2 (stable), affine 1"]
 
 
-def test_whoever_asks_the_plain_url_or_stable_is_served_through_every_rollback_and_rollout(
+def test_the_plain_url_and_stable_are_served_through_every_rollback_and_rollout(
     fleet: Fleet, replica: LocalReplica, small_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     soak_for(0, monkeypatch)
@@ -133,7 +133,7 @@ def test_whoever_asks_the_plain_url_or_stable_is_served_through_every_rollback_a
 
 
 @pytest.mark.parametrize("accepted", [True, False])
-def test_a_dead_rollout_that_had_the_version_on_trial_under_the_models_name_is_finished_or_undone(
+def test_a_dead_rollout_with_its_trial_under_the_models_name_is_finished_or_undone(
     fleet: Fleet, replica: LocalReplica, small_models: Path, monkeypatch: pytest.MonkeyPatch, accepted: bool
 ) -> None:
     """As Slipway 0.2.0 left it: 3 was gone back from and stayed loaded, 2 is on trial under a label."""
@@ -179,7 +179,7 @@ def test_a_rollout_that_is_under_way_keeps_others_out(fleet: Fleet, small_models
         rollout("affine", 1, fleet.name, new_fleet=True)
 
 
-def test_a_fleet_without_replicas_is_refused_before_anything_is_written_unless_it_is_new(
+def test_a_fleet_without_replicas_is_refused_at_once_unless_it_is_new(
     fleet: Fleet, small_models: Path, tmp_path: Path, store_settings: Settings
 ) -> None:
     publish_affine(fleet, small_models, 1)
@@ -208,7 +208,7 @@ def test_a_fleet_without_replicas_is_refused_before_anything_is_written_unless_i
         replica.end()
 
 
-def test_a_rollout_whose_run_died_is_taken_back_and_its_run_can_change_nothing_any_more(
+def test_a_rollout_whose_run_died_is_taken_back_and_that_run_can_change_nothing(
     fleet: Fleet, replica: LocalReplica, small_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in (1, 2):
@@ -228,7 +228,7 @@ def test_a_rollout_whose_run_died_is_taken_back_and_its_run_can_change_nothing_a
     assert state(fleet, 2) == "published"
 
 
-def test_another_models_version_that_does_not_load_holds_a_rollout_up_and_does_not_fail_it(
+def test_another_models_version_that_does_not_load_delays_a_rollout_and_fails_none(
     fleet: Fleet, replica: LocalReplica, small_models: Path, tmp_path: Path
 ) -> None:
     publish_affine(fleet, small_models, 1)

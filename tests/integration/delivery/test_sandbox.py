@@ -67,7 +67,7 @@ def unservable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_model_that_answers_as_expected_passes_over_rest_and_grpc_and_its_server_ends(small_models: Path) -> None:
+def test_a_model_that_answers_as_expected_passes_and_its_server_ends(small_models: Path) -> None:
     report = try_saved_model("sandboxed", small_models / "affine" / "1", affine(), MINE)
     assert {(c.protocol, c.wrong) for c in report.checks} == {("REST", None), ("gRPC", None)}
     assert sandboxes() == []

@@ -127,7 +127,7 @@ def roll_out(model: str, environment: dict[str, str], prefect_api: str) -> None:
         rollout(model, 1, "test")
 
 
-def test_two_models_rolled_out_at_once_by_two_processes_both_land_and_others_entries_stay(
+def test_two_models_rolled_out_at_once_both_land_and_others_entries_stay(
     agentless_fleet: Fleet, servers: list[LocalReplica], small_models: Path
 ) -> None:
     theirs = serving_entry("theirs", str(small_models / "mlp"), [1], {"gold": 1})
@@ -190,7 +190,7 @@ def test_a_release_that_dies_on_its_way_is_finished_or_undone_on_every_server(
     assert set(client.versions) <= accepted
 
 
-def test_a_server_that_is_gone_is_named_and_one_that_comes_back_is_brought_to_the_newest_config(
+def test_a_server_that_is_gone_is_named_and_comes_back_to_the_newest_config(
     agentless_fleet: Fleet, servers: list[LocalReplica], small_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in (1, 2):

@@ -144,7 +144,7 @@ def test_a_model_that_is_quick_for_small_numbers_holds_no_other_with_a_large_one
     assert answered > 5
 
 
-def test_a_model_asked_by_more_than_it_has_threads_keeps_only_its_own_clients_waiting(rest_server: RestServer) -> None:
+def test_a_model_asked_by_more_than_its_threads_keeps_only_its_own_clients_waiting(rest_server: RestServer) -> None:
     crowd = 3 * Flags().grpc_max_threads
     request = PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = "kinds", "spin"

@@ -128,9 +128,7 @@ def test_up_comes_back_after_kill_9_of_the_supervisor(stack: LocalStack, kept: P
     assert_kept(stack)
 
 
-def test_down_leaves_nothing_running_even_of_a_program_that_hangs_and_up_finds_all_data_again(
-    stack: LocalStack, kept: Path
-) -> None:
+def test_down_ends_even_a_program_that_hangs_and_up_finds_all_data_again(stack: LocalStack, kept: Path) -> None:
     os.kill(stack.pids()["model-server"], signal.SIGSTOP)
     stack.down()
     assert stack.slipway("down").stdout.startswith("The stack was not running.")

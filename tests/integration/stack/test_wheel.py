@@ -57,7 +57,7 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return folder
 
 
-def test_it_holds_the_licence_the_deployments_and_type_information_and_nothing_but_the_product(wheel: Path) -> None:
+def test_it_holds_licence_deployments_types_and_nothing_but_the_product(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         assert archive.read("infra/stack/prefect.yaml") == (ROOT / "prefect.yaml").read_bytes()

@@ -66,5 +66,5 @@ def test_a_server_that_ends_twice_on_its_way_to_a_config_is_an_error_of_that_con
     assert error.startswith("The model server ended 2 times on its way to config 5; if memory ran out, serve fewer")
 
 
-def test_a_server_that_ends_once_on_its_way_to_each_config_may_have_ended_of_something_else(agent: Agent) -> None:
+def test_a_server_that_ends_once_on_its_way_may_have_ended_of_something_else(agent: Agent) -> None:
     assert reported(agent, 5, 6, 5) == []

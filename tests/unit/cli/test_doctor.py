@@ -56,7 +56,7 @@ def test_credentials_that_others_may_read_are_wrong(tmp_path: Path) -> None:
     assert (found.state, found.advice) == ("wrong", f"chmod 600 {mine.credentials_file}")
 
 
-def test_a_stack_that_is_down_is_not_wrong_and_a_server_elsewhere_that_does_not_answer_is(tmp_path: Path) -> None:
+def test_a_stack_that_is_down_is_right_and_a_silent_server_elsewhere_is_wrong(tmp_path: Path) -> None:
     nobody = "http://127.0.0.1:9"
     assert doctor.server("mlflow", nobody, "/version", None, False, {}).state == "off"
     assert doctor.server("mlflow", nobody, "/version", nobody, False, {}).state == "wrong"

@@ -43,7 +43,7 @@ def test_a_candidate_takes_the_label_that_clients_ask_for_too() -> None:
     assert live.unloads == ("MLP 6", "MLP-candidate 7")
 
 
-def test_with_labels_stable_moves_to_what_was_tried_under_another_name_and_the_version_before_stays_loaded() -> None:
+def test_with_labels_stable_moves_and_the_version_before_stays_loaded() -> None:
     plan = plan_rollout(serving(5, 6, stable=6), "MLP", 7, "labels")
     assert [s.target for s in plan.stages] == [Target("MLP-candidate"), Target("MLP", label="stable")]
     trial, live = plan.changes
@@ -58,7 +58,7 @@ def test_with_labels_the_first_version_gets_the_label_once_it_was_tried() -> Non
         assert (trial.relabels, live.relabels) == ((), (f"MLP stable: none → {now}",))
 
 
-def test_going_back_to_a_version_that_is_loaded_moves_the_label_and_unloads_what_is_above() -> None:
+def test_going_back_to_a_loaded_version_moves_the_label_and_unloads_what_is_above() -> None:
     plan = plan_rollout(serving(5, 6, stable=6), "MLP", 5, "labels")
     assert [s.target for s in plan.stages] == [Target("MLP", version=5), Target("MLP", label="stable")]
     trial, live = plan.changes
@@ -91,7 +91,7 @@ BEFORE = [
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("version", [1, 2, 3, 4])
-def test_whoever_names_no_version_meets_the_live_one_alone_before_and_the_new_one_alone_after(
+def test_whoever_names_no_version_meets_the_live_one_before_and_the_new_one_after(
     version: int, strategy: Strategy
 ) -> None:
     for before in BEFORE:
@@ -150,7 +150,7 @@ def on_a_replica(serves: FleetConfig, strategy: Strategy = "blue-green", current
     return plan_replica(plan_rollout(current, "MLP", 7, strategy), current, "r1", serves, SOURCES)
 
 
-def test_a_replica_that_keeps_up_does_what_the_plan_says_and_holds_three_copies_at_its_peak() -> None:
+def test_a_replica_that_keeps_up_holds_three_copies_at_its_peak() -> None:
     found = on_a_replica(serving(6))
     assert found.changes == plan_rollout(serving(6), "MLP", 7, "blue-green").changes
     assert found.memory == (100 + 1000, 100 + 1000 + 1000)

@@ -26,7 +26,7 @@ def test_the_newest_stay() -> None:
     assert going([version(1)], 5) == []
 
 
-def test_a_rejected_version_does_not_count_among_the_newest_for_nobody_goes_back_to_it() -> None:
+def test_a_rejected_version_does_not_count_among_the_newest() -> None:
     assert going([version(1), version(2), version(3, "rejected"), version(4, "rejected")], 2) == [3, 4]
 
 

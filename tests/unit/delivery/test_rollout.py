@@ -172,7 +172,7 @@ def test_a_version_is_not_rejected_for_the_absence_of_a_server(
     assert catalog.version(flaky, "affine", 1).state == ("retired" if accepted else "published")
 
 
-def test_an_end_whose_answer_is_lost_takes_no_place_from_the_rollout_that_began_since(
+def test_an_end_whose_answer_is_lost_leaves_the_rollout_that_began_since(
     flaky_fleet: Fleet, flaky: FlakyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = begun(flaky_fleet)

@@ -50,7 +50,7 @@ def test_a_new_label_waits_until_its_version_is_available() -> None:
     assert later == wanted
 
 
-def test_a_label_that_moves_to_a_version_still_loading_stays_with_the_old_one_which_stays_loaded() -> None:
+def test_a_label_that_moves_to_a_version_still_loading_stays_with_the_old_one() -> None:
     first = converge.transition(config(MLP="6 stable=6"), config(MLP="7 stable=7"), states(MLP={6: "AVAILABLE"}))
     assert first == config(MLP="7 6 stable=6")
 

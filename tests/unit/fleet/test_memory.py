@@ -19,7 +19,7 @@ def larger(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_version_whose_files_are_larger_than_the_free_memory_is_refused_before_it_is_loaded(larger: Path) -> None:
+def test_a_version_larger_than_the_free_memory_is_refused_before_it_is_loaded(larger: Path) -> None:
     with pytest.raises(LoadFailed, match=r"MLP version 7 cannot be loaded: the files take \d+ MiB, and \d+ MiB"):
         require_memory([larger], "127.0.0.1:8500")
 

@@ -115,7 +115,7 @@ def test_a_validation_report_says_what_was_asked_of_whom() -> None:
     assert "What was wrong" not in report
 
 
-def test_the_picture_in_a_validation_report_is_of_the_classes_where_they_are_recognised_least() -> None:
+def test_the_picture_in_a_validation_report_is_of_the_worst_recognised_classes() -> None:
     better = Accuracy("r1", "classify", 20, 0.95, 0.9, ((0, 10, 10), (7, 9, 10)))
     worse = Accuracy("r2", "classify", 20, 0.9, 0.9, ((0, 10, 10), (7, 8, 10)))
     report = pages.validation(ValidationReport("MLP", 7, Target("MLP"), (RIGHT,), (better, worse)))
@@ -144,7 +144,7 @@ def test_a_validation_that_asked_nothing_is_not_valid() -> None:
     assert "NOT valid" in pages.validation(ValidationReport("MLP", 7, Target("MLP"), (), ()))
 
 
-def test_a_comparison_says_whether_the_model_passes_and_shows_both_models_class_by_class() -> None:
+def test_a_comparison_says_whether_the_model_passes_and_shows_both_by_class() -> None:
     trained, live = {"accuracy": 0.9, "accuracy_class_7": 0.1}, {"accuracy": 0.95, "accuracy_class_7": 0.9}
     found = Comparison(trained, live, 6, ("accuracy of class 7 0.1000, that of the live version is 0.9000",))
     report = pages.comparison("MLP", found)

@@ -10,7 +10,7 @@ from tasks.wire.protos import SavedModel
 from tests.helpers.saved_models import write_saved_model
 
 
-def test_a_saved_model_with_a_link_is_refused_before_what_it_points_at_is_read_or_copied(
+def test_a_saved_model_with_a_link_is_refused_before_its_target_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -44,9 +44,7 @@ def test_every_model_server_gets_the_same_flags(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "retries"), [(1, 0), (2, 1), (6, 2), (29, 3), (30, 4), (62, 5)])
-def test_a_prefect_server_that_went_away_is_tried_again_for_as_long_as_the_setting_says(
-    seconds: float, retries: int
-) -> None:
+def test_a_prefect_server_that_went_away_is_tried_for_as_long_as_the_setting_says(seconds: float, retries: int) -> None:
     assert prefect_retries(seconds) == retries
     assert sum(2**n for n in range(1, retries + 1)) <= seconds
 
@@ -88,7 +86,7 @@ def test_each_program_sees_what_it_needs_of_the_users_environment(tmp_path: Path
     assert seen(local, "agent") == {"SLIPWAY_S3_SECRET_KEY"}
 
 
-def test_a_store_elsewhere_is_reached_by_awss_own_search_unless_the_settings_hold_its_keys(tmp_path: Path) -> None:
+def test_a_store_elsewhere_is_reached_by_awss_own_search_unless_keys_are_set(tmp_path: Path) -> None:
     aws = Settings(home=tmp_path, s3_endpoint="aws")
     assert seen(aws, "mlflow") == set(KEYS)
     assert seen(aws, "agent") == {*KEYS, "SLIPWAY_S3_SECRET_KEY"}
@@ -97,12 +95,12 @@ def test_a_store_elsewhere_is_reached_by_awss_own_search_unless_the_settings_hol
     assert by_name(given)["mlflow"].environment["AWS_SHARED_CREDENTIALS_FILE"] == str(profile_file(given))
 
 
-def test_every_program_but_the_worker_which_runs_the_users_code_is_kept_from_the_rest(tmp_path: Path) -> None:
+def test_every_program_but_the_worker_is_kept_from_the_rest(tmp_path: Path) -> None:
     for name, program in by_name(Settings(home=tmp_path)).items():
         assert ("infra.stack.takeover" in program.command) == (name != "worker")
 
 
-def test_runs_of_the_worker_train_with_tensorflow_whatever_the_user_set_for_other_work(tmp_path: Path) -> None:
+def test_runs_of_the_worker_train_with_tensorflow_whatever_the_user_has_set(tmp_path: Path) -> None:
     environment = by_name(Settings(home=tmp_path))["worker"].environment
     assert (environment["KERAS_BACKEND"], environment["TF_USE_LEGACY_KERAS"]) == ("tensorflow", "0")
 

@@ -93,9 +93,7 @@ def test_an_answer_that_breaks_off_is_taken_up_where_it_broke(fake_s3: FakeS3) -
 
 
 @pytest.mark.parametrize("after", [b"b" * 3_000_000, b"b"])
-def test_an_object_that_is_written_over_while_it_is_read_comes_as_it_was_at_one_moment(
-    fake_s3: FakeS3, after: bytes
-) -> None:
+def test_an_object_written_over_while_it_is_read_comes_as_it_was_at_one_moment(fake_s3: FakeS3, after: bytes) -> None:
     before = b"a" * 3_000_000
     fake_s3.objects["k"] = before
 
@@ -266,7 +264,7 @@ def test_a_listing_tells_size_and_age_in_the_order_of_keys(store: Store) -> None
     assert store.children("") == ["a", "b"]
 
 
-def test_deleting_a_folder_leaves_its_neighbours_and_ends_uploads_that_were_never_finished(store: Store) -> None:
+def test_deleting_a_folder_leaves_its_neighbours_and_ends_unfinished_uploads(store: Store) -> None:
     store.put("m/7/a", b"")
     store.put("m/7/b/c", b"")
     store.put("m/71/a", b"")

@@ -204,7 +204,7 @@ def test_the_code_version_follows_the_source_and_nothing_else(user_module: Write
     assert version("package.models") != whole, "what lies beside the factory belongs to it"
 
 
-def test_the_code_version_of_a_built_in_model_follows_its_module_and_what_makes_weights_alone(
+def test_the_code_version_of_a_built_in_model_follows_what_makes_its_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = Path.read_bytes
@@ -237,7 +237,7 @@ def test_another_keras_of_the_environment_is_ignored(
     assert ("KERAS_BACKEND=jax is ignored" in caplog.text) == (name == "KERAS_BACKEND")
 
 
-def test_a_keras_that_is_loaded_with_something_else_is_refused_and_the_variable_is_named(
+def test_a_keras_loaded_with_another_backend_is_refused_and_the_variable_named(
     models: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("keras.backend.backend", lambda: "jax")

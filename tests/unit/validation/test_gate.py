@@ -28,7 +28,7 @@ def test_a_model_that_is_worse_overall_does_not_pass_and_is_told_by_how_much() -
         compared(accuracy=0.92).require_passed()
 
 
-def test_a_model_that_has_unlearnt_one_class_does_not_pass_however_good_it_is_overall() -> None:
+def test_a_model_that_has_unlearnt_one_class_does_not_pass_however_good_overall() -> None:
     comparison = compared(accuracy=0.99, accuracy_class_7=0.0)
     assert comparison.worse == ("accuracy of class 7 0.0000, that of the live version is 0.9000",)
     assert not comparison.passed
@@ -63,6 +63,6 @@ def test_a_comparison_is_told_with_what_was_found_and_noted() -> None:
     assert in_words("MLP", Comparison({}, {}, None, notes=("Nothing serves.",))) == "MLP: Nothing serves."
 
 
-def test_accuracies_of_classes_are_named_as_a_trainings_are_and_no_answer_counts_as_another() -> None:
+def test_accuracies_of_classes_are_named_as_a_trainings_are() -> None:
     found = class_accuracies(np.array([0, 0, 3, -1]), np.array([0, 0, 3, 3]))
     assert found == {"accuracy": 0.75, "accuracy_class_0": 1.0, "accuracy_class_3": 0.5}

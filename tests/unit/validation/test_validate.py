@@ -70,7 +70,7 @@ def test_a_version_is_held_against_the_best_of_several_looks_at_either() -> None
     assert "takes 2 ms" in (live_busy_at_first.wrong or "")
 
 
-def test_what_takes_20_ms_is_never_slow_and_without_a_live_answer_only_the_budget_counts() -> None:
+def test_what_takes_20_ms_is_never_slow_and_alone_only_the_budget_counts() -> None:
     assert checked(answering([0.02, 0.02]), live=answering([0.0001] * 2)).wrong is None
     assert checked(answering([0.9, 0.9])).wrong is None
     alone = checked(answering([0.9, 0.9]), live=refuse)

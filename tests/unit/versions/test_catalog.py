@@ -61,9 +61,7 @@ def test_a_verdict_is_the_last_that_was_decided(store: Store, tmp_path: Path) ->
     assert catalog.version(store, "MLP", 1).state == "retired"
 
 
-def test_a_claim_is_abandoned_once_it_is_older_than_the_grace_time_and_no_version_came(
-    store: Store, tmp_path: Path
-) -> None:
+def test_a_claim_older_than_the_grace_time_without_a_version_is_abandoned(store: Store, tmp_path: Path) -> None:
     publish.claim_number(store, "MLP", "died")
     published(store, tmp_path)
     assert catalog.abandoned_claims(store, "MLP", grace=3600) == []

@@ -170,7 +170,7 @@ def harm(directory: Path, kind: str) -> None:
         "another form of the graph",
     ],
 )
-def test_a_folder_with_something_else_than_a_saved_model_is_refused_before_a_number_is_claimed(
+def test_a_folder_without_a_saved_model_is_refused_before_a_number_is_claimed(
     store: Store, directory: Path, kind: str
 ) -> None:
     harm(directory, kind)

@@ -89,7 +89,7 @@ def test_a_request_in_flight_keeps_the_old_version_until_it_ends() -> None:
     assert held.closed  # type: ignore[attr-defined]
 
 
-def test_the_old_version_serves_on_when_the_new_one_fails_and_that_one_is_not_tried_again() -> None:
+def test_the_old_version_serves_on_when_the_new_one_fails_for_good() -> None:
     it = Managed()
     it.want(1)
     it.reaches(v1="AVAILABLE")

@@ -70,7 +70,7 @@ def test_the_old_version_stays_when_the_new_one_failed() -> None:
     assert next_action([Managed(1, Phase.READY, wanted=False), Managed(2, Phase.FAILED, wanted=True)]) is None
 
 
-def test_of_several_unwanted_versions_all_but_the_highest_go_before_the_new_one_is_ready() -> None:
+def test_all_unwanted_versions_but_the_highest_go_before_the_new_one_is_ready() -> None:
     versions = [Managed(v, Phase.READY, wanted=False) for v in (1, 2)] + [Managed(3, Phase.LOADING, wanted=True)]
     assert next_action(versions) == Action(load=False, version=1)
     assert next_action(versions[1:]) is None

@@ -147,7 +147,7 @@ def test_the_deprecated_model_type_stands_for_the_platform(server: Server) -> No
     )
 
 
-def test_a_label_may_point_only_at_a_version_that_is_available_when_the_reload_arrives(server: Server) -> None:
+def test_a_label_may_point_only_at_a_version_available_when_the_reload_arrives(server: Server) -> None:
     server.reload(server.model("model_version_policy { specific { versions: 1 } }"))
     both = "model_version_policy { specific { versions: 1 versions: 2 } }"
     assert refused(server, server.model(f"{both} version_labels {{ key: 'canary' value: 2 }}")) == (

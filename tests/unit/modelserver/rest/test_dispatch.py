@@ -42,7 +42,7 @@ def ran_on_the_loop(size: int, *works: Callable[[], bool]) -> list[bool]:
     return asyncio.run(run())
 
 
-def test_the_first_work_of_a_kind_runs_in_a_thread_and_quick_work_on_the_loop_from_then_on() -> None:
+def test_the_first_work_of_a_kind_runs_in_a_thread_and_then_on_the_loop_if_quick() -> None:
     assert ran_on_the_loop(SMALL, here, here, here) == [False, True, True]
 
 
@@ -156,7 +156,7 @@ def test_a_model_whose_threads_are_all_held_keeps_no_other_waiting() -> None:
     assert asyncio.run(run()) == [False, False, False]
 
 
-def test_names_that_clients_make_up_share_their_threads_and_those_of_unloaded_models_end() -> None:
+def test_names_that_clients_make_up_share_threads_and_those_of_unloaded_models_end() -> None:
     loaded = {"one"}
 
     async def run() -> set[str]:

@@ -129,7 +129,7 @@ def test_an_input_that_is_called_a_size_an_axis_or_a_shape_may_hold_no_clients_v
         assert {one for one in free if telling.search(one) and (name, one) not in harmless} == set(), name
 
 
-def test_by_tensorflows_own_inference_shapes_decide_the_outputs_of_each_operation_that_is_listed() -> None:
+def test_tensorflow_infers_the_outputs_of_each_listed_operation_from_shapes() -> None:
     command = [sys.executable, "-m", "tests.unit.modelserver.runtime.inferred_shapes"]
     done = subprocess.run(command, capture_output=True, check=True, text=True)
     unused_but_on_gpus = {"FusedBatchNormV3"}  # its sixth output
