@@ -83,5 +83,6 @@ ForceRollout = Annotated[
     typer.Option("--force", metavar="REASON", help="Even if it breaks clients or is much slower; keeps why."),
 ]
 EarlierVersion = Annotated[
-    int | None, typer.Option("--to", help="Version to serve again; the accepted one before if not given.")
+    int | None,
+    typer.Option("--to", help="Version to serve again; if not given, the accepted one with the next lower number."),
 ]

@@ -37,7 +37,7 @@ def _previous_accepted(fleet: Fleet, model: str, live: int | None) -> int:
         verdict = catalog.verdict(fleet.store, model, number)
         if (live is None or number < live) and verdict is not None and verdict.state != "rejected":
             return number
-    before = f" before {live}" if live is not None else ""
+    before = f" with a lower number than {live}" if live is not None else ""
     raise NotFound(
         f"{model} has no accepted version{before}: there is nothing to go back to. See `slipway versions {model}`."
     )

@@ -39,7 +39,9 @@ def test_it_goes_to_the_accepted_version_before_the_one_that_serves(fleet_of_fiv
     serve(fleet_of_five, 3)
     assert choose_rollback(fleet_of_five, "MLP", None) == Rollback(1, "blue-green")
     serve(fleet_of_five, 1)
-    with pytest.raises(NotFound, match="MLP has no accepted version before 1: there is nothing to go back to"):
+    with pytest.raises(
+        NotFound, match="MLP has no accepted version with a lower number than 1: there is nothing to go back to"
+    ):
         choose_rollback(fleet_of_five, "MLP", None)
 
 
