@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from tasks.errors import InvalidSettings
 from tasks.settings import Settings, settings
+from tasks.store.credentials import credentials
 
 _UNTIL_REPLICAS_LOAD = 2.5  # seconds after which a rollout is about to wait for its replicas
 
@@ -20,11 +21,12 @@ def running_flows() -> Iterator[None]:
     Prefect reads its settings while it is imported, and Keras its backend: import flows within the context.
 
     Raises:
-        InvalidSettings: no Prefect server answers.
+        InvalidSettings: there is no store to deliver to, or no Prefect server answers.
     """
     from tasks.training.factory import use_tensorflow
 
     mine = settings()
+    credentials(mine)  # first: without a local stack, a Prefect server at its port is another stack's
     _require_prefect(mine)
     _set_up_prefect(mine)
     use_tensorflow()
