@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -127,6 +128,10 @@ def _require_finite(metrics: Mapping[str, float], epoch: int, epochs: int, spec:
             )
 
 
+# Errors that say that code is wrong, not what it is given; Keras names some of them in the text of a RuntimeError.
+_OF_CODE = re.compile(r"\b(Assertion|Attribute|Import|Index|Key|ModuleNotFound|Name|UnboundLocal|ZeroDivision)Error\b")
+
+
 def _untrainable(spec: str, error: Exception) -> InvalidModel:
     failure = f"{type(error).__name__}: {reason(error)}"
     advice = "It must take float32 [N, 28, 28, 1] and give one probability per class, [N, classes]."
@@ -140,6 +145,8 @@ def _untrainable(spec: str, error: Exception) -> InvalidModel:
             "A call with an input_signature takes no `training`: keep call(inputs, training=False) plain and decorate "
             "another method for serving."
         )
+    elif _OF_CODE.search(failure) and "shape" not in failure:
+        advice = "The model's own code raises this: repair it there."
     return InvalidModel(f"The model of {spec} cannot be trained ({failure}). {advice}")
 
 

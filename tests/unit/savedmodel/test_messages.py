@@ -23,6 +23,26 @@ from tasks.savedmodel.messages import reason
             "Arguments received by Sequential.call():",
             "Input 0 is incompatible",
         ),
+        (
+            "Exception encountered when calling M.call().\n\n\x1b[1min user code:\n\n"
+            '    File "m.py", line 10, in call  *\n        return self.scaled(inputs)\n'
+            '    File "m.py", line 7, in scaled  **\n\n'
+            "    RuntimeError: module 'shop' has no attribute 'SCALE'\n\x1b[0m\n\n"
+            "Arguments received by M.call():\n  • inputs=tf.Tensor(shape=(None, 28, 28, 1), dtype=float32)",
+            "module 'shop' has no attribute 'SCALE'",
+        ),
+        (
+            'in user code:\n\n    File "m.py", line 3, in step  **\n        self(x)\n\n'
+            "    RuntimeError: Exception encountered when calling M.call().\n    \n    in user code:\n    \n"
+            '        File "m.py", line 10, in call  *\n            d["scale"]\n    \n'
+            "        KeyError: 'scale'\n    \n"
+            "    Arguments received by M.call():\n      • training=True",
+            "KeyError: 'scale'",
+        ),
+        (
+            'in user code:\n\n    File "m.py", line 10, in call  *\n        raise RuntimeError\n\n    RuntimeError: \n',
+            "RuntimeError",
+        ),
         ("", "RuntimeError"),
     ],
 )

@@ -65,6 +65,17 @@ class Unbuilt(keras.Model):
     def call(self, x):
         return self.dense(tf.reshape(x, [-1, 784]))
 def unbuilt(): return Unbuilt()
+class Misspelt(Unbuilt):
+    def build(self, shape):
+        self.dense.build((None, 784))
+        self.built = True
+    @tf.function(input_signature=[tf.TensorSpec([None, 28, 28, 1], tf.float32)])
+    def call(self, x):
+        return self.dense(tf.reshape(x * tf.SCALE, [-1, 784]))
+def misspelt():
+    model = Misspelt()
+    model.build(None)
+    return model
 """
 
 
@@ -137,6 +148,7 @@ def test_an_error_of_the_caller_passes_through(few_digits: Dataset) -> None:
         ("other_shape", r"cannot be trained \(ValueError: Invalid input shape .*It must take float32 \[N, 28, 28, 1\]"),
         ("two_outputs", "cannot be trained .* and give one probability per class"),
         ("unbuilt", r"give the class a build\(\) that builds every layer"),
+        ("misspelt", r"\(AttributeError: module 'tensorflow' has no attribute 'SCALE'\)\. The model's own code raises"),
     ],
 )
 def test_a_model_that_cannot_be_trained_says_why(models: str, few_digits: Dataset, factory: str, message: str) -> None:
