@@ -11,7 +11,7 @@ import typer
 from infra.cli.help import example
 from infra.cli.options import Json, Model
 from infra.cli.output import print_json, print_table, size_text
-from tasks.errors import InvalidInput
+from tasks.errors import InvalidInput, ServingRefused
 from tasks.settings import settings
 
 if TYPE_CHECKING:
@@ -91,8 +91,22 @@ def predict(
     body = {"signature_name": signature, **_request(file)}
     target = Target(names.model_name(model), label=label)
     address, url = mine.nearest_server.grpc_address, mine.nearest_server.rest_url
-    with ServingClient(address, url, mine.call_deadline) as server:
-        print_json(server.rest("POST", f"{target.path}:predict", body))
+    try:
+        with ServingClient(address, url, mine.call_deadline) as server:
+            print_json(server.rest("POST", f"{target.path}:predict", body))
+    except ServingRefused as error:
+        if error.code != "400" or not _is_file_itself(body):
+            raise
+        advice = "An image needs a signature that takes bytes, such as from_png (--signature from_png)."
+        raise ServingRefused(f"{error}\n{advice}", error.code) from None
+
+
+def _is_file_itself(body: dict[str, Any]) -> bool:
+    """Whether the request of `_request` is the bytes of one file."""
+    match body:
+        case {"instances": [{"b64": str()}]}:
+            return True
+    return False
 
 
 def _request(file: Path) -> dict[str, Any]:

@@ -41,6 +41,7 @@ _GRPC_OPTIONS = [
 ]
 # A busy TensorFlow Serving turns calls away when its threads are taken: the call never began.
 _BUSY = grpc.StatusCode.RESOURCE_EXHAUSTED
+_LONGEST = 300  # characters of a server's answer in a message
 
 
 class _Busy(ServingError):
@@ -176,8 +177,9 @@ class ServingClient:
         except ValueError:
             reply = None
         if not response.ok or not isinstance(reply, dict):
-            message = reply.get("error") if isinstance(reply, dict) else response.text[:200]
-            raise ServingRefused(f"{url} answered {response.status_code}: {message}", str(response.status_code))
+            message = reply.get("error") if isinstance(reply, dict) else response.text
+            told = _shortened(str(message))
+            raise ServingRefused(f"{url} answered {response.status_code}: {told}", str(response.status_code))
         return reply
 
     def _call(self, method: Any, request: Message, deadline: float | None = None) -> Any:
@@ -203,6 +205,12 @@ class ServingClient:
                 "See `slipway status`."
             )
         return ServingRefused(f"The model server at {self.grpc_address} answered {code.name}: {details}", code.name)
+
+
+def _shortened(answer: str) -> str:
+    """An answer without its middle if it is long: servers repeat the request in it, and say what is wrong around it."""
+    half = _LONGEST // 2
+    return answer if len(answer) <= _LONGEST else f"{answer[:half]} … {answer[-half:]}"
 
 
 def _state(status: ModelVersionStatus) -> VersionState:

@@ -295,6 +295,11 @@ def test_several_outputs_come_by_their_names(server: FakeServer) -> None:
         (500, b"<html>trouble</html>", "answered 500: <html>trouble</html>"),
         (200, b"not JSON", "answered 200: not JSON"),
         (200, b"[1]", r"answered 200: \[1\]"),
+        (
+            400,
+            json.dumps({"error": f"Not: {'A' * 9000} a float"}).encode(),
+            r"answered 400: Not: A{145} … A{142} a float$",
+        ),
     ],
 )
 def test_an_answer_that_is_none_is_refused_with_what_it_said(
