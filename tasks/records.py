@@ -160,6 +160,15 @@ class Comparison(Record):
         """Whether the trained model may be published."""
         return not self.worse or self.forced is not None
 
+    @property
+    def finding(self) -> str:
+        """What `worse` comes to: it is less accurate than the live version, breaks clients of it, or both."""
+        breaks = [line.startswith("signature ") for line in self.worse]  # as tasks.validation.compatibility words it
+        if not all(breaks):
+            also = "breaks clients and " if any(breaks) else ""
+            return f"{also}is worse than version {self.live_version}"
+        return f"breaks clients of version {self.live_version}"
+
     def require_passed(self) -> None:
         """Raise unless the model may be published.
 
@@ -168,7 +177,7 @@ class Comparison(Record):
         """
         if not self.passed:
             raise GateFailed(
-                f"The trained model is worse than version {self.live_version}, which serves: {'; '.join(self.worse)}. "
+                f"The trained model {self.finding}, which serves: {'; '.join(self.worse)}. "
                 "Nothing was published; `--force REASON` publishes it anyway."
             )
 

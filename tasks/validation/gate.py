@@ -144,8 +144,9 @@ def in_words(model: str, comparison: Comparison) -> str:
         trained, live = comparison.trained.get(ACCURACY, 0.0), comparison.live.get(ACCURACY, 0.0)
         parts.append(f"accuracy {trained:.4f}, version {comparison.live_version} has {live:.4f}.")
     if comparison.live_version is not None:
-        than = f"than version {comparison.live_version}"
-        parts.append(f"Worse {than}: {'; '.join(comparison.worse)}." if comparison.worse else f"Not worse {than}.")
+        finding = comparison.finding.removeprefix("is ").capitalize()
+        passes = f"Not worse than version {comparison.live_version}."
+        parts.append(f"{finding}: {'; '.join(comparison.worse)}." if comparison.worse else passes)
     parts += comparison.notes
     if comparison.forced is not None:
         parts.append(f"Forced: {comparison.forced}")

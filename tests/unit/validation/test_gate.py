@@ -34,6 +34,16 @@ def test_a_model_that_has_unlearnt_one_class_does_not_pass_however_good_overall(
     assert not comparison.passed
 
 
+def test_a_model_that_breaks_clients_is_not_called_worse_unless_it_is() -> None:
+    missing, less = "signature 'call' is missing", "accuracy 0.5000, that of the live version is 0.9500"
+    with pytest.raises(
+        GateFailed, match=r"model breaks clients of version 6, which serves: signature 'call' is missing\."
+    ):
+        Comparison({}, {}, 6, (missing,)).require_passed()
+    with pytest.raises(GateFailed, match=r"breaks clients and is worse than version 6, .*is missing; accuracy 0\.5"):
+        Comparison({}, {}, 6, (missing, less)).require_passed()
+
+
 def test_a_class_that_only_one_of_them_has_met_and_other_metrics_do_not_count() -> None:
     comparison = compare_metrics(
         {"accuracy": 0.95, "accuracy_class_1": 0.0, "loss": 9.0},
@@ -58,7 +68,7 @@ def test_a_comparison_is_told_with_what_was_found_and_noted() -> None:
     assert in_words("MLP", compared()) == "MLP: accuracy 0.9500, version 6 has 0.9500. Not worse than version 6."
     broken = Comparison({}, {}, 6, ("signature 'call' is missing",), ("Accuracy not compared: no examples.",))
     assert in_words("MLP", broken) == (
-        "MLP: Worse than version 6: signature 'call' is missing. Accuracy not compared: no examples."
+        "MLP: Breaks clients of version 6: signature 'call' is missing. Accuracy not compared: no examples."
     )
     assert in_words("MLP", Comparison({}, {}, None, notes=("Nothing serves.",))) == "MLP: Nothing serves."
 
