@@ -15,8 +15,14 @@ SHARED = ("stack", "three_replicas")
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that use one of `SHARED` share a process; so do the tests of one file, unless a marker says otherwise."""
-    for item in items:
+    groups = {item: shared(item) for item in items}
+    for item, group in groups.items():
         if item.get_closest_marker("xdist_group") is None:
-            used = getattr(item, "fixturenames", ())
-            file = item.nodeid.partition("::")[0]
-            item.add_marker(pytest.mark.xdist_group(next((name for name in SHARED if name in used), file)))
+            item.add_marker(pytest.mark.xdist_group(group or item.nodeid.partition("::")[0]))
+    # What takes one process minutes begins first, and the other process does all else meanwhile.
+    items.sort(key=lambda item: SHARED.index(group) if (group := groups[item]) else len(SHARED))
+
+
+def shared(item: pytest.Item) -> str | None:
+    """Which of `SHARED` a test uses, itself or by its other fixtures."""
+    return next((name for name in SHARED if name in getattr(item, "fixturenames", ())), None)
