@@ -94,7 +94,8 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".slipway"), description="Folder of the local stack's data, logs and credentials.")
     project: Path = Field(
         Path(),
-        description="Folder of the factories and data that runs name; the working folder of `slipway up` if unset.",
+        description="Folder in which runs look for factories and for data files with relative paths; if unset, the "
+        "folder where `slipway up` ran.",
     )
     factories: str = Field(
         "",
@@ -175,8 +176,8 @@ class Settings(BaseSettings):
     soak: Annotated[float, Field(ge=0)] = Field(
         30.0,
         validation_alias=AliasChoices("SLIPWAY_SOAK", "SLIPWAY_WATCH"),
-        description="How long strategy labels soaks a version on trial before stable moves to it, seconds; its old "
-        "name SLIPWAY_WATCH still counts.",
+        description="How long strategy labels soaks a version on trial before stable moves to it, seconds; a "
+        "version that was accepted before does not soak. Its old name SLIPWAY_WATCH still counts.",
     )
 
     fleet: str = Field("default", description="Fleet that releases go to.")

@@ -1,6 +1,9 @@
 """The demonstration: one release of a digit classifier, and three digits that its model server is asked for."""
 
+import shutil
+import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -46,8 +49,14 @@ def demo(
         print(f"  {what:<44}{address}")
     print(f"  {login_sentence(mine)}")
     print(
-        "`slipway versions MLP` lists what was published; `make demo` again publishes the next; `make down` stops all."
+        f"`{own_name()} versions {_MODEL}` lists what was published; `make demo` again publishes the next; "
+        "`make down` stops all."
     )
+
+
+def own_name() -> str:
+    """What to type for `slipway`: its path if the shell would not find it."""
+    return "slipway" if shutil.which("slipway") else str(Path(sys.prefix, "bin", "slipway"))
 
 
 def _ask_for_digits(mine: Settings) -> None:

@@ -39,8 +39,8 @@ Factory = Annotated[
     str | None,
     typer.Option(
         "--factory",
-        help="What makes the model: package.module:name. Without it, all that is not given is as the model's last "
-        "version was made.",
+        help="What makes the model: package.module:name. If not given, the model is made as its last accepted "
+        "version was, except for the options that are given.",
     ),
 ]
 Signatures = Annotated[

@@ -43,8 +43,8 @@ def login_sentence(settings: Settings) -> str:
     login = ensure_login(settings)
     user, _, password = login.partition(":")
     return (
-        f"Web pages ask once for a log-in: Prefect's for {login}, MLflow's for the user {user} with the password "
-        f"{password}. It is kept in {settings.login_file.absolute()}."
+        f"Web pages ask once for a log-in. In Prefect's page paste `{login}` into its one field; in MLflow's enter "
+        f"user {user} and password {password} (kept in {settings.login_file.absolute()})."
     )
 
 

@@ -36,7 +36,9 @@ def test_the_log_in_is_random_private_and_made_once(mine: Settings, tmp_path: Pa
     assert made != ensure_login(Settings(home=tmp_path / "other"))
     assert stat.S_IMODE(mine.login_file.stat().st_mode) == 0o600
     assert [path.name for path in mine.home.iterdir()] == ["login"]
-    assert made in login_sentence(mine)
+    user, password = made.split(":")
+    assert f"In Prefect's page paste `{made}`" in login_sentence(mine)
+    assert f"in MLflow's enter user {user} and password {password} " in login_sentence(mine)
 
 
 def test_the_profile_becomes_active_on_a_machine_without_any(mine: Settings, theirs: Path) -> None:
