@@ -13,6 +13,7 @@ from tasks.settings import Settings
 
 EXAMPLES = "tasks.models"
 DECLARATION = ROOT / "infra" / "stack" / "prefect.yaml"  # in an installation without the repository, too
+PROJECT_SETTING = "`slipway up` sets it to the folder that it is run from, unless SLIPWAY_PROJECT names another."
 _PATHS = ("data", "saved_model", "inputs")  # parameters that are paths
 
 
@@ -56,7 +57,7 @@ class Limits:
         """The absolute path that `parameter`, a file or a folder, names.
 
         Raises:
-            InvalidInput: it leads out of the folders that runs may read; names the setting.
+            InvalidInput: it leads out of the folders that runs may read, or is not in the project; names the setting.
         """
         place = self.project / given
         try:
@@ -71,6 +72,11 @@ class Limits:
                 f"The parameter {parameter}={given!r}{leads} lies outside the folders that a deployment's run may read "
                 f"(SLIPWAY_DATA_ROOTS: {', '.join(map(str, self.roots))}). Copy it there, or add its folder to "
                 f"SLIPWAY_DATA_ROOTS and run `slipway up`; `slipway release` takes any path."
+            )
+        if not Path(given).is_absolute() and not real.exists():
+            raise InvalidInput(
+                f"The parameter {parameter}={given!r} is not found in {self.project}, the project of a deployment's "
+                f"runs (SLIPWAY_PROJECT): put it there, or name it by an absolute path. {PROJECT_SETTING}"
             )
         return str(place)
 

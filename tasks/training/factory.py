@@ -16,6 +16,7 @@ from typing import Any
 
 from slipway_entry import PACKAGES, ROOT
 from tasks.errors import InvalidModel
+from tasks.limits import PROJECT_SETTING
 from tasks.savedmodel.messages import reason
 from tasks.settings import settings
 
@@ -177,8 +178,13 @@ def _module(spec: str) -> ModuleType:
                 f"Factory {spec!r} needs {hidden}, which cannot be imported: {_rename(missing)}"
             ) from None
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{missing}."):
+            # The stack sets SLIPWAY_PROJECT for the runs of its deployments.
+            project = (
+                f", which SLIPWAY_PROJECT names? {PROJECT_SETTING}" if "project" in settings().model_fields_set else "?"
+            )
             raise InvalidModel(
-                f"There is no module {missing!r} for factory {spec!r}: is it spelt right, and installed or in {here}?"
+                f"There is no module {missing!r} for factory {spec!r}: is it spelt right, and installed or in "
+                f"{here}{project}"
             ) from None
         raise InvalidModel(f"Module {name!r} of factory {spec!r} cannot be imported: {_error_text(error)}.") from error
     except Exception as error:

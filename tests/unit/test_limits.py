@@ -87,6 +87,13 @@ def test_other_folders_may_be_allowed_instead(project: Path) -> None:
     assert limits(project, data_roots="data").roots == (project / "data",)
 
 
+def test_a_file_that_is_not_in_the_project_is_refused_with_the_setting_that_names_the_project(project: Path) -> None:
+    with pytest.raises(
+        InvalidInput, match=rf"data='absent\.npz' is not found in {project}, .*SLIPWAY_PROJECT.*`slipway up`"
+    ):
+        limits(project).path("data", "absent.npz")
+
+
 def test_a_name_that_only_begins_like_a_folder_is_outside_of_it(project: Path) -> None:
     with pytest.raises(InvalidInput, match="project2"):
         limits(project).path("data", f"{project}2/digits.npz")

@@ -8,6 +8,7 @@ import pytest
 
 from slipway_entry import ROOT
 from tasks.errors import InvalidModel
+from tasks.settings import Settings
 from tasks.training.factory import LoadedModel, code_version, load_model, require_visible
 
 # One process of `make test` loads TensorFlow for these tests.
@@ -110,6 +111,17 @@ def test_what_cannot_be_served_is_refused(
 ) -> None:
     with pytest.raises(InvalidModel, match=message):
         load_model(f"{models}:{factory}", signatures)
+
+
+def test_a_factory_that_is_not_in_the_project_is_refused_with_the_setting_that_names_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InvalidModel, match=r"installed or in [^ ]*\?$"):
+        load_model("no_such_module:f")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr("tasks.training.factory.settings", lambda: Settings(project=tmp_path))
+    with pytest.raises(InvalidModel, match=rf"in {tmp_path}, which SLIPWAY_PROJECT names\? .*`slipway up`"):
+        load_model("no_such_module:f")
 
 
 @pytest.mark.parametrize(

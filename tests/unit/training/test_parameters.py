@@ -127,6 +127,7 @@ def test_what_a_deployments_run_names_itself_is_limited(
         choose_parameters(store, trust, "Mine", limits, factory="os:abort", data="/etc/d.npz")
     with pytest.raises(InvalidInput, match="SLIPWAY_DATA_ROOTS"):
         choose_parameters(store, trust, "Mine", limits, data="/etc/d.npz")
+    (tmp_path / "d.npz").touch()
     assert choose_parameters(store, trust, "Mine", limits, data="d.npz").data == str(tmp_path / "d.npz")
     assert choose_parameters(store, trust, "Mine", limits, data="mnist").data == "mnist"
 
