@@ -62,6 +62,13 @@ _INITIALISERS = ("saved_model_main_op", "legacy_init_op", "saved_model_train_op"
 _INIT_SIGNATURES = ("__saved_model_init_op", "__saved_model_train_op")
 WITHOUT_OUTPUT = _FILLS_TABLE | {"NoOp", "InitializeTable", "InitializeTableV2"}
 _WRITES_VARIABLE = ("Assign", "ResourceScatter", "ResourceStridedSlice")  # how these operations' names begin
+_FOLLOWED = frozenset(
+    "AssignVariableOp Const Identity Placeholder PlaceholderWithDefault ReadVariableOp VarHandleOp".split()
+)
+# The operations that this scan knows by name: a function of the same name would be taken for the operation.
+_KNOWN = FORBIDDEN | HARMLESS_VALUES.keys() | WITHOUT_OUTPUT | _CALLS | _FOLLOWED
+_PLAIN_NAME = re.compile(r"[\w.>/\\-]+", re.ASCII)  # another might be read as a node and its output
+_NODE_OUTPUT = re.compile(r"\w+:\d+", re.ASCII)  # in functions; `argument:0` is the argument itself
 _COUNTED = re.compile(r"_\d+$")  # what an exporter adds to an asset's name if another has the same
 _ANYTHING = frozenset({""})  # the origin of a value that cannot be traced; also, a caller that cannot be named
 
@@ -144,6 +151,7 @@ class _Graph:
         ]
         self._named = {(function, node.name): node for function, node in self.nodes}
         self._arguments = {f.signature.name: list(f.signature.input_arg) for f in definition.library.function}
+        self._misleading = self._has_misleading_names(meta_graph)
         self._callers = self._find_callers(meta_graph)
         self._cones = {what: self._needed_by(roots) for what, roots in self._roots(meta_graph).items()}
         self._fed = {name for s in meta_graph.signature_def.values() for name in _tensor_names(s.inputs.values())}
@@ -154,8 +162,11 @@ class _Graph:
     def run_by(self, function: str | None, node: NodeDef) -> set[str]:
         """What makes a server run this node, of `_CLIENT`, `_INITIALISER` and `_RESTORE`; empty if nothing does.
 
-        A node in a function that nothing calls counts as one that a client runs.
+        A node in a function that nothing calls counts as one that a client runs, and so does every node of a graph
+        whose names mislead.
         """
+        if self._misleading:
+            return {_CLIENT}
         above = {node.name} if function is None else self._graph_nodes_above(function)
         if not above or above & _ANYTHING:
             return {_CLIENT}
@@ -182,8 +193,8 @@ class _Graph:
     def _sources(self, function: str | None, tensor: str) -> list[tuple[str | None, str]]:
         """Where a value comes from unchanged, one step back; empty if that is not known."""
         name, _, output = tensor.partition(":")
-        if function is not None and not output:
-            return self._argument_sources(function, name)
+        if function is not None and not _NODE_OUTPUT.fullmatch(output):
+            return self._argument_sources(function, tensor)
         node = self._named.get((function, name))
         if node is None or not node.input or (function is None and _full_name(tensor) in self._fed):
             return []
@@ -202,7 +213,7 @@ class _Graph:
         position = names.index(argument)
         found: list[tuple[str | None, str]] = []
         for caller, node in self._callers[function]:
-            if node is None or (node.op not in _CALLS and node.op != function) or len(node.input) <= position:
+            if node is None or not _only_calls(node, function) or len(node.input) <= position:
                 return []
             found.append((caller, node.input[position]))
         return found
@@ -214,7 +225,7 @@ class _Graph:
             return []
         shared = variable.attr["shared_name"].s
         handles = [n for _, n in self.nodes if "VarHandle" in n.op]
-        if any(n is not variable and (n.op != "VarHandleOp" or n.attr["shared_name"].s == shared) for n in handles):
+        if any(n is not variable and _may_share(n, shared) for n in handles):
             return []
         found: list[tuple[str | None, str]] = []
         for function, user in self.nodes:
@@ -247,6 +258,17 @@ class _Graph:
                 return None
             waiting += sources
         return found
+
+    def _has_misleading_names(self, meta_graph: MetaGraphDef) -> bool:
+        """Whether a name may stand for something else than it seems to; TensorFlow refuses such graphs, too."""
+        functions = [f.signature.name for f in meta_graph.graph_def.library.function]
+        names = {n.name for _, n in self.nodes} | {a.name for given in self._arguments.values() for a in given}
+        return (
+            len(self._named) < len(self.nodes)
+            or len(self._arguments) < len(functions)
+            or not _KNOWN.isdisjoint(functions)
+            or not all(map(_PLAIN_NAME.fullmatch, names))
+        )
 
     def _find_callers(self, meta_graph: MetaGraphDef) -> dict[str, list[tuple[str | None, NodeDef | None]]]:
         """By function, the nodes that name it, each with the function it is in; None for what is not a call."""
@@ -360,16 +382,37 @@ def _tensor_names(infos: Iterable[TensorInfo]) -> set[str]:
 
 
 def _may_write_strings(node: NodeDef) -> bool:
-    """Whether a node writes a variable that is not known to be one of numbers."""
+    """Whether a node writes a variable that is not known to be one of numbers.
+
+    TensorFlow ignores attributes that the operation does not have, so one of the two may be there to mislead.
+    """
     types = {node.attr[name].type for name in ("dtype", "T") if name in node.attr}
-    return node.op.startswith(_WRITES_VARIABLE) and not types - {DataType.STRING, DataType.INVALID}
+    return node.op.startswith(_WRITES_VARIABLE) and (not types or bool(types & {DataType.STRING, DataType.INVALID}))
 
 
-def _named_functions(attributes: Mapping[str, AttrValue]) -> set[str]:
-    names = set()
+def _may_share(handle: NodeDef, shared_name: bytes) -> bool:
+    """Whether this may be a handle of the variable of that name: in a function, the caller may give the name."""
+    name = handle.attr["shared_name"]
+    return handle.op != "VarHandleOp" or bool(name.placeholder) or name.s == shared_name
+
+
+def _only_calls(node: NodeDef, function: str) -> bool:
+    """Whether all that a node does with `function` is to call it with the node's own inputs.
+
+    A function that an attribute names in any other way is called by another, with arguments that are not seen here.
+    """
+    named = _named_functions(node.attr)
+    if node.op in _CALLS:
+        return node.attr["f"].func.name == function and named.count(function) == 1
+    return node.op == function and function not in named
+
+
+def _named_functions(attributes: Mapping[str, AttrValue]) -> list[str]:
+    """The functions that attributes name, at any depth, each as often as it is named."""
+    names = []
     for value in attributes.values():
         for function in (value.func, *value.list.func):
-            names |= {function.name, *_named_functions(function.attr)}
+            names += [function.name, *_named_functions(function.attr)]
     return names
 
 

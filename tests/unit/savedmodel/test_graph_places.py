@@ -160,6 +160,17 @@ def in_a_functions_attribute(op: str) -> MetaGraphDef:
     return found
 
 
+def in_a_nested_functions_attribute(op: str) -> MetaGraphDef:
+    found = in_a_functions_attribute(op)
+    outer = found.graph_def.node[-1]
+    given = outer.attr["f"].func
+    deeper = type(given)(name="h")
+    deeper.attr["given"].func.CopyFrom(given)
+    function(found, "h", "file")
+    given.CopyFrom(deeper)
+    return found
+
+
 def in_a_gradient(op: str) -> MetaGraphDef:
     found = graph()
     function(found, "f", "file")
@@ -223,6 +234,7 @@ PLACES: dict[str, Callable[[str], MetaGraphDef]] = {
     "a compiled function": in_the("XlaLaunch", "function"),
     "a branch of Case": in_a_case,
     "a function's attribute": in_a_functions_attribute,
+    "a function's attribute's attribute": in_a_nested_functions_attribute,
     "a gradient": in_a_gradient,
     "a replacement of another function": in_what_may_replace_another,
     "a function that nothing calls": in_a_function_that_nothing_calls,
@@ -282,3 +294,214 @@ def test_a_checkpoint_is_read_by_the_restore_operation_alone(op: str) -> None:
     found = graph()
     put(found.graph_def.node, op, name="restore", file="asset")
     assert uses(found) == [op]
+
+
+FILE_READERS = (*TABLES, *CHECKPOINTS)
+
+
+def loads(op: str, *inputs: str, callee: str = "reads", **functions: str) -> MetaGraphDef:
+    """A graph in which the function "reads" runs `op` on its argument, and what runs at load calls `callee`.
+
+    `functions` are what the call gives as attributes of type function.
+    """
+    found = graph()
+    put(function(found, "reads", "file"), op, file="file")
+    name = "init" if op in TABLES else "restore"
+    call(found.graph_def.node, "StatefulPartitionedCall", name, *(inputs or (file_of(op),)), f=callee)
+    for attribute, given in functions.items():
+        found.graph_def.node[-1].attr["f"].func.attr[attribute].func.name = given
+    return found
+
+
+def elsewhere(nodes: "Nodes", name: str = "elsewhere") -> None:
+    node = nodes.add(name=name, op="Const")
+    node.attr["value"].tensor.string_val.append(b"/etc/passwd")
+
+
+def calls_what_it_is_given(found: MetaGraphDef) -> None:
+    """Add a function that calls its attribute's value, with a path of its own."""
+    nodes = function(found, "calls", "file")
+    found.graph_def.library.function[-1].signature.attr.add(name="given", type="func")
+    elsewhere(nodes)
+    nodes.add(name="inner", op="StatefulPartitionedCall", input=["elsewhere:output:0"]).attr["f"].placeholder = "given"
+
+
+def given_as_an_attribute(op: str) -> MetaGraphDef:
+    found = loads(op, callee="calls", given="reads")
+    calls_what_it_is_given(found)
+    return found
+
+
+def given_to_a_function_called_by_its_name(op: str) -> MetaGraphDef:
+    found = loads(op, callee="calls")
+    calls_what_it_is_given(found)
+    node = found.graph_def.node[-1]
+    node.op = "calls"
+    del node.attr["f"]
+    node.attr["given"].func.name = "reads"
+    return found
+
+
+def given_in_a_list(op: str) -> MetaGraphDef:
+    found = loads(op, callee="calls")
+    calls_what_it_is_given(found)
+    found.graph_def.node[-1].attr["f"].func.attr["given"].list.func.add(name="reads")
+    return found
+
+
+def given_as_a_default(op: str) -> MetaGraphDef:
+    found = loads(op, callee="calls")
+    calls_what_it_is_given(found)
+    found.graph_def.library.function[-1].signature.attr[0].default_value.func.name = "reads"
+    return found
+
+
+def given_to_itself(op: str) -> MetaGraphDef:
+    return loads(op, given="reads")
+
+
+def given_to_itself_by_its_name(op: str) -> MetaGraphDef:
+    found = loads(op)
+    found.graph_def.node[-1].op = "reads"
+    return found
+
+
+def given_beside_the_function_that_is_called(op: str) -> MetaGraphDef:
+    found = loads(op)
+    found.graph_def.node[-1].attr["g"].func.name = "reads"
+    return found
+
+
+def given_to(caller: str, attribute: str) -> Callable[[str], MetaGraphDef]:
+    def build(op: str) -> MetaGraphDef:
+        found = loads(op)
+        node = found.graph_def.node[-1]
+        node.op = caller
+        del node.attr["f"]
+        node.attr[attribute].func.name = "calls"
+        node.attr[attribute].func.attr["given"].func.name = "reads"
+        calls_what_it_is_given(found)
+        return found
+
+    return build
+
+
+def in_an_operations_stead(name: str) -> Callable[[str], MetaGraphDef]:
+    def build(op: str) -> MetaGraphDef:
+        found = loads(op)
+        elsewhere(function(found, name, "input"))
+        return found
+
+    return build
+
+
+def through_a_function_that_is_called_identity(op: str) -> MetaGraphDef:
+    found = loads(op, "same")
+    found.graph_def.node.add(name="same", op="Identity", input=[file_of(op)])
+    elsewhere(function(found, "Identity", "input"))
+    return found
+
+
+def by_an_argument_that_looks_like_an_output(op: str) -> MetaGraphDef:
+    found = loads(op, file_of(op), "elsewhere")
+    reads = found.graph_def.library.function[0]
+    reads.signature.input_arg.add(name="a:output:0")
+    reads.node_def.add(name="a", op="Identity", input=["file"])
+    reads.node_def[0].input[-1] = "a:output:0"
+    elsewhere(found.graph_def.node)
+    return found
+
+
+def by_an_argument_and_a_node_of_one_name(op: str) -> MetaGraphDef:
+    found = loads(op, file_of(op), "elsewhere")
+    reads = found.graph_def.library.function[0]
+    reads.signature.input_arg.add(name="a")
+    reads.node_def.add(name="a", op="Identity", input=["file"])
+    reads.node_def[0].input[-1] = "a:0"  # the argument; the node's output would be a:output:0
+    elsewhere(found.graph_def.node)
+    return found
+
+
+def by_two_functions_of_one_name(op: str) -> MetaGraphDef:
+    found = loads(op)
+    function(found, "reads", "file")
+    return found
+
+
+def by_two_nodes_of_one_name(op: str) -> MetaGraphDef:
+    found = loads(op, "same")
+    elsewhere(found.graph_def.node, "same")
+    found.graph_def.node.add(name="same", op="Identity", input=[file_of(op)])
+    return found
+
+
+def through_a_variable(op: str) -> MetaGraphDef:
+    """The file's name is kept in a variable, as that of an asset in a TensorFlow 2 export. This is harmless."""
+    found = loads(op, "read")
+    nodes = found.graph_def.node
+    nodes.add(name="variable", op="VarHandleOp").attr["shared_name"].s = b"v"
+    nodes.add(name="assign", op="AssignVariableOp", input=["variable", file_of(op)]).attr["dtype"].type = 7
+    nodes.add(name="read", op="ReadVariableOp", input=["variable"])
+    return found
+
+
+def through_a_variable_that_is_assigned_under_a_false_type(op: str) -> MetaGraphDef:
+    found = through_a_variable(op)
+    elsewhere(found.graph_def.node)
+    again = found.graph_def.node.add(name="again", op="AssignVariableOp", input=["variable", "elsewhere"])
+    again.attr["dtype"].type = 7
+    again.attr["T"].type = 1  # TensorFlow ignores what the operation does not have
+    return found
+
+
+def through_a_variable_whose_name_a_caller_gives(op: str) -> MetaGraphDef:
+    found = through_a_variable(op)
+    nodes = function(found, "assigns")
+    nodes.add(name="alias", op="VarHandleOp").attr["shared_name"].placeholder = "given"
+    elsewhere(nodes)
+    nodes.add(name="assign", op="AssignVariableOp", input=["alias:resource:0", "elsewhere:output:0"])
+    call(found.graph_def.node, "StatefulPartitionedCall", "again", f="assigns")
+    found.graph_def.node[-1].attr["f"].func.attr["given"].s = b"v"
+    return found
+
+
+DISGUISES: dict[str, Callable[[str], MetaGraphDef]] = {
+    "an attribute": given_as_an_attribute,
+    "an attribute of a call by name": given_to_a_function_called_by_its_name,
+    "a list": given_in_a_list,
+    "a default": given_as_a_default,
+    "an attribute of itself": given_to_itself,
+    "an attribute of itself, called by name": given_to_itself_by_its_name,
+    "an attribute beside the call's": given_beside_the_function_that_is_called,
+    "a branch of If": given_to("If", "then_branch"),
+    "the body of While": given_to("While", "body"),
+    "a map": given_to("MapDefun", "f"),
+    "a gradient": given_to("SymbolicGradient", "f"),
+    "Identity": through_a_function_that_is_called_identity,
+    "AssignVariableOp": in_an_operations_stead("AssignVariableOp"),
+    "VarHandleOp": in_an_operations_stead("VarHandleOp"),
+    "StatefulPartitionedCall": in_an_operations_stead("StatefulPartitionedCall"),
+    "NoOp": in_an_operations_stead("NoOp"),
+    "an argument like an output": by_an_argument_that_looks_like_an_output,
+    "an argument and a node": by_an_argument_and_a_node_of_one_name,
+    "two functions": by_two_functions_of_one_name,
+    "two nodes": by_two_nodes_of_one_name,
+    "a false type": through_a_variable_that_is_assigned_under_a_false_type,
+    "a variable's name": through_a_variable_whose_name_a_caller_gives,
+}
+
+
+@pytest.mark.parametrize("op", FILE_READERS)
+def test_what_runs_at_load_may_take_the_servers_path_through_calls_and_variables(op: str) -> None:
+    assert uses(loads(op)) == []
+    assert uses(through_a_variable(op)) == []
+    by_name = loads(op)
+    by_name.graph_def.node[-1].op = "reads"
+    del by_name.graph_def.node[-1].attr["f"]
+    assert uses(by_name) == []
+
+
+@pytest.mark.parametrize("op", FILE_READERS)
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_a_path_that_only_seems_to_be_the_servers_is_refused(op: str, disguise: str) -> None:
+    assert uses(DISGUISES[disguise](op)) == [op]
