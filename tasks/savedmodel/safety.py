@@ -63,7 +63,7 @@ _INIT_SIGNATURES = ("__saved_model_init_op", "__saved_model_train_op")
 WITHOUT_OUTPUT = _FILLS_TABLE | {"NoOp", "InitializeTable", "InitializeTableV2"}
 _WRITES_VARIABLE = ("Assign", "ResourceScatter", "ResourceStridedSlice")  # how these operations' names begin
 _FOLLOWED = frozenset(
-    "AssignVariableOp Const Identity Placeholder PlaceholderWithDefault ReadVariableOp VarHandleOp".split()
+    ["AssignVariableOp", "Const", "Identity", "Placeholder", "PlaceholderWithDefault", "ReadVariableOp", "VarHandleOp"]
 )
 # The operations that this scan knows by name: a function of the same name would be taken for the operation.
 _KNOWN = FORBIDDEN | HARMLESS_VALUES.keys() | WITHOUT_OUTPUT | _CALLS | _FOLLOWED
@@ -260,7 +260,7 @@ class _Graph:
         return found
 
     def _has_misleading_names(self, meta_graph: MetaGraphDef) -> bool:
-        """Whether a name may stand for something else than it seems to; TensorFlow refuses such graphs, too."""
+        """Whether a name may stand for something other than what it seems to. TensorFlow refuses such graphs, too."""
         functions = [f.signature.name for f in meta_graph.graph_def.library.function]
         names = {n.name for _, n in self.nodes} | {a.name for given in self._arguments.values() for a in given}
         return (
@@ -409,7 +409,7 @@ def _only_calls(node: NodeDef, function: str) -> bool:
 
 def _named_functions(attributes: Mapping[str, AttrValue]) -> list[str]:
     """The functions that attributes name, at any depth, each as often as it is named."""
-    names = []
+    names: list[str] = []
     for value in attributes.values():
         for function in (value.func, *value.list.func):
             names += [function.name, *_named_functions(function.attr)]
