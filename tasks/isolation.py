@@ -14,6 +14,7 @@ imports little, since it runs before each model server starts.
 import argparse
 import contextlib
 import ctypes
+import errno
 import os
 import re
 import signal
@@ -52,6 +53,32 @@ _SET_PDEATHSIG, _SET_SECUREBITS, _SET_NO_NEW_PRIVS, _CAP_AMBIENT, _CAP_AMBIENT_R
 _NO_SETUID_FIXUP = 1 << 2
 _CAP_VERSION_3 = 0x20080522
 _DAC_OVERRIDE, _DAC_READ_SEARCH, _NET_BIND_SERVICE = 1, 2, 10
+
+# Ways to a TCP connection that Landlock's rule for connect(2) does not see, closed by a filter of system calls:
+# a name in `_SYSTEM_CALLS`, and for each argument that decides (by place) how it is compared, and with what.
+_EQUAL, _HAS = 0x15, 0x45  # BPF_JMP|BPF_JEQ, BPF_JMP|BPF_JSET, each with a constant (linux/bpf_common.h)
+_FAST_OPEN = 0x2000_0000  # MSG_FASTOPEN: connects while it sends (linux/socket.h)
+_SIDE_DOORS: tuple[tuple[str, tuple[tuple[int, int, int], ...]], ...] = (
+    *(("socket", ((2, _EQUAL, protocol),)) for protocol in (33, 132, 256, 262)),  # DCCP, SCTP, SMC, MPTCP
+    *(("socket", ((0, _EQUAL, family),)) for family in (21, 30, 40, 41, 43)),  # RDS, TIPC, VSOCK, KCM, SMC
+    ("sendto", ((3, _HAS, _FAST_OPEN),)),
+    ("sendmsg", ((2, _HAS, _FAST_OPEN),)),
+    ("sendmmsg", ((3, _HAS, _FAST_OPEN),)),
+    ("setsockopt", ((1, _EQUAL, 6), (2, _EQUAL, 30))),  # TCP_FASTOPEN_CONNECT (linux/tcp.h)
+    ("io_uring_setup", ()),  # does all of this without system calls of its own
+)
+# By machine: its number (linux/audit.h), and those of the system calls (asm/unistd.h).
+_NAMES = ("socket", "sendto", "sendmsg", "sendmmsg", "setsockopt", "io_uring_setup")
+_SYSTEM_CALLS = {
+    "x86_64": (0xC000_003E, dict(zip(_NAMES, (41, 44, 46, 307, 54, 425), strict=True))),
+    "aarch64": (0xC000_00B7, dict(zip(_NAMES, (198, 206, 211, 269, 208, 425), strict=True))),
+}
+_X32 = 0x4000_0000  # on x86_64: the same calls under other numbers
+# linux/filter.h, linux/seccomp.h
+_LOAD, _RETURN, _AT_LEAST = 0x20, 0x06, 0x35  # BPF_LD|BPF_W|BPF_ABS, BPF_RET|BPF_K, BPF_JMP|BPF_JGE
+_NUMBER_AT, _MACHINE_AT, _ARGUMENTS_AT = 0, 4, 16  # within struct seccomp_data; arguments have 8 bytes each
+_REFUSE, _ALLOW = 0x0005_0000 | errno.EACCES, 0x7FFF_0000  # SECCOMP_RET_ERRNO, SECCOMP_RET_ALLOW
+_SET_SECCOMP, _FILTER = 22, 2  # linux/prctl.h
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -93,6 +120,14 @@ class _PathBeneathAttr(ctypes.Structure):
     _fields_ = (("allowed", ctypes.c_uint64), ("parent", ctypes.c_int32))
 
 
+class _Instruction(ctypes.Structure):
+    _fields_ = (("code", ctypes.c_uint16), ("yes", ctypes.c_uint8), ("no", ctypes.c_uint8), ("value", ctypes.c_uint32))
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.POINTER(_Instruction)))
+
+
 class _Capabilities(ctypes.Structure):
     _fields_ = (("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32))
 
@@ -118,6 +153,8 @@ def main(arguments: Sequence[str]) -> None:
             _leave_root(given.write)
         _call("prctl", _SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         _call("syscall", _RESTRICT_SELF, ruleset, 0)
+        if version >= _NET_VERSION:
+            _close_side_doors(os.uname().machine)
     if given.end_with is not None:
         _call("prctl", _SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # last, since a change of user resets it
         if os.getppid() != given.end_with:
@@ -157,6 +194,34 @@ def _ruleset(version: int, grants: Iterable[tuple[Path, int]]) -> int:
             _call("syscall", _ADD_RULE, ruleset, 1, ctypes.byref(rule), 0)
             os.close(beneath)
     return ruleset
+
+
+def _close_side_doors(machine: str) -> None:
+    """Refuse this process the system calls of `_SIDE_DOORS` (EACCES), for good; nothing where `machine` is not known.
+
+    A kernel without such filters (CONFIG_SECCOMP_FILTER) leaves them open.
+    """
+    if machine not in _SYSTEM_CALLS:
+        return
+    instructions = _filter(*_SYSTEM_CALLS[machine])
+    program = _Program(len(instructions), (_Instruction * len(instructions))(*(_Instruction(*i) for i in instructions)))
+    with contextlib.suppress(OSError):
+        _call("prctl", _SET_SECCOMP, _FILTER, ctypes.byref(program), 0, 0)
+
+
+def _filter(machine: int, numbers: Mapping[str, int]) -> list[tuple[int, int, int, int]]:
+    """A program for the kernel's filter: each instruction with how many to skip if it compares equal, and if not."""
+    refuse = (_RETURN, 0, 0, _REFUSE)
+    # Calls of another machine's kind, such as those of 32 bits, have other numbers: all are refused.
+    program = [(_LOAD, 0, 0, _MACHINE_AT), (_EQUAL, 1, 0, machine), refuse]
+    program += [(_LOAD, 0, 0, _NUMBER_AT), (_AT_LEAST, 0, 1, _X32), refuse]
+    for name, conditions in _SIDE_DOORS:
+        program += [(_LOAD, 0, 0, _NUMBER_AT), (_EQUAL, 0, 2 * len(conditions) + 1, numbers[name])]
+        for place, (argument, comparison, value) in enumerate(conditions):
+            left = 2 * (len(conditions) - place - 1)
+            program += [(_LOAD, 0, 0, _ARGUMENTS_AT + 8 * argument), (comparison, 0, left + 1, value)]
+        program.append(refuse)
+    return [*program, (_RETURN, 0, 0, _ALLOW)]
 
 
 def _leave_root(write: Iterable[Path]) -> None:

@@ -26,6 +26,16 @@ asked = json.load(sys.stdin)
 def connect(address):
     with socket.socket() as client:
         client.connect(tuple(address))
+def connect_while_sending(address):
+    with socket.socket() as client:
+        client.sendto(b"x", socket.MSG_FASTOPEN, tuple(address))
+def connect_later(address):
+    with socket.socket() as client:
+        client.setsockopt(socket.IPPROTO_TCP, 30, 1)  # TCP_FASTOPEN_CONNECT
+        client.connect(tuple(address))
+def connect_by(protocol, address):
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, protocol) as client:
+        client.connect(tuple(address))
 def listen():
     with socket.create_server(("127.0.0.1", 0)):
         pass
@@ -36,6 +46,12 @@ print(json.dumps({
     "read": {path: tried(lambda: open(path).close()) for path in asked["read"]},
     "write": {path: tried(lambda: write(path)) for path in asked["write"]},
     "connect": tried(lambda: connect(asked["connect"])),
+    "side doors": [
+        tried(lambda: connect_while_sending(asked["connect"])),
+        tried(lambda: connect_later(asked["connect"])),
+        *(tried(lambda: connect_by(protocol, asked["connect"])) for protocol in (132, 262)),  # SCTP, MPTCP
+        tried(lambda: socket.socket(socket.AF_VSOCK)),
+    ],
     "listen": tried(listen),
     "signal": tried(lambda: os.kill(os.getppid(), 0)),
     "tensorflow": tried(lambda: __import__("tasks.wire.protos")),
@@ -89,6 +105,7 @@ def test_keys_credentials_and_everything_else_outside_of_the_models_are_closed(t
     assert [path for path, outcome in found["write"].items() if outcome == "done"] == [str(tmp_path / "mine/answers")]
     assert (found["listen"], found["tensorflow"]) == ("done", "done")
     assert (found["connect"], found["signal"]) == ("PermissionError", "PermissionError")
+    assert found["side doors"] == 5 * ["PermissionError"]
     assert found["user"] != 0
 
 
