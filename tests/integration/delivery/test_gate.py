@@ -90,7 +90,7 @@ def test_a_live_version_that_does_not_answer_is_an_error_unless_a_reason_is_give
 ) -> None:
     serve_mlp(fleet, build)
     replica.kill("model-server")
-    with pytest.raises(ServingUnreachable, match="No replica of fleet 'test' answered for mlp 1, which serves"):
+    with pytest.raises(ServingUnreachable, match="No replica of fleet 'test' answered for mlp 1, the live version"):
         compare_with_live(fleet, build)
     forced = compare_with_live(fleet, build, "the fleet is down, and this mends it")
     forced.require_passed()

@@ -193,7 +193,7 @@ def test_a_version_whose_weights_are_not_those_it_was_trained_with_is_taken_back
     assert answered(stack, {"instances": mnist.x_test[0:3].tolist()}) == before
     assert [(v["manifest"]["version"], v["served"]) for v in listed(stack) if v["served"]] == [(served, True)]
     assert catalog.version(stack_store, "MLP", wrong).state == "rejected"
-    (failed,) = runs(stack, name={"any_": [f"MLP {wrong} to default"]})
+    (failed,) = runs(stack, name={"any_": [f"rollout MLP {wrong} to default"]})
     assert failed["state_type"] == "FAILED"
     assert f"The rollout of MLP version {wrong} was aborted" in failed["state"]["message"]
 
