@@ -110,7 +110,10 @@ class LocalProgram:
         """Ask it to end; what it holds stays on the disk for the next start."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(20)
+            try:
+                self._process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.kill()  # its volumes wait for up to half a minute for clients that go on asking
             self._process = None
 
     def kill(self) -> None:
