@@ -16,6 +16,9 @@ from tasks.wire.protos import SavedModel
 if TYPE_CHECKING:
     from tasks.training.export import ExportedModel
 
+# One process of `make test` loads TensorFlow for these tests.
+pytestmark = pytest.mark.xdist_group("keras")
+
 IMAGES = TensorSpec("float32", (None, 28, 28, 1))
 SCORES = TensorSpec("float32", (None, 10))
 
