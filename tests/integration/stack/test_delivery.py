@@ -3,6 +3,8 @@
 import base64
 import dataclasses
 import json
+import os
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -31,6 +33,7 @@ from tests.helpers.versions import claimed_numbers, publish_version
 # The first test waits for the stack, others for whole releases.
 pytestmark = pytest.mark.timeout(900)
 
+README = (Path(__file__).parents[3] / "README.md").read_text()
 HEADERS = {"content-type": "application/json"}
 TRAINED_FROM = {"factory": "tasks.models:mlp", "epochs": 1}
 
@@ -137,7 +140,11 @@ def test_the_published_folder_is_a_base_path_as_it_stands(stack_store: Store, de
 
 
 def test_the_custom_model_is_asked_by_the_names_of_its_methods_over_rest_and_grpc(
-    stack: LocalStack, demonstrated: list[str], mnist: Dataset, tmp_path: Path
+    stack: LocalStack,
+    demonstrated: list[str],
+    mnist: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     few, truth = mnist.x_test[0:10], mnist.y_test[0:10].tolist()
     by_call = answered(stack, {"signature_name": "call", "instances": few.tolist()})
@@ -158,6 +165,11 @@ def test_the_custom_model_is_asked_by_the_names_of_its_methods_over_rest_and_grp
 
     image = tmp_path / "digit.png"
     image.write_bytes(golden.inputs["image_bytes"][0])
+    monkeypatch.chdir(tmp_path)
+    asked = run_as_documented(stack, '"from_png"', few)
+    assert np.argmax(answered(stack, json.loads(asked["data"]))[0]) == truth[0]
+    told = run_as_documented(stack, "PredictionServiceStub", few)["reply"]
+    np.testing.assert_allclose(from_proto(told.outputs["output_0"]), by_call, rtol=1e-5, atol=1e-5)
     done = stack.slipway("predict", "MLP", "--signature", "from_png", str(image))
     assert np.argmax(json.loads(done.stdout)["predictions"][0]) == truth[0]
 
@@ -170,6 +182,18 @@ def test_going_back_serves_the_sequential_model_whose_clients_send_instances_alo
     assert "MLP version 1 is served again" in done.stdout
     predictions = answered(stack, {"instances": mnist.x_test[0:3].tolist()})
     assert np.argmax(predictions, axis=-1).tolist() == mnist.y_test[0:3].tolist()
+    run_as_documented(stack, '"instances": digits[0:3]', mnist.x_test)
+
+
+def run_as_documented(stack: LocalStack, part: str, digits: Any) -> dict[str, Any]:
+    """Run the README's block of Python that holds `part` as it stands, at the ports of this stack; what it defines."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    (block,) = [block for block in blocks if part in block]
+    for usual, own in ((":8501", stack.settings.rest_port), (":8500", stack.settings.grpc_port)):
+        block = block.replace(usual, f":{own}")
+    defined: dict[str, Any] = {"digits": digits, "base64": base64, "json": json}
+    exec(block, defined)
+    return defined
 
 
 def golden_examples(stack: LocalStack, version: int) -> list[GoldenExample]:
@@ -284,10 +308,9 @@ def from_an_event(stack: LocalStack, data: Path) -> None:
 
 def emit(stack: LocalStack, payload: dict[str, str]) -> None:
     command = ["event", "emit", "slipway.dataset.updated", "--resource-id", "slipway.dataset.few"]
-    env = stack.env | {"PREFECT_API_URL": stack.settings.prefect_api}
     subprocess.run(
         [sys.executable, "-m", "prefect", *command, "--payload", json.dumps(payload)],
-        env=env,
+        env=stack.env,  # without an address: the profile that `up` wrote leads to the stack
         check=True,
         timeout=120,
         capture_output=True,
@@ -359,6 +382,23 @@ def test_what_comes_over_the_api_is_bounded_and_makes_no_model_by_anothers_facto
 
     until(lambda: all(text in failures() for text in said), "each run fails and says why", 240)
     assert [model for model in ("Mine", "AnyCode", "AnyFolder") if claimed_numbers(stack_store, model)] == []
+
+
+def test_the_documented_command_that_tells_of_new_data_begins_a_run(stack: LocalStack) -> None:
+    (command,) = re.findall(r"^prefect event emit .*$", README, re.MULTILINE)
+    api, env = stack.settings.prefect_api, stack.env | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    deployment = stack.http.get(f"{api}/deployments/name/release/release", timeout=30).json()["id"]
+
+    def begun() -> dict[str, dict[str, Any]]:
+        found = runs(stack, deployment_id={"any_": [deployment]})
+        return {run["id"]: run["parameters"] for run in found if not run["auto_scheduled"]}
+
+    before = begun()
+    subprocess.run(["bash", "-c", command], env=env, check=True, timeout=120, capture_output=True)
+    until(lambda: begun().keys() - before.keys(), "a run is scheduled", 180)
+    ((run, parameters),) = [(run, parameters) for run, parameters in begun().items() if run not in before]
+    stack.http.delete(f"{api}/flow_runs/{run}", timeout=30).raise_for_status()  # trainings are tested above
+    assert parameters == {"model": "MLP"} | json.loads(re.findall(r"--payload '(.*)'", command)[0])
 
 
 # What else is refused: tests/integration/delivery/test_bad_input.py.
