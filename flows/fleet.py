@@ -1,9 +1,11 @@
 """Looking at a fleet: its replicas, its history, and what a rollout would do. Nothing is changed."""
 
+from typing import Any
+
 from prefect import flow
 
 from flows.defaults import FLEET
-from flows.steps import fleet_history, preview_rollout, replica_states
+from flows.steps import choose_policy, fleet_history, preview_rollout, replica_states
 from tasks.delivery.preview import Preview
 from tasks.fleet.history import ConfigChange
 from tasks.fleet.replicas import ReplicaState
@@ -11,9 +13,15 @@ from tasks.records import Strategy
 
 
 @flow(name="plan", flow_run_name="plan {model} {version} to {fleet}")
-def plan(model: str, version: int, fleet: str = FLEET, strategy: Strategy = "blue-green") -> Preview:
+def plan(
+    model: str,
+    version: int,
+    fleet: str = FLEET,
+    strategy: Strategy = "blue-green",
+    policy: dict[str, Any] | None = None,
+) -> Preview:
     """What a rollout of `version` to `fleet` would load, unload and relabel, as an artifact of this run."""
-    return preview_rollout(fleet, model, version, strategy)
+    return preview_rollout(fleet, model, version, strategy, choose_policy(model, policy))
 
 
 @flow(name="replicas", flow_run_name="replicas of {fleet}")

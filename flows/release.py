@@ -1,6 +1,7 @@
 """Releasing: train a model or take a SavedModel, publish it as the next version, and roll it out."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from prefect import flow
 from prefect.runtime import flow_run
@@ -9,6 +10,7 @@ from flows.defaults import FLEET
 from flows.limits import limits
 from flows.rollout import rollout
 from flows.steps import (
+    choose_policy,
     compare_with_live,
     discard_build,
     prepare_saved_model,
@@ -18,6 +20,7 @@ from flows.steps import (
     try_in_sandbox,
 )
 from flows.train import train
+from tasks.policy import Policy
 from tasks.records import Build, Manifest, Record, Strategy
 from tasks.validation.validate import ValidationReport
 
@@ -52,6 +55,7 @@ def release(
     strategy: Strategy = "blue-green",
     force: str | None = None,
     new_fleet: bool = False,
+    policy: dict[str, Any] | None = None,
 ) -> Release:
     """Train `model` (see the flow `train`), publish it as the next version, and serve it once it is accepted.
 
@@ -59,6 +63,7 @@ def release(
         force: a reason for publishing it even if it is worse than the live version, or breaks clients of it; kept with
             the version.
         new_fleet: go on though no replica of the fleet reports, and wait for its first one.
+        policy: values of the rule by which it passes that go before the model's own policy and the settings.
 
     Raises:
         NoReplica: no replica would serve it. Nothing was trained.
@@ -66,8 +71,9 @@ def release(
         RolloutFailed: it was published, and its rollout aborted; says why, and what serves now.
     """
     require_replicas(fleet, new_fleet)
-    build = train(model, factory, signatures, data, epochs, seed, split_seed)
-    return deliver(build, fleet, strategy, force, new_fleet)
+    rule = choose_policy(model, policy)
+    build = train(model, factory, signatures, data, epochs, seed, split_seed, rule.values())
+    return deliver(build, fleet, strategy, rule, force, new_fleet)
 
 
 @flow(name="release-saved-model", flow_run_name="release {model} from a SavedModel")
@@ -79,31 +85,36 @@ def release_saved_model(
     strategy: Strategy = "blue-green",
     force: str | None = None,
     new_fleet: bool = False,
+    policy: dict[str, Any] | None = None,
 ) -> Release:
     """Publish a SavedModel made elsewhere as the next version of `model`, and serve it once it is accepted.
 
     Args:
         saved_model: its folder.
         inputs: a `.json` of predict requests, or an `.npz`; its answers to them are its golden examples.
-        force, new_fleet: as for `release`.
+        force, new_fleet, policy: as for `release`.
     """
     require_replicas(fleet, new_fleet)
+    rule = choose_policy(model, policy)
     build = prepare_saved_model(model, saved_model, inputs, flow_run.id, limits())
     try:
-        try_in_sandbox(build)
+        try_in_sandbox(build, rule)
     except BaseException:
         discard_build(build)
         raise
-    return deliver(build, fleet, strategy, force, new_fleet)
+    return deliver(build, fleet, strategy, rule, force, new_fleet)
 
 
-def deliver(build: Build, fleet: str, strategy: Strategy, force: str | None, new_fleet: bool = False) -> Release:
+def deliver(
+    build: Build, fleet: str, strategy: Strategy, policy: Policy, force: str | None, new_fleet: bool = False
+) -> Release:
     """Publish the build unless it is worse than the live version, and roll it out."""
     try:
-        comparison = compare_with_live(fleet, build, force)
+        comparison = compare_with_live(fleet, build, policy, force)
         comparison.require_passed()
         manifest = publish(build, flow_run.root_flow_run_id, comparison)
     finally:
         discard_build(build)
     record_in_mlflow(manifest.model, manifest.version)
-    return Release(manifest, rollout(manifest.model, manifest.version, fleet, strategy, force, new_fleet))
+    report = rollout(manifest.model, manifest.version, fleet, strategy, force, new_fleet, policy.values())
+    return Release(manifest, report)

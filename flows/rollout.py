@@ -1,5 +1,7 @@
 """Rolling a published version out to a fleet: stage by stage, each validated on every replica, else aborted."""
 
+from typing import Any
+
 from prefect import flow
 from prefect.runtime import flow_run
 
@@ -10,6 +12,7 @@ from flows.steps import (
     accept,
     await_config,
     begin_rollout,
+    choose_policy,
     end_rollout,
     make_plan,
     record_in_mlflow,
@@ -30,6 +33,7 @@ def rollout(
     strategy: Strategy = "blue-green",
     force: str | None = None,
     new_fleet: bool = False,
+    policy: dict[str, Any] | None = None,
 ) -> ValidationReport:
     """Have every replica of `fleet` serve `version` of `model`, or what it served before.
 
@@ -40,6 +44,7 @@ def rollout(
         force: a reason for rolling it out even if it breaks clients of the live version, or is much slower;
             kept with the verdict.
         new_fleet: go on though no replica of the fleet reports, and wait for its first one.
+        policy: values of the rule by which it passes that go before the model's own policy and the settings.
 
     Raises:
         NoReplica: no replica would serve it. Nothing was changed.
@@ -49,16 +54,17 @@ def rollout(
     """
     require_replicas(fleet, new_fleet)
     reconcile(fleet)
-    record = begin_rollout(fleet, model, version, strategy, flow_run.root_flow_run_id, force)
+    rule = choose_policy(model, policy)
+    record = begin_rollout(fleet, model, version, strategy, flow_run.root_flow_run_id, rule, force)
     try:
         trial, final = make_plan(fleet, record).stages
-        replicas = await_config(fleet, serve(fleet, record, trial), model)
-        validate(fleet, model, version, trial.target, replicas, record.against).require_passed()
+        replicas = await_config(fleet, serve(fleet, record, trial), model, rule)
+        validate(fleet, record, trial.target, replicas, rule, record.against).require_passed()
         if record.soak:
-            soak(fleet, record, trial.target, replicas)
+            soak(fleet, record, trial.target, replicas, rule)
         accept(fleet, record)
-        replicas = await_config(fleet, serve(fleet, record, final), model)
-        report = validate(fleet, model, version, final.target, replicas)
+        replicas = await_config(fleet, serve(fleet, record, final), model, rule)
+        report = validate(fleet, record, final.target, replicas, rule)
         report.require_passed()
     except BaseException as error:
         failure = abort(fleet, record, error)

@@ -28,7 +28,7 @@ from tasks.fleet.replicas import ReplicaState
 from tasks.records import Build, Comparison
 from tasks.reports import pages
 from tasks.savedmodel import prepare
-from tasks.settings import settings
+from tasks.settings import Settings, settings
 from tasks.store.s3 import Store
 from tasks.tracking import registry
 from tasks.training import parameters
@@ -38,6 +38,7 @@ from tasks.validation import gate, sandbox
 from tasks.validation import soak as soaking
 from tasks.validation import validate as validation
 from tasks.validation.validate import ValidationReport
+from tasks.versions import policies
 from tasks.versions import publish as publishing
 from tasks.versions.signing import Trust
 
@@ -80,6 +81,16 @@ def with_store(function: Callable[Concatenate[Store, P], R]) -> Callable[P, R]:
     @functools.wraps(function)
     def connected(*args: P.args, **kwargs: P.kwargs) -> R:
         return function(Store.connect(settings()), *args, **kwargs)
+
+    return _without_first(1, function, connected)
+
+
+def with_settings(function: Callable[Concatenate[Settings, P], R]) -> Callable[P, R]:
+    """`function` with this process's settings as its first argument, which callers leave out."""
+
+    @functools.wraps(function)
+    def connected(*args: P.args, **kwargs: P.kwargs) -> R:
+        return function(settings(), *args, **kwargs)
 
     return _without_first(1, function, connected)
 
@@ -165,12 +176,15 @@ def _pruning(found: Pruning, *_: object, **__: object) -> Report:
     return Report(pages.pruning(found), f"Versions of {found.model}: which may go", ("prune", found.model))
 
 
+# By which rule.
+choose_policy = step(with_settings(with_store(policies.choose_policy)), "choose the policy for {model}")
+
 # Making a version.
 choose_parameters = step(with_trusted_store(parameters.choose_parameters), "choose parameters for {model}")
 take_snapshot = step(with_store(snapshot.take_snapshot))
 train_and_export = step(training.train_and_export, "train and export {model}", _training)
 prepare_saved_model = step(prepare.prepare_saved_model)
-try_in_sandbox = step(sandbox.try_in_sandbox, "try {build.model} in a sandbox")
+try_in_sandbox = step(with_settings(sandbox.try_in_sandbox), "try {build.model} in a sandbox")
 compare_with_live = step(with_fleet(gate.compare_with_live), "compare {build.model} with the live version", _comparison)
 publish = step(with_trusted_store(publishing.publish), "publish {build.model}")
 discard_build = step(prepare.discard_build)

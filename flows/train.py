@@ -1,10 +1,19 @@
 """Training: data, model, export, and a sandbox that proves that it can be served. Nothing is published."""
 
+from typing import Any
+
 from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.limits import limits
-from flows.steps import choose_parameters, discard_build, take_snapshot, train_and_export, try_in_sandbox
+from flows.steps import (
+    choose_parameters,
+    choose_policy,
+    discard_build,
+    take_snapshot,
+    train_and_export,
+    try_in_sandbox,
+)
 from tasks.records import Build
 
 
@@ -17,6 +26,7 @@ def train(
     epochs: int | None = None,
     seed: int | None = None,
     split_seed: int | None = None,
+    policy: dict[str, Any] | None = None,
 ) -> Build:
     """Train `model` and export it as a SavedModel with golden examples.
 
@@ -29,7 +39,9 @@ def train(
         data: `mnist-5k`, `mnist`, or the path of an `.npz` with arrays `x` and `y`.
         seed: of the weights and the order of training; the same seed, data and code give the same weights.
         split_seed: of the split into train, validation and held-out examples.
+        policy: values of the rule by which it passes that go before the model's own policy and the settings.
     """
+    rule = choose_policy(model, policy)
     chosen = choose_parameters(
         model,
         limits(),
@@ -43,7 +55,7 @@ def train(
     taken = take_snapshot(chosen.data, chosen.split_seed)
     build = train_and_export(model, chosen, taken, flow_run.root_flow_run_id, flow_run.id).build
     try:
-        try_in_sandbox(build)
+        try_in_sandbox(build, rule)
     except BaseException:
         discard_build(build)
         raise

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AliasChoices, BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema
 
 from tasks.errors import Corrupt, GateFailed, InvalidInput
+from tasks.policy import Policy
 from tasks.processes import ProcessRef
 
 StrategyName = Literal["blue-green", "labels"]
@@ -154,6 +155,7 @@ class Comparison(Record):
     notes: tuple[str, ...] = ()  # what else a reader should know, such as why nothing was compared
     forced: str | None = None  # a person's reason for publishing it anyway
     dataset: DatasetRef | None = None  # whose held-out examples both were asked
+    policy: Policy | None = None  # by which they were compared; None: an earlier release did it
 
     @property
     def passed(self) -> bool:
@@ -212,6 +214,7 @@ class Verdict(Record):
     reason: str
     run: str
     time: datetime = field(default_factory=now)
+    policy: Policy | None = None  # of the rollout; None: an earlier release decided, or a pruning
 
 
 @dataclass(frozen=True)
@@ -256,6 +259,7 @@ class RolloutRecord(Record):
     forced: str | None = None  # a person's reason for rolling it out whatever that comparison says
     # How long its golden examples are asked before clients meet it, seconds; called `watched` until 0.2.0.
     soak: Annotated[float, Field(validation_alias=AliasChoices("soak", "watched"))] = 0.0
+    policy: Policy | None = None  # the rule that it goes by; None: an earlier release began it
 
 
 @dataclass(frozen=True)

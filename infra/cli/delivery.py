@@ -20,6 +20,7 @@ from infra.cli.options import (
     Model,
     ModelOption,
     NewFleet,
+    PolicyFile,
     SavedModel,
     SavedModelInputs,
     Seed,
@@ -28,6 +29,7 @@ from infra.cli.options import (
     Version,
 )
 from infra.cli.output import print_json
+from infra.cli.policy import given_policy
 from tasks import names
 from tasks.errors import InvalidInput
 from tasks.settings import settings
@@ -48,6 +50,7 @@ def release(
     strategy: StrategyOption = "blue-green",
     force: ForceRelease = None,
     new_fleet: NewFleet = False,
+    policy: PolicyFile = None,
     as_json: Json = False,
 ) -> None:
     """Train a model, publish it as the next version, and roll it out once its replicas answer as it was trained."""
@@ -61,6 +64,7 @@ def release(
         "strategy": strategy,
         "force": force,
         "new_fleet": new_fleet,
+        "policy": given_policy(policy),
     }
     with running_flows():
         from flows.release import release as train_and_release
@@ -91,6 +95,7 @@ def publish(
     from tasks.savedmodel.prepare import discard_build, prepare_saved_model
     from tasks.store.s3 import Store
     from tasks.validation.sandbox import try_in_sandbox
+    from tasks.versions.policies import choose_policy
     from tasks.versions.publish import publish as publish_version
     from tasks.versions.signing import Trust
 
@@ -98,7 +103,7 @@ def publish(
     store.require_suitable()
     build = prepare_saved_model(model, str(directory), str(inputs) if inputs else None, run)
     try:
-        try_in_sandbox(build)
+        try_in_sandbox(settings(), build, choose_policy(store, settings(), model))
         manifest = publish_version(store, Trust.of(settings()), build, run)
     finally:
         discard_build(build)
@@ -116,14 +121,16 @@ def rollout(
     strategy: StrategyOption = "blue-green",
     force: ForceRollout = None,
     new_fleet: NewFleet = False,
+    policy: PolicyFile = None,
     as_json: Json = False,
 ) -> None:
     """Have a fleet serve a published version, validated on every replica, or what it served before."""
     names.model_name(model)
+    given = given_policy(policy)
     with running_flows():
         from flows.rollout import rollout as flow
 
-        report = flow(model, version, fleet or settings().fleet, strategy, force, new_fleet)
+        report = flow(model, version, fleet or settings().fleet, strategy, force, new_fleet, given)
     if as_json:
         print_json(report)
     else:

@@ -7,8 +7,9 @@ import typer
 
 from infra.cli.flow_runs import running_flows
 from infra.cli.help import example
-from infra.cli.options import Fleet, FleetName, Json, Model, StrategyOption, Version
+from infra.cli.options import Fleet, FleetName, Json, Model, PolicyFile, StrategyOption, Version
 from infra.cli.output import print_json, print_table, size_text
+from infra.cli.policy import given_policy
 from tasks import names
 from tasks.settings import settings
 
@@ -19,13 +20,21 @@ if TYPE_CHECKING:
 
 @example("slipway plan MLP 7 --strategy labels")
 def plan(
-    model: Model, version: Version, fleet: Fleet = None, strategy: StrategyOption = "blue-green", as_json: Json = False
+    model: Model,
+    version: Version,
+    fleet: Fleet = None,
+    strategy: StrategyOption = "blue-green",
+    policy: PolicyFile = None,
+    as_json: Json = False,
 ) -> None:
     """Show what a rollout would load, unload and relabel on each replica, and its steps; nothing is changed."""
     from tasks.delivery.preview import preview_rollout
     from tasks.fleet.config import Fleet as ConnectedFleet
+    from tasks.versions.policies import choose_policy
 
-    found = preview_rollout(ConnectedFleet.connect(settings(), fleet), names.model_name(model), version, strategy)
+    given, connected = given_policy(policy), ConnectedFleet.connect(settings(), fleet)
+    rule = choose_policy(connected.store, settings(), model, given)
+    found = preview_rollout(connected, model, version, strategy, rule)
     if as_json:
         print_json(found)
     else:

@@ -31,6 +31,7 @@ COMMANDS = {
     "replicas": "infra.cli.fleet:replicas",
     "history": "infra.cli.fleet:history",
     "versions": "infra.cli.models:versions",
+    "policy": "infra.cli.policy:policy",
     "prune": "infra.cli.fleet:prune",
     "predict": "infra.cli.models:predict",
 }

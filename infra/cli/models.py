@@ -38,6 +38,7 @@ def versions(model: Model, as_json: Json = False) -> None:
                 {
                     "manifest": v.manifest,
                     "state": v.state,
+                    "verdict": v.verdict,
                     "served": v.manifest.version in loaded,
                     "live": v.manifest.version == live,
                     "labels": labels_of(labels, v.manifest.version),

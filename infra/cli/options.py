@@ -32,6 +32,14 @@ StrategyOption = Annotated[
 NewFleet = Annotated[
     bool, typer.Option("--new-fleet", help="No replica of the fleet reports yet: wait for its first one.")
 ]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy",
+        metavar="FILE",
+        help="Rule by which it passes (TOML or JSON): goes before the model's own policy and the settings.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 # release

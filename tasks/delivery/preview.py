@@ -9,6 +9,7 @@ from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, FleetConfig, live_version
 from tasks.fleet.converge import model_in_store
 from tasks.names import candidate_name
+from tasks.policy import Policy
 from tasks.records import Manifest, Record, Strategy
 from tasks.validation.compatibility import broken, held_against
 from tasks.validation.soak import soak_time
@@ -27,8 +28,8 @@ class Preview(Record):
     warnings: tuple[str, ...]
 
 
-def preview_rollout(fleet: Fleet, model: str, version: int, strategy: Strategy) -> Preview:
-    """What a rollout of `version` would do now. Nothing is changed.
+def preview_rollout(fleet: Fleet, model: str, version: int, strategy: Strategy, policy: Policy) -> Preview:
+    """What a rollout of `version` would do now, by this policy. Nothing is changed.
 
     Raises:
         NotFound: there is no such version.
@@ -49,7 +50,7 @@ def preview_rollout(fleet: Fleet, model: str, version: int, strategy: Strategy) 
             fleet.name,
             live_version(current, model),
             manifest,
-            soak_time(fleet.store, model, version, plan.strategy),
+            soak_time(fleet.store, model, version, plan.strategy, policy),
         ),
         warnings=tuple(_warnings(fleet, current, manifest, len(present))),
     )

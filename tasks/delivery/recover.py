@@ -55,6 +55,7 @@ def abort(fleet: Fleet, record: RolloutRecord, cause: BaseException) -> RolloutF
     """
     trial = f"{record.model} version {record.version}"
     reason = str(cause) or f"The run was stopped ({type(cause).__name__})."
+    fleet = fleet.under(record.policy)
     # Wait for a server that is away: its absence may be what failed, and the fleet is whole only once it is restored.
     patiently = stamina.RetryingCaller(attempts=None, timeout=fleet.deadline, wait_max=5.0)
     try:
@@ -96,6 +97,7 @@ def recover_rollout(fleet: Fleet, record: RolloutRecord) -> str:
     Any other is aborted.
     """
     trial = f"{record.model} version {record.version}, which the dead run {record.run} was rolling out,"
+    fleet = fleet.under(record.policy)
     # Taken over before the fleet is changed: a run that was only taken for dead then finds that it has lost its place.
     record = dataclasses.replace(record, process=this_process(), deadline=deadline_of(fleet))
     fleet.store.put(keys.rollout_key(fleet.name, record.model), record.to_json())

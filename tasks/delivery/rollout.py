@@ -15,6 +15,7 @@ from tasks.errors import (
     StoreUnreachable,
 )
 from tasks.fleet.config import Fleet, FleetConfig, live_version
+from tasks.policy import Policy
 from tasks.processes import this_process
 from tasks.records import Manifest, RolloutRecord, Strategy, Verdict, VerdictState, now, strategy_named
 from tasks.store import keys
@@ -26,11 +27,12 @@ log = logging.getLogger(__name__)
 
 
 def begin_rollout(
-    fleet: Fleet, model: str, version: int, strategy: Strategy, run: str, force: str | None = None
+    fleet: Fleet, model: str, version: int, strategy: Strategy, run: str, policy: Policy, force: str | None = None
 ) -> RolloutRecord:
     """Take the model's place in the fleet for this run, with a record from which others can restore what was before.
 
     Args:
+        policy: the rule that it goes by, whoever finishes or aborts it.
         force: a person's reason for rolling it out whatever the comparison with the live version says.
 
     Raises:
@@ -42,7 +44,8 @@ def begin_rollout(
     require_reason(force)
     strategy = strategy_named(strategy)
     manifest = catalog.manifest(fleet.store, model, version)
-    record = RolloutRecord(model, version, strategy, run, this_process(), deadline_of(fleet), forced=force)
+    deadline = deadline_of(fleet.under(policy))
+    record = RolloutRecord(model, version, strategy, run, this_process(), deadline, forced=force, policy=policy)
     key = keys.rollout_key(fleet.name, model)
     # An earlier attempt of this run may have created it, and lost the answer.
     if not fleet.store.create(key, record.to_json()) and not is_ours(fleet, record):
@@ -60,7 +63,7 @@ def begin_rollout(
         live = None if force is not None else held_against(fleet.store, manifest, live_version(current, model))
         if live is not None:
             _require_unbroken(manifest, live)
-        soak = soak_time(fleet.store, model, version, strategy)
+        soak = soak_time(fleet.store, model, version, strategy, policy)
         record = dataclasses.replace(
             record,
             deadline=record.deadline + timedelta(seconds=soak),
@@ -121,7 +124,7 @@ def accept(fleet: Fleet, record: RolloutRecord) -> None:
 
 
 def decide(fleet: Fleet, record: RolloutRecord, state: VerdictState, reason: str) -> None:
-    verdict = Verdict(model=record.model, version=record.version, state=state, reason=reason, run=record.run)
+    verdict = Verdict(record.model, record.version, state, reason, record.run, policy=record.policy)
     catalog.decide(fleet.store, verdict)
     log.info("%s version %d %s: %s", record.model, record.version, state, reason)
 

@@ -1,5 +1,6 @@
 """A fleet's desired state: numbered TensorFlow Serving configs in the store, each created once and never changed."""
 
+import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from google.protobuf import text_format
 
 from tasks import names
 from tasks.errors import Corrupt
+from tasks.policy import Policy
 from tasks.records import Record, ReplicaReport, RolloutRecord, Strategy, now
 from tasks.settings import ServerAddress, Settings
 from tasks.store.keys import config_key, configs_prefix, number_in, replica_key, rollout_key, versions_prefix
@@ -90,6 +92,14 @@ class Fleet:
             settings.quorum,
             direct if name == settings.fleet else None,
         )
+
+    def under(self, policy: Policy | None) -> "Fleet":
+        """This fleet with the deadline and quorum of a rollout's policy; None: of an earlier release, without one."""
+        if policy is None:
+            return self
+        fleet = copy.copy(self)
+        fleet.deadline, fleet.quorum = policy.load_deadline, policy.quorum
+        return fleet
 
     def newest(self, known: int = 0) -> FleetConfig:
         """The newest desired state. One request if nothing is newer than `known`, else two."""

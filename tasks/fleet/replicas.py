@@ -12,6 +12,7 @@ from tasks.errors import DeadlineExceeded, NoReplica, NotFound, RolloutFailed
 from tasks.fleet import agentless
 from tasks.fleet.config import Fleet, FleetConfig, labels_of, servings
 from tasks.names import candidate_name
+from tasks.policy import Policy
 from tasks.records import Record, ReplicaReport, now
 from tasks.store import keys
 
@@ -132,16 +133,17 @@ def _labels(fleet: Fleet, number: int) -> Labels:
         return {}
 
 
-def await_config(fleet: Fleet, config: FleetConfig, model: str) -> list[ReplicaReport]:
+def await_config(fleet: Fleet, config: FleetConfig, model: str, policy: Policy | None = None) -> list[ReplicaReport]:
     """Wait until enough of the reporting replicas have reached `config`, and return the reports of those that have.
 
-    Enough is the fleet's quorum of them. Servers without agents are brought to it first. A replica that is held up by
-    another model than `model` is waited for: the rollout of that model will be aborted.
+    Enough is the quorum of them, the policy's or else the fleet's own. Servers without agents are brought to it first.
+    A replica that is held up by another model than `model` is waited for: the rollout of that model will be aborted.
 
     Raises:
         RolloutFailed: too many replicas could not reach it; carries the first one's own error.
-        DeadlineExceeded: too few did within the fleet's deadline, or no replica reports.
+        DeadlineExceeded: too few did within the deadline, or no replica reports.
     """
+    fleet = fleet.under(policy)
     end = time.monotonic() + fleet.deadline
     while True:
         present = agentless.converge(fleet, fleet.without_agents) if fleet.without_agents else reporting(fleet)

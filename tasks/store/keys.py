@@ -43,6 +43,11 @@ def verdict_key(model: str, version: int) -> str:
     return f"models/{model}/verdicts/{version}.json"
 
 
+def policy_key(model: str) -> str:
+    """The policy of a model, which a rollout goes by unless another is given with it."""
+    return f"models/{model}/policy.json"
+
+
 def fleets_prefix() -> str:
     """Prefix of all fleets; the folders under it are their names."""
     return "fleets/"

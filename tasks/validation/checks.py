@@ -10,6 +10,7 @@ from tasks.data.held_out import HeldOut
 from tasks.errors import ServingUnreachable, SlipwayError
 from tasks.evaluation.metrics import class_counts
 from tasks.evaluation.questions import AccuracyQuestion, held_out_classes
+from tasks.policy import Policy
 from tasks.records import Manifest, Record, SignatureSpec
 from tasks.savedmodel import golden
 from tasks.savedmodel.golden import GoldenExample
@@ -19,11 +20,6 @@ from tasks.wire.dtypes import Array
 Ask = Callable[[Mapping[str, Array]], Answer]  # an example's inputs, answered
 Protocol = Literal["REST", "gRPC"]
 PROTOCOLS: tuple[Protocol, ...] = ("REST", "gRPC")
-TOLERANCE = 1e-5  # of values, absolute and relative
-# On another machine a rounding error may decide an example on the edge between two classes differently.
-ACCURACY_TOLERANCE = 0.005
-SPEED_TRIES = 3  # measurements of a version that seems too slow
-SPEED_FLOOR_SECONDS = 0.02  # below it, a busy machine makes more of a difference than the model
 
 
 @dataclass(frozen=True)
@@ -50,13 +46,14 @@ class Accuracy(Record):
     trained: float | None  # what the manifest says, None if it says nothing
     classes: tuple[tuple[int, int, int], ...] = ()  # number of the true class, examples answered right, examples
     error: str | None = None  # why the examples could not all be asked
+    tolerance: float = 0.005  # how much lower than when trained it may be
 
     @property
     def wrong(self) -> str | None:
         """Why this is not good enough, None if it is."""
         if self.error is not None:
             return f"held-out examples: {self.error}"
-        if self.trained is None or self.served >= self.trained - ACCURACY_TOLERANCE:
+        if self.trained is None or self.served >= self.trained - self.tolerance:
             return None
         return f"held-out accuracy {self.served:.4f} when served, {self.trained:.4f} when trained"
 
@@ -81,38 +78,35 @@ def check_answers(
     examples: Sequence[GoldenExample],
     ask: Ask,
     version: int,
-    budget: float,
-    *,
+    policy: Policy,
     ask_live: Ask | None = None,
-    slowdown: float = math.inf,
 ) -> Check:
     """Ask the examples of one signature; a version that seems too slow is asked again, since the machine may be busy.
 
     Args:
         ask: gives the answer to an example's inputs.
-        budget: longest median time of an answer, seconds.
         ask_live: gives the live version's answer.
-        slowdown: how many times as long as the live version's answers these may take.
     """
     asked = sum(_rows(example) for example in examples)
-    seconds, wrong = ask_examples(examples, ask, version)
+    seconds, wrong = ask_examples(examples, ask, version, policy.answer_tolerance)
     live = median_seconds(examples, ask_live)
-    for _ in range(SPEED_TRIES - 1):
-        if wrong is None and too_slow(seconds, live, budget, slowdown):
-            again, wrong = ask_examples(examples, ask, version)
+    for _ in range(policy.speed_tries - 1):
+        if wrong is None and too_slow(seconds, live, policy):
+            again, wrong = ask_examples(examples, ask, version, policy.answer_tolerance)
             seconds, live = min(seconds, again), min(live, median_seconds(examples, ask_live))
-    wrong = wrong or too_slow(seconds, live, budget, slowdown)
+    wrong = wrong or too_slow(seconds, live, policy)
     return Check(replica, protocol, signature, asked, wrong, seconds, live if math.isfinite(live) else None)
 
 
-def too_slow(seconds: float, live: float, budget: float, slowdown: float) -> str | None:
+def too_slow(seconds: float, live: float, policy: Policy) -> str | None:
     """Why `seconds` are too long for an answer that takes the live version `live` seconds, None if they are not."""
-    if seconds > budget:
-        return f"its answers are right, but take {seconds:.2g} s; SLIPWAY_ANSWER_BUDGET allows {budget:g} s"
-    if seconds > max(SPEED_FLOOR_SECONDS, slowdown * live):
+    if seconds > policy.answer_budget:
+        allowed = f"the policy's answer_budget allows {policy.answer_budget:g} s"
+        return f"its answers are right, but take {seconds:.2g} s; {allowed}"
+    if seconds > max(policy.always_fast, policy.slowdown * live):
         return (
             f"its answers are right, but take {1000 * seconds:.3g} ms, while the live version takes "
-            f"{1000 * live:.3g} ms; SLIPWAY_SLOWDOWN allows {slowdown:g} times as long"
+            f"{1000 * live:.3g} ms; the policy's slowdown allows {policy.slowdown:g} times as long"
         )
     return None
 
@@ -132,7 +126,9 @@ def _rows(example: GoldenExample) -> int:
     return len(first) if first is not None and first.ndim else 1
 
 
-def ask_examples(examples: Sequence[GoldenExample], ask: Ask, version: int) -> tuple[float, str | None]:
+def ask_examples(
+    examples: Sequence[GoldenExample], ask: Ask, version: int, tolerance: float
+) -> tuple[float, str | None]:
     """Median time of the answers in seconds, and what is wrong with the first wrong one, or None."""
     times: list[float] = []
     wrong = None
@@ -148,7 +144,7 @@ def ask_examples(examples: Sequence[GoldenExample], ask: Ask, version: int) -> t
         if answer.version not in (None, version):
             wrong = f"version {answer.version} answered, not {version}"
             break
-        wrong = next(iter(golden.compare(example.outputs, answer.outputs, TOLERANCE)), None)
+        wrong = next(iter(golden.compare(example.outputs, answer.outputs, tolerance)), None)
         wrong = wrong or golden.without_answer(example.inputs, answer.outputs)
         if wrong is not None:
             break
@@ -162,13 +158,17 @@ def held_out_accuracy(
     question: AccuracyQuestion,
     held_out: HeldOut,
     manifest: Manifest,
+    policy: Policy,
 ) -> Accuracy:
     trained = manifest.training.metrics.get("accuracy")
+    tolerance = policy.served_accuracy_tolerance
     try:
         found = held_out_classes(server, target, question, held_out.x)
     except ServingUnreachable:
         raise
     except SlipwayError as error:
-        return Accuracy(replica, question.signature, len(held_out.y), 0.0, trained, error=str(error))
-    share = float((found == held_out.y).mean())
-    return Accuracy(replica, question.signature, len(held_out.y), share, trained, class_counts(found, held_out.y))
+        return Accuracy(
+            replica, question.signature, len(held_out.y), 0.0, trained, error=str(error), tolerance=tolerance
+        )
+    share, counts = float((found == held_out.y).mean()), class_counts(found, held_out.y)
+    return Accuracy(replica, question.signature, len(held_out.y), share, trained, counts, tolerance=tolerance)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,10 @@ from tasks.evaluation.metrics import class_accuracies
 from tasks.evaluation.questions import AccuracyQuestion, accuracy_question, batches, held_out_classes
 from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, live_version
-from tasks.records import Build, Comparison, DatasetRef, Manifest, ReplicaReport
+from tasks.policy import Policy
+from tasks.records import Build, Comparison, DatasetRef, Manifest
 from tasks.savedmodel import messages, session
 from tasks.serving.client import ServingClient, Target
-from tasks.settings import settings
 from tasks.validation.compatibility import broken, require_reason
 from tasks.versions import catalog
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 ACCURACY, CLASS_ACCURACY = "accuracy", "accuracy_class_"
 
 
-def compare_with_live(fleet: Fleet, build: Build, forced: str | None = None) -> Comparison:
+def compare_with_live(fleet: Fleet, build: Build, policy: Policy, forced: str | None = None) -> Comparison:
     """Compare a build with the version that `fleet` serves: what clients may ask of it, and its accuracy.
 
     Both are asked the held-out examples of the build's own training, or of the live version's if the build was made
@@ -40,19 +40,19 @@ def compare_with_live(fleet: Fleet, build: Build, forced: str | None = None) -> 
         InvalidInput: `forced` gives no reason.
     """
     require_reason(forced)
-    comparison = dataclasses.replace(_compared(fleet, build, forced is not None), forced=forced)
+    comparison = dataclasses.replace(_compared(fleet, build, policy, forced is not None), forced=forced, policy=policy)
     log.info("gate: %s", in_words(build.model, comparison))
     return comparison
 
 
-def _compared(fleet: Fleet, build: Build, forced: bool) -> Comparison:
+def _compared(fleet: Fleet, build: Build, policy: Policy, forced: bool) -> Comparison:
     live = live_version(fleet.newest(), build.model)
     if live is None:
         why = f"Not compared: fleet {fleet.name!r} serves no version of {build.model}."
         return Comparison({}, {}, None, notes=(why,))
     manifest = catalog.manifest(fleet.store, build.model, live)
     try:
-        found = _accuracy_compared(fleet, build, manifest)
+        found = _accuracy_compared(fleet, build, manifest, policy)
     except (ServingError, NotServable, DeadlineExceeded) as error:
         if not forced:
             raise
@@ -60,7 +60,7 @@ def _compared(fleet: Fleet, build: Build, forced: bool) -> Comparison:
     return dataclasses.replace(found, worse=(*broken(build.signatures, manifest.signatures), *found.worse))
 
 
-def _accuracy_compared(fleet: Fleet, build: Build, live: Manifest) -> Comparison:
+def _accuracy_compared(fleet: Fleet, build: Build, live: Manifest, policy: Policy) -> Comparison:
     dataset, held_out = _held_out(fleet, build, live)
     if dataset is None or held_out is None:
         why = f"neither it nor version {live.version} came with held-out examples"
@@ -71,20 +71,14 @@ def _accuracy_compared(fleet: Fleet, build: Build, live: Manifest) -> Comparison
         which = "it" if question is None else f"version {live.version}"
         why = f"{which} has no signature that gives a class for one example of {list(shape)}"
         return Comparison({}, {}, live.version, notes=(f"Accuracy not compared: {why}.",))
-    accuracies = _ask_live(fleet, build.model, live.version, live_question, held_out)
+    target = Target(build.model, live.version)
+    accuracies = _ask_live(fleet, target, live_question, held_out, policy.call_deadline)
     if build.training.dataset is not None:
         metrics, notes = build.training.metrics, _seen_before(build, live)
     else:
         metrics, notes = _ask_build(build, question, held_out), _borrowed(live)
-    compared = compare_metrics(
-        metrics,
-        accuracies,
-        live.version,
-        tolerance=settings().gate_tolerance,
-        class_tolerance=settings().gate_class_tolerance,
-        notes=notes,
-    )
-    return dataclasses.replace(compared, dataset=dataset)
+    compared = compare_metrics(metrics, accuracies, live.version, policy)
+    return dataclasses.replace(compared, notes=notes, dataset=dataset)
 
 
 def _held_out(fleet: Fleet, build: Build, live: Manifest) -> tuple[DatasetRef | None, HeldOut | None]:
@@ -99,36 +93,17 @@ def _held_out(fleet: Fleet, build: Build, live: Manifest) -> tuple[DatasetRef | 
 
 
 def compare_metrics(
-    trained: Mapping[str, float],
-    live: Mapping[str, float],
-    live_version: int,
-    *,
-    tolerance: float,
-    class_tolerance: float,
-    notes: Sequence[str] = (),
+    trained: Mapping[str, float], live: Mapping[str, float], live_version: int, policy: Policy
 ) -> Comparison:
-    """Compare two models by their accuracy, overall and of each class that both were asked; other metrics are left out.
-
-    Args:
-        tolerance: how much lower the overall accuracy may be, 0..1.
-        class_tolerance: how much lower that of one class may be, 0..1.
-    """
-    allowed = {
-        name: tolerance if name == ACCURACY else class_tolerance
-        for name in sorted(trained.keys() & live.keys())
-        if name == ACCURACY or name.startswith(CLASS_ACCURACY)
-    }
+    """Compare two models by the metrics that the policy has a rule for and that both were measured by."""
+    rules = {name: rule for name in sorted(trained.keys() & live.keys()) if (rule := policy.rule(name)) is not None}
     worse = [
         f"{metric_in_words(name)} {trained[name]:.4f}, that of the live version is {live[name]:.4f}"
-        for name, tolerated in allowed.items()
-        if trained[name] < live[name] - tolerated
+        for name, rule in rules.items()
+        if rule.worse(trained[name], live[name])
     ]
     return Comparison(
-        {name: trained[name] for name in allowed},
-        {name: live[name] for name in allowed},
-        live_version,
-        tuple(worse),
-        tuple(notes),
+        {name: trained[name] for name in rules}, {name: live[name] for name in rules}, live_version, tuple(worse)
     )
 
 
@@ -181,27 +156,22 @@ def _ask_build(build: Build, question: AccuracyQuestion, held_out: HeldOut) -> d
 
 
 def _ask_live(
-    fleet: Fleet, model: str, version: int, question: AccuracyQuestion, held_out: HeldOut
+    fleet: Fleet, target: Target, question: AccuracyQuestion, held_out: HeldOut, deadline: float
 ) -> dict[str, float]:
-    """Accuracies of the live version, from the first replica that answers."""
+    """Accuracies of the live version, which is at `target`, from the first replica that answers."""
     failure: SlipwayError | None = None
     for replica in replicas.reporting(fleet):
         try:
-            return _accuracies(replica, Target(model, version), question, held_out)
+            with ServingClient(replica.grpc_address, replica.rest_url, deadline) as server:
+                return class_accuracies(held_out_classes(server, target, question, held_out.x), held_out.y)
         except SlipwayError as error:
             failure = error
     why = str(failure) if failure else f"none has reported in the last {replicas.LEASE.seconds} s."
     message = (
-        f"No replica of fleet {fleet.name!r} answered for {model} {version}, the live version, which a new one is "
-        f"compared with: {why} Repair that (`slipway replicas`), or release without the comparison: --force REASON."
+        f"No replica of fleet {fleet.name!r} answered for {target.model} {target.version}, the live version, which a "
+        f"new one is compared with: {why} Repair that (`slipway replicas`), or release without the comparison: "
+        "--force REASON."
     )
     if failure is None or isinstance(failure, ServingUnreachable):
         raise ServingUnreachable(message) from failure
     raise ServingError(message) from failure
-
-
-def _accuracies(
-    replica: ReplicaReport, target: Target, question: AccuracyQuestion, held_out: HeldOut
-) -> dict[str, float]:
-    with ServingClient(replica.grpc_address, replica.rest_url, settings().call_deadline) as server:
-        return class_accuracies(held_out_classes(server, target, question, held_out.x), held_out.y)

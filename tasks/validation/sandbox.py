@@ -8,20 +8,21 @@ from pathlib import Path
 import stamina
 
 from tasks.errors import NotServable
+from tasks.policy import Policy
 from tasks.records import Build, Manifest, Training
 from tasks.savedmodel import safety
 from tasks.savedmodel.golden import GoldenExample, read_golden, require_golden
 from tasks.savedmodel.messages import Failure, advice
 from tasks.serving.client import Target
 from tasks.serving.sandbox import VERSION, SandboxPortTaken, serving
-from tasks.settings import Settings, settings
+from tasks.settings import Settings
 from tasks.validation.validate import ValidationReport, validate_version
 
 log = logging.getLogger(__name__)
 
 
 def try_saved_model(
-    model: str, directory: Path, examples: Sequence[GoldenExample], settings: Settings
+    model: str, directory: Path, examples: Sequence[GoldenExample], settings: Settings, policy: Policy
 ) -> ValidationReport:
     """Load the SavedModel in `directory` alone, in the same program that serves, and ask it its golden examples.
 
@@ -39,7 +40,7 @@ def try_saved_model(
         base = Path(folder) / model
         base.mkdir()
         (base / str(VERSION)).symlink_to(directory.absolute())
-        report = _validated_on_free_ports(manifest, base, examples, settings)
+        report = _validated_on_free_ports(manifest, base, examples, settings, policy)
     if not report.passed:
         raise _refusal(report)
     log.info("%s in a sandbox: %s", model, report.summary())
@@ -47,29 +48,21 @@ def try_saved_model(
 
 
 def _validated_on_free_ports(
-    manifest: Manifest, base: Path, examples: Sequence[GoldenExample], settings: Settings
+    manifest: Manifest, base: Path, examples: Sequence[GoldenExample], settings: Settings, policy: Policy
 ) -> ValidationReport:
     for attempt in stamina.retry_context(on=SandboxPortTaken, attempts=5):
         with attempt:
-            return _validated_alone(manifest, base, examples, settings)
+            return _validated_alone(manifest, base, examples, settings, policy)
     raise AssertionError("the last attempt returns or raises")
 
 
 def _validated_alone(
-    manifest: Manifest, base: Path, examples: Sequence[GoldenExample], settings: Settings
+    manifest: Manifest, base: Path, examples: Sequence[GoldenExample], settings: Settings, policy: Policy
 ) -> ValidationReport:
     with serving(manifest.model, base, settings) as sandbox:
-        sandbox.await_available(settings.load_deadline)
+        sandbox.await_available(policy.load_deadline)
         try:
-            return validate_version(
-                manifest,
-                examples,
-                None,
-                [sandbox.replica],
-                Target(manifest.model),
-                deadline=settings.call_deadline,
-                budget=settings.answer_budget,
-            )
+            return validate_version(manifest, examples, None, [sandbox.replica], Target(manifest.model), policy)
         finally:
             sandbox.require_alive()
 
@@ -84,7 +77,7 @@ def _refusal(report: ValidationReport) -> NotServable:
     )
 
 
-def try_in_sandbox(build: Build) -> None:
+def try_in_sandbox(settings: Settings, build: Build, policy: Policy) -> None:
     """Load the build alone, in the same program that serves, and compare its answers with the golden ones.
 
     Raises:
@@ -92,4 +85,4 @@ def try_in_sandbox(build: Build) -> None:
     """
     directory = Path(build.directory)
     examples = read_golden(directory / build.golden) if build.golden is not None else []
-    try_saved_model(build.model, directory, examples, settings())
+    try_saved_model(build.model, directory, examples, settings, policy)

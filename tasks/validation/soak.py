@@ -5,9 +5,9 @@ import time
 from collections.abc import Sequence
 
 from tasks.fleet.config import Fleet
+from tasks.policy import Policy
 from tasks.records import ReplicaReport, RolloutRecord, Strategy
 from tasks.serving.client import Target
-from tasks.settings import settings
 from tasks.store.s3 import Store
 from tasks.validation.validate import validate_version
 from tasks.versions import catalog
@@ -18,17 +18,17 @@ log = logging.getLogger(__name__)
 _PAUSE = 0.5  # seconds between two rounds
 
 
-def soak_time(store: Store, model: str, version: int, strategy: Strategy) -> float:
+def soak_time(store: Store, model: str, version: int, strategy: Strategy, policy: Policy) -> float:
     """How long a version soaks before `stable` moves to it, seconds.
 
     0 with strategy `blue-green`, and if the version was accepted before, so that a rollback is quick.
     """
     verdict = catalog.verdict(store, model, version)
     proven = verdict is not None and verdict.state == "accepted"
-    return 0.0 if proven or strategy == "blue-green" else settings().soak
+    return 0.0 if proven or strategy == "blue-green" else policy.soak
 
 
-def soak(fleet: Fleet, record: RolloutRecord, target: Target, asked: Sequence[ReplicaReport]) -> None:
+def soak(fleet: Fleet, record: RolloutRecord, target: Target, asked: Sequence[ReplicaReport], policy: Policy) -> None:
     """Ask these replicas for the golden examples again and again, while clients may ask `target` too.
 
     Raises:
@@ -37,11 +37,10 @@ def soak(fleet: Fleet, record: RolloutRecord, target: Target, asked: Sequence[Re
     """
     manifest = catalog.manifest(fleet.store, record.model, record.version)
     examples = golden_examples(fleet.store, manifest)
-    deadline, budget = settings().call_deadline, settings().answer_budget
     rounds, end = 0, time.monotonic() + record.soak
     while time.monotonic() < end:
         time.sleep(_PAUSE)
-        report = validate_version(manifest, examples, None, asked, target, deadline=deadline, budget=budget)
+        report = validate_version(manifest, examples, None, asked, target, policy)
         report.require_passed()
         rounds += 1
     log.info("%s: asked %d times in %g s, all right", target, rounds, record.soak)

@@ -1,7 +1,6 @@
 """Asking model servers whether they answer as trained: every replica, every signature, over REST and gRPC."""
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,10 +8,10 @@ from tasks.data.held_out import HeldOut, held_out_examples
 from tasks.errors import ValidationFailed
 from tasks.evaluation.questions import accuracy_question
 from tasks.fleet.config import Fleet
-from tasks.records import Manifest, Record, ReplicaReport
+from tasks.policy import Policy
+from tasks.records import Manifest, Record, ReplicaReport, RolloutRecord
 from tasks.savedmodel.golden import GoldenExample
 from tasks.serving.client import ServingClient, Target
-from tasks.settings import settings
 from tasks.validation.checks import PROTOCOLS, Accuracy, Check, asker, asker_of_live, check_answers, held_out_accuracy
 from tasks.versions import catalog
 from tasks.versions.catalog import golden_examples
@@ -69,11 +68,8 @@ def validate_version(
     held_out: HeldOut | None,
     asked: Sequence[ReplicaReport],
     target: Target,
-    *,
-    deadline: float,
-    budget: float,
+    policy: Policy,
     live: Manifest | None = None,
-    slowdown: float = math.inf,
 ) -> ValidationReport:
     """Ask each replica for `target` and compare with what `manifest`'s version answered when it was trained.
 
@@ -81,10 +77,7 @@ def validate_version(
 
     Args:
         held_out: x `[N, …]` and y `[N]` that training never saw, or None.
-        deadline: longest time for one answer, seconds.
-        budget: longest median time of the answers to one signature's golden examples, seconds.
         live: the live version, which is asked the same on the same replica.
-        slowdown: how many times as long as the live version's answers these may take.
 
     Raises:
         ServingUnreachable: a replica gave no answer, which says nothing about the version.
@@ -93,7 +86,7 @@ def validate_version(
     accuracies: list[Accuracy] = []
     question = accuracy_question(manifest.signatures, held_out.x.shape[1:]) if held_out else None
     for replica in asked:
-        with ServingClient(replica.grpc_address, replica.rest_url, deadline) as server:
+        with ServingClient(replica.grpc_address, replica.rest_url, policy.call_deadline) as server:
             for name, spec in sorted(manifest.signatures.items()):
                 of_signature = [e for e in examples if e.signature == name]
                 if not of_signature:
@@ -106,26 +99,27 @@ def validate_version(
                         of_signature,
                         asker(server, protocol, target, name, spec),
                         manifest.version,
-                        budget,
+                        policy,
                         ask_live=asker_of_live(server, protocol, live, name),
-                        slowdown=slowdown,
                     )
                     for protocol in PROTOCOLS
                 ]
             if question is not None and held_out is not None:
-                accuracies.append(held_out_accuracy(server, target, replica.replica, question, held_out, manifest))
+                accuracies.append(
+                    held_out_accuracy(server, target, replica.replica, question, held_out, manifest, policy)
+                )
     return ValidationReport(manifest.model, manifest.version, target, tuple(checks), tuple(accuracies))
 
 
 def validate(
     fleet: Fleet,
-    model: str,
-    version: int,
+    record: RolloutRecord,
     target: Target,
     asked: Sequence[ReplicaReport],
+    policy: Policy,
     against: int | None = None,
 ) -> ValidationReport:
-    """Ask each of these replicas for `target`, which must answer as this version did when it was trained.
+    """Ask each of these replicas for `target`, which must answer as the version did when it was trained.
 
     Args:
         against: the live version, if this one may not be much slower.
@@ -134,17 +128,15 @@ def validate(
         NotFound, Corrupt: the version, or its golden or held-out examples, are not in the store, or changed.
         ServingUnreachable: a replica gave no answer, which says nothing about the version.
     """
-    manifest = catalog.manifest(fleet.store, model, version)
+    manifest = catalog.manifest(fleet.store, record.model, record.version)
     report = validate_version(
         manifest,
         golden_examples(fleet.store, manifest),
         held_out_examples(fleet.store, manifest.training.dataset),
         asked,
         target,
-        deadline=settings().call_deadline,
-        budget=settings().answer_budget,
-        live=catalog.manifest(fleet.store, model, against) if against is not None else None,
-        slowdown=settings().slowdown,
+        policy,
+        live=catalog.manifest(fleet.store, record.model, against) if against is not None else None,
     )
-    log.info("%s version %d as %s: %s", model, version, target, report.summary())
+    log.info("%s version %d as %s: %s", record.model, record.version, target, report.summary())
     return report

@@ -17,6 +17,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
 from flows.release import deliver, release_saved_model
 from flows.rollback import rollback
 from tasks.errors import SlipwayError
+from tasks.policy import Policy
 from tasks.records import Build, Strategy, Training
 from tasks.savedmodel.golden import GOLDEN
 from tasks.savedmodel.read import read_signatures
@@ -98,7 +99,8 @@ def publish_and_roll_out(model: str, saved_model: str, fleet: str, strategy: Str
     """A release from its first write on."""
     with tempfile.TemporaryDirectory() as folder:
         directory = prepare_affine(Path(saved_model), Path(folder) / "build", int(Path(saved_model).name))
-        deliver(Build(model, str(directory), read_signatures(directory), GOLDEN, Training()), fleet, strategy, None)
+        build = Build(model, str(directory), read_signatures(directory), GOLDEN, Training())
+        deliver(build, fleet, strategy, Policy.of(settings()), None)
 
 
 def _release(

@@ -19,6 +19,7 @@ from google.protobuf import text_format
 
 from infra.cli.main import COMMANDS, application
 from infra.modelserver import flags
+from tasks.policy import Policy, flat, origin
 from tasks.settings import Settings
 from tasks.wire.protos import ModelServerConfig
 
@@ -39,6 +40,15 @@ def test_every_setting_is_documented_with_what_it_does(name: str) -> None:
     description = Settings.model_fields[name].description
     assert description is not None
     assert description in row
+
+
+def test_every_value_of_a_policy_is_documented_with_its_default_and_setting() -> None:
+    text, unset = (ROOT / "docs" / "policy.md").read_text(), Settings.model_construct()
+    every = Settings.model_construct(set(Settings.model_fields))
+    rows = [[cell.strip(" `") for cell in line.split("|")[1:4]] for line in text.splitlines() if line.startswith("| `")]
+    expected = flat(Policy.of(unset).values())
+    assert {name: default for name, default, _ in rows} == {name: str(value) for name, value in expected.items()}
+    assert {name: setting or "default" for name, _, setting in rows} == {n: origin(n, every) for n in expected}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import pytest
 
 from tasks.errors import Corrupt, InvalidInput
 from tasks.processes import this_process
-from tasks.records import RolloutRecord, now, strategy_named
+from tasks.records import Comparison, RolloutRecord, Verdict, now, strategy_named
+from tests.helpers.policies import policy
 
 
 def stored(**changed: object) -> bytes:
@@ -29,6 +30,29 @@ def test_a_rollout_is_written_with_the_present_names() -> None:
 def test_a_stored_strategy_that_is_not_known_is_refused_with_those_that_are() -> None:
     with pytest.raises(Corrupt, match=r"store .*strategy: Input should be 'blue-green' or 'labels'"):
         RolloutRecord.from_json(stored(strategy="canary"), "store")
+
+
+def test_what_a_release_without_policies_wrote_is_read() -> None:
+    record = RolloutRecord.from_json(stored(policy=None), "store")
+    assert (record.version, record.policy) == (7, None)
+    verdict = b'{"model": "MLP", "version": 7, "state": "accepted", "reason": "", "run": "a run"}'
+    assert Verdict.from_json(verdict, "store").policy is None
+    assert Comparison.from_json(b'{"trained": {}, "live": {}, "live_version": null}', "store").policy is None
+
+
+def test_the_policy_of_a_rollout_and_of_a_verdict_comes_back_as_it_was_kept() -> None:
+    rule = policy(slowdown=3.0, metrics={"accuracy": {"tolerance": 0.125}})
+    record = RolloutRecord("MLP", 7, "labels", "a run", this_process(), now(), policy=rule)
+    assert RolloutRecord.from_json(record.to_json(), "store").policy == rule
+    verdict = Verdict("MLP", 7, "accepted", "", "a run", policy=rule)
+    assert Verdict.from_json(verdict.to_json(), "store").policy == rule
+
+
+def test_a_policy_of_a_newer_release_is_read_without_what_only_that_one_knows() -> None:
+    rule = policy()
+    kept = json.loads(Verdict("MLP", 7, "accepted", "", "a run", policy=rule).to_json())
+    kept["policy"]["phase_of_the_moon"] = "full"
+    assert Verdict.from_json(json.dumps(kept).encode(), "store").policy == rule
 
 
 def test_a_strategy_is_found_by_its_present_name_and_by_its_old_one() -> None:

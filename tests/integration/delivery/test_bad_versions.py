@@ -32,6 +32,7 @@ from tasks.versions import catalog
 from tests.helpers.clients import Client
 from tests.helpers.local import LocalStore, until
 from tests.helpers.models import X
+from tests.helpers.policies import POLICY
 from tests.helpers.replica import LocalReplica
 from tests.helpers.versions import claimed_numbers, publish_version
 
@@ -156,7 +157,7 @@ TAKEN_BACK: dict[str, tuple[GoldenExample, str]] = {
     "cold": (affine(), r'did not load \(state END: .*Serving signature key "gone" not found'),
     "nan": (affine(NAN), "output 'y' holds NaN"),
     "good": (affine(X / 2 + 3), "output 'y' differs in 3 of 3 values"),
-    "slow": (affine(), r"take .* ms, while the live version takes .* ms; SLIPWAY_SLOWDOWN allows 10 times"),
+    "slow": (affine(), r"take .* ms, while the live version takes .* ms; the policy's slowdown allows 10 times"),
 }
 
 
@@ -199,7 +200,7 @@ def test_what_breaks_clients_is_rolled_out_for_a_reason_and_there_is_a_way_back(
             GateFailed, match=f"affine version {version} breaks what clients of version {live}, .*{said}"
         ):
             rollout("affine", version, limited_fleet.name)
-        (warning,) = preview_rollout(limited_fleet, "affine", version, "blue-green").warnings
+        (warning,) = preview_rollout(limited_fleet, "affine", version, "blue-green", POLICY).warnings
         assert said in warning
         assert catalog.version(limited_fleet.store, "affine", version).state == "published"
     assert limited_fleet.newest().number == config

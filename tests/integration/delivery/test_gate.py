@@ -15,6 +15,7 @@ from tasks.records import Build, DatasetRef, Training
 from tasks.savedmodel.read import read_signatures
 from tasks.store import keys
 from tasks.validation.gate import compare_with_live
+from tests.helpers.policies import POLICY
 from tests.helpers.replica import LocalReplica
 from tests.helpers.versions import publish_version
 
@@ -59,7 +60,7 @@ def serve_mlp(fleet: Fleet, build: Build) -> None:
 
 
 def test_where_nothing_serves_a_model_passes_and_the_comparison_says_so(fleet: Fleet, build: Build) -> None:
-    comparison = compare_with_live(fleet, build)
+    comparison = compare_with_live(fleet, build, POLICY)
     comparison.require_passed()
     assert comparison.notes == ("Not compared: fleet 'test' serves no version of mlp.",)
 
@@ -68,19 +69,19 @@ def test_the_live_version_is_asked_the_held_out_examples_of_the_new_training(
     fleet: Fleet, replica: LocalReplica, build: Build
 ) -> None:
     serve_mlp(fleet, build)
-    comparison = compare_with_live(fleet, build)
+    comparison = compare_with_live(fleet, build, POLICY)
     assert comparison.passed
     assert (comparison.live_version, comparison.live["accuracy"]) == (1, 0.75)
     assert comparison.trained == build.training.metrics
     assert comparison.live.keys() == comparison.trained.keys()
-    refused = compare_with_live(fleet, worse(build))
+    refused = compare_with_live(fleet, worse(build), POLICY)
     assert refused.worse == ("accuracy 0.5000, that of the live version is 0.7500",)
     assert not refused.passed
-    assert compare_with_live(fleet, worse(build), "the live one must go").passed
+    assert compare_with_live(fleet, worse(build), POLICY, "the live one must go").passed
     with pytest.raises(InvalidInput, match="needs a reason"):
-        compare_with_live(fleet, worse(build), "  ")
+        compare_with_live(fleet, worse(build), POLICY, "  ")
     made_elsewhere = Build("mlp", build.directory, {}, "", Training())
-    found = compare_with_live(fleet, made_elsewhere)
+    found = compare_with_live(fleet, made_elsewhere, POLICY)
     assert found.notes == ("Accuracy not compared: neither it nor version 1 came with held-out examples.",)
     assert found.worse == tuple(f"signature {name!r} is missing" for name in sorted(build.signatures))
 
@@ -91,7 +92,7 @@ def test_a_live_version_that_does_not_answer_is_an_error_unless_a_reason_is_give
     serve_mlp(fleet, build)
     replica.kill("model-server")
     with pytest.raises(ServingUnreachable, match="No replica of fleet 'test' answered for mlp 1, the live version"):
-        compare_with_live(fleet, build)
-    forced = compare_with_live(fleet, build, "the fleet is down, and this mends it")
+        compare_with_live(fleet, build, POLICY)
+    forced = compare_with_live(fleet, build, POLICY, "the fleet is down, and this mends it")
     forced.require_passed()
     assert forced.notes[0].startswith("Not compared: No replica of fleet 'test' answered")

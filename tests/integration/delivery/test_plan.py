@@ -11,6 +11,7 @@ from tasks.fleet.config import Fleet
 from tasks.fleet.history import fleet_history
 from tasks.versions import catalog
 from tests.helpers.models import publish_affine
+from tests.helpers.policies import POLICY
 from tests.helpers.replica import LocalReplica
 
 pytestmark = pytest.mark.usefixtures("flows")
@@ -22,7 +23,7 @@ def test_a_rollout_does_what_its_plan_said_and_the_history_tells_it(
     for number in (1, 2):
         publish_affine(fleet, small_models, number)
     rollout("affine", 1, fleet.name)
-    found = preview_rollout(fleet, "affine", 2, "blue-green")
+    found = preview_rollout(fleet, "affine", 2, "blue-green", POLICY)
     assert fleet.newest().number == found.plan.config
     (mine,) = found.replicas
     sizes = [catalog.manifest(fleet.store, "affine", n).size for n in (1, 2)]
@@ -38,4 +39,4 @@ def test_a_rollout_does_what_its_plan_said_and_the_history_tells_it(
     assert live.changes == ("affine-candidate is no longer served", "affine serves 2, before: 1")
     assert trial.changes == ("affine-candidate serves 2",)
     assert live.run == trial.run is not None
-    assert preview_rollout(fleet, "affine", 2, "blue-green").warnings == ("Version 2 serves already.",)
+    assert preview_rollout(fleet, "affine", 2, "blue-green", POLICY).warnings == ("Version 2 serves already.",)

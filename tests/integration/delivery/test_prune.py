@@ -13,6 +13,7 @@ from tasks.fleet.config import Fleet, serving_entry
 from tasks.store import keys
 from tasks.versions import catalog
 from tests.helpers.models import publish_affine
+from tests.helpers.policies import POLICY
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_what_a_fleet_needs_stays_even_if_it_is_needed_only_since_the_list_was_m
 
 
 def test_a_rollout_keeps_what_it_brings_and_what_it_would_go_back_to(fleet: Fleet, published: list[int]) -> None:
-    record = begin_rollout(fleet, "affine", 2, "blue-green", "test")
+    record = begin_rollout(fleet, "affine", 2, "blue-green", "test", POLICY)
     assert going(fleet, 1) == [3]
     for stage in make_plan(fleet, record).stages:
         serve_stage(fleet, record, stage)

@@ -23,6 +23,7 @@ from tasks.versions.publish import claim_number
 from tests.helpers.clients import Client
 from tests.helpers.local import until
 from tests.helpers.models import publish_affine
+from tests.helpers.policies import POLICY
 from tests.helpers.replica import LocalReplica
 from tests.helpers.versions import publish_version
 
@@ -142,7 +143,7 @@ def test_a_dead_rollout_with_its_trial_under_the_models_name_is_finished_or_undo
     rollout("affine", 1, fleet.name, "labels")
     path = fleet.base_path("affine")
     fleet.change({"affine": serving_entry("affine", path, [1, 3], {"stable": 1})}, "a rollback")
-    record = begin_rollout(fleet, "affine", 2, "labels", "a run of Slipway 0.2.0")
+    record = begin_rollout(fleet, "affine", 2, "labels", "a run of Slipway 0.2.0", POLICY)
     fleet.change({"affine": serving_entry("affine", path, [1, 2], {"stable": 1, "canary": 2})}, "its trial")
     if accepted:
         accept(fleet, record)
@@ -174,7 +175,7 @@ def test_rolling_back_serves_the_accepted_version_before_and_skips_rejected_ones
 
 def test_a_rollout_that_is_under_way_keeps_others_out(fleet: Fleet, small_models: Path) -> None:
     publish_affine(fleet, small_models, 1)
-    begin_rollout(fleet, "affine", 1, "blue-green", "another run")
+    begin_rollout(fleet, "affine", 1, "blue-green", "another run", POLICY)
     with pytest.raises(RolloutConflict, match="version 1 by run another run"):
         rollout("affine", 1, fleet.name, new_fleet=True)
 
@@ -214,7 +215,7 @@ def test_a_rollout_whose_run_died_is_taken_back_and_that_run_can_change_nothing(
     for number in (1, 2):
         publish_affine(fleet, small_models, number)
     rollout("affine", 1, fleet.name)
-    record = begin_rollout(fleet, "affine", 2, "blue-green", "a run that will be taken for dead")
+    record = begin_rollout(fleet, "affine", 2, "blue-green", "a run that will be taken for dead", POLICY)
     trial, live = make_plan(fleet, record).stages
     replicas.await_config(fleet, serve(fleet, record, trial), "affine")
     monkeypatch.setattr("tasks.delivery.recover.is_gone", lambda process: process == record.process)

@@ -21,6 +21,7 @@ from tasks.settings import Settings
 from tasks.validation.sandbox import try_saved_model
 from tests.helpers.local import until
 from tests.helpers.models import X
+from tests.helpers.policies import POLICY, policy
 
 MINE = Settings()
 UNSERVABLE = """
@@ -68,7 +69,7 @@ def unservable(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_model_that_answers_as_expected_passes_and_its_server_ends(small_models: Path) -> None:
-    report = try_saved_model("sandboxed", small_models / "affine" / "1", affine(), MINE)
+    report = try_saved_model("sandboxed", small_models / "affine" / "1", affine(), MINE, POLICY)
     assert {(c.protocol, c.wrong) for c in report.checks} == {("REST", None), ("gRPC", None)}
     assert sandboxes() == []
 
@@ -79,19 +80,19 @@ def test_a_port_that_was_taken_meanwhile_is_left_for_another(
     with socket.create_server(("127.0.0.1", 0)) as other:
         drawn = [[sandbox._free_ports(1)[0], other.getsockname()[1]], sandbox._free_ports(2)]
         monkeypatch.setattr(sandbox, "_free_ports", lambda _: drawn.pop(0))
-        assert try_saved_model("sandboxed", small_models / "affine" / "1", affine(), MINE).passed
+        assert try_saved_model("sandboxed", small_models / "affine" / "1", affine(), MINE, POLICY).passed
     assert drawn == []
 
 
 def test_a_model_that_answers_otherwise_than_it_was_trained_is_refused(small_models: Path) -> None:
     with pytest.raises(NotServable, match="output 'y' differs in 3 of 3 values"):
-        try_saved_model("sandboxed", small_models / "affine" / "1", affine(2), MINE)
+        try_saved_model("sandboxed", small_models / "affine" / "1", affine(2), MINE, POLICY)
 
 
 def test_a_model_that_answers_right_but_too_slowly_is_refused(small_models: Path) -> None:
-    hasty = Settings(answer_budget=1e-9)
-    with pytest.raises(NotServable, match=r"right, but take .* s; SLIPWAY_ANSWER_BUDGET allows 1e-09 s"):
-        try_saved_model("sandboxed", small_models / "affine" / "1", affine(), hasty)
+    hasty = policy(answer_budget=1e-9)
+    with pytest.raises(NotServable, match=r"right, but take .* s; the policy's answer_budget allows 1e-09 s"):
+        try_saved_model("sandboxed", small_models / "affine" / "1", affine(), MINE, hasty)
 
 
 def test_a_model_that_does_not_load_is_refused_with_the_servers_own_words(small_models: Path, tmp_path: Path) -> None:
@@ -99,26 +100,26 @@ def test_a_model_that_does_not_load_is_refused_with_the_servers_own_words(small_
     index = folder / "variables" / "variables.index"
     index.write_bytes(index.read_bytes()[:100])
     with pytest.raises(LoadFailed, match=r"ended with code 1. The end of its log: .*DATA_LOSS: not an sstable"):
-        try_saved_model("sandboxed", folder, affine(), MINE)
+        try_saved_model("sandboxed", folder, affine(), MINE, POLICY)
 
 
 def test_a_keras_3_model_that_no_model_server_can_serve_is_refused_with_what_to_do(unservable: Path) -> None:
     answers = {"output_0": np.ones((1, 2), np.float32)}
     golden = [GoldenExample("serving_default", {"inputs": np.ones((1, 3), np.float32)}, answers)]
     with pytest.raises(NotServable, match=r"Could not find variable .* export it with model.export"):
-        try_saved_model("sandboxed", unservable / "keras3", golden, MINE)
+        try_saved_model("sandboxed", unservable / "keras3", golden, MINE, POLICY)
 
 
 def test_a_signature_that_no_golden_example_asks_is_refused(small_models: Path) -> None:
     with pytest.raises(NotServable, match="nothing proves that signature 'serving_default' can be served"):
-        try_saved_model("sandboxed", small_models / "affine" / "1", [], MINE)
+        try_saved_model("sandboxed", small_models / "affine" / "1", [], MINE, POLICY)
 
 
 def test_a_graph_that_touches_files_is_refused_before_it_is_run(unservable: Path, tmp_path: Path) -> None:
     name = np.array(str(tmp_path / "written").encode(), object)
     golden = [GoldenExample("serving_default", {"name": name}, {"output_0": name})]
     with pytest.raises(ForbiddenOps, match="WriteFile"):
-        try_saved_model("sandboxed", unservable / "writes", golden, MINE)
+        try_saved_model("sandboxed", unservable / "writes", golden, MINE, POLICY)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -130,14 +131,14 @@ def test_a_graph_that_gets_past_the_scan_reads_no_key(unservable: Path, tmp_path
     past = Settings(allowed_ops="ReadFile")
     golden = [GoldenExample("serving_default", {"name": name}, {"output_0": content})]
     with pytest.raises(NotServable, match="Permission denied"):
-        try_saved_model("sandboxed", unservable / "reads", golden, past)
+        try_saved_model("sandboxed", unservable / "reads", golden, past, POLICY)
     (answer,) = ask(unservable / "reads", [Question("serving_default", {"name": name})])
     assert isinstance(answer, Failure)
     assert "Permission denied" in answer.message
 
 
 def test_no_model_server_outlives_a_run_that_was_killed_in_the_middle(small_models: Path) -> None:
-    arguments = ("sandboxed", small_models / "affine" / "1", affine(), MINE)
+    arguments = ("sandboxed", small_models / "affine" / "1", affine(), MINE, POLICY)
     run = multiprocessing.get_context("spawn").Process(target=try_saved_model, args=arguments)
     run.start()
     until(sandboxes, "a sandbox runs")

@@ -25,6 +25,7 @@ from tasks.versions import catalog
 from tests.helpers.clients import Client
 from tests.helpers.forkserver import context
 from tests.helpers.models import publish_affine
+from tests.helpers.policies import POLICY
 from tests.helpers.releases import Release, Write, quick_flows
 from tests.helpers.replica import LocalReplica
 
@@ -89,7 +90,7 @@ def test_versions_move_on_every_server_by_both_strategies_without_a_failed_reque
         publish_affine(agentless_fleet, small_models, number)
     wrong = publish_affine(agentless_fleet, small_models, 1, golden=2)
     rollout("affine", 1, agentless_fleet.name)
-    plan = preview_rollout(agentless_fleet, "affine", 2, "blue-green")
+    plan = preview_rollout(agentless_fleet, "affine", 2, "blue-green", POLICY)
     assert [(r.replica, r.config) for r in plan.replicas] == [
         (r.replica, 2) for r in replicas.reporting(agentless_fleet)
     ]

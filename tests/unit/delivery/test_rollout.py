@@ -10,15 +10,18 @@ from tasks.delivery.recover import abort, recover_rollout
 from tasks.delivery.rollout import accept, begin_rollout, end_rollout, make_plan, serve
 from tasks.errors import InvalidInput, RolloutConflict, ServingUnreachable, StoreUnreachable, ValidationFailed
 from tasks.fleet.config import Fleet
+from tasks.policy import Policy
 from tasks.records import ReplicaReport, RolloutRecord, Training
 from tasks.settings import Settings
 from tasks.store import keys
 from tasks.store.s3 import Store
 from tasks.versions import catalog
+from tests.helpers.policies import policy
 from tests.helpers.saved_models import write_saved_model
 from tests.helpers.versions import UNSIGNED, publish_version
 
 DEADLINE = 5.0  # seconds that the fleet may take
+IN_TIME = policy(load_deadline=DEADLINE)
 
 
 class FlakyStore(Store):
@@ -57,19 +60,19 @@ def flaky_fleet(flaky: FlakyStore, tmp_path: Path) -> Fleet:
     return Fleet(flaky, UNSIGNED, "test", DEADLINE)
 
 
-def begun(flaky_fleet: Fleet) -> RolloutRecord:
-    return begin_rollout(flaky_fleet, "affine", 1, "blue-green", "this run")
+def begun(flaky_fleet: Fleet, rule: Policy = IN_TIME) -> RolloutRecord:
+    return begin_rollout(flaky_fleet, "affine", 1, "blue-green", "this run", rule)
 
 
 def test_a_rollout_begins_with_a_strategy_by_its_old_name_too(flaky_fleet: Fleet) -> None:
-    record = begin_rollout(flaky_fleet, "affine", 1, "candidate", "this run")  # type: ignore[arg-type]
+    record = begin_rollout(flaky_fleet, "affine", 1, "candidate", "this run", IN_TIME)  # type: ignore[arg-type]
     assert record.strategy == "blue-green"
     assert flaky_fleet.rollout_under_way("affine") == record
 
 
 def test_a_rollout_by_an_unknown_strategy_is_refused_before_anything_is_written(flaky_fleet: Fleet) -> None:
     with pytest.raises(InvalidInput, match="'canary' is not known: use 'blue-green' or 'labels'"):
-        begin_rollout(flaky_fleet, "affine", 1, "canary", "this run")  # type: ignore[arg-type]
+        begin_rollout(flaky_fleet, "affine", 1, "canary", "this run", IN_TIME)  # type: ignore[arg-type]
     assert flaky_fleet.rollout_under_way("affine") is None
 
 
@@ -80,7 +83,7 @@ def test_a_second_rollout_within_one_run_is_kept_out_too(flaky_fleet: Fleet, tmp
     )
     begun(flaky_fleet)
     with pytest.raises(RolloutConflict, match="version 1 by run this run"):
-        begin_rollout(flaky_fleet, "affine", 2, "blue-green", "this run")
+        begin_rollout(flaky_fleet, "affine", 2, "blue-green", "this run", IN_TIME)
 
 
 def test_a_run_whose_beginning_broke_off_begins_again_and_keeps_others_out(
@@ -89,12 +92,11 @@ def test_a_run_whose_beginning_broke_off_begins_again_and_keeps_others_out(
     flaky.away = [False, True]  # not for the manifest, but for the record with what was served before
     with pytest.raises(StoreUnreachable):
         begun(flaky_fleet)
-    flaky_fleet.deadline += 1  # as if a second had passed
-    record = begun(flaky_fleet)
+    record = begun(flaky_fleet, policy(load_deadline=DEADLINE + 1))  # as if a second had passed
     assert flaky_fleet.rollout_under_way("affine") == record
     assert record.previous_config == 0
     with pytest.raises(RolloutConflict, match="by run this run"):
-        begin_rollout(flaky_fleet, "affine", 1, "blue-green", "another run")
+        begin_rollout(flaky_fleet, "affine", 1, "blue-green", "another run", IN_TIME)
 
 
 def test_the_way_back_waits_for_a_store_that_is_away(flaky_fleet: Fleet, flaky: FlakyStore) -> None:
@@ -114,8 +116,7 @@ def test_the_way_back_waits_for_a_store_that_is_away(flaky_fleet: Fleet, flaky: 
 def test_a_way_back_that_finds_no_store_leaves_the_record_for_whoever_comes_next(
     flaky_fleet: Fleet, flaky: FlakyStore
 ) -> None:
-    record = begun(flaky_fleet)
-    flaky_fleet.deadline = 0.5
+    record = begun(flaky_fleet, policy(load_deadline=0.5))
     flaky.away = [True] * 100
     failure = abort(flaky_fleet, record, ValidationFailed("It answers otherwise."))
     assert "Restoring what was served before failed too: The store does not answer. Run `slipway reconcile`" in str(
@@ -179,7 +180,7 @@ def test_an_end_whose_answer_is_lost_leaves_the_rollout_that_began_since(
 
     def lose_the_answer(key: str) -> None:
         Store.delete_once(flaky, key)
-        begin_rollout(flaky_fleet, "affine", 1, "blue-green", "another run")
+        begin_rollout(flaky_fleet, "affine", 1, "blue-green", "another run", IN_TIME)
         raise StoreUnreachable("The store does not answer.")
 
     monkeypatch.setattr(flaky, "delete_once", lose_the_answer)

@@ -9,12 +9,14 @@ from tasks.errors import GateFailed
 from tasks.evaluation.metrics import class_accuracies
 from tasks.records import Comparison
 from tasks.validation.gate import compare_metrics, in_words
+from tests.helpers.policies import policy
 
 LIVE = {"accuracy": 0.95, "accuracy_class_0": 0.98, "accuracy_class_7": 0.90}
 
 
 def compared(forced: str | None = None, **trained: float) -> Comparison:
-    found = compare_metrics({**LIVE, **trained}, LIVE, 6, tolerance=0.02, class_tolerance=0.1)
+    rules = policy(metrics={"accuracy": {"tolerance": 0.02}, "accuracy_class": {"tolerance": 0.1}})
+    found = compare_metrics({**LIVE, **trained}, LIVE, 6, rules)
     return dataclasses.replace(found, forced=forced)
 
 
@@ -49,8 +51,7 @@ def test_a_class_that_only_one_of_them_has_met_and_other_metrics_do_not_count() 
         {"accuracy": 0.95, "accuracy_class_1": 0.0, "loss": 9.0},
         LIVE | {"loss": 0.1},
         6,
-        tolerance=0.0,
-        class_tolerance=0.0,
+        policy(metrics={"accuracy": {"tolerance": 0.0}, "accuracy_class": {"tolerance": 0.0}}),
     )
     assert comparison.passed
     assert comparison.trained.keys() == {"accuracy"}

@@ -3,10 +3,10 @@
 import pytest
 
 from tasks.records import Verdict, VerdictState
-from tasks.settings import settings
 from tasks.store.s3 import Store
 from tasks.validation.soak import soak_time
 from tasks.versions import catalog
+from tests.helpers.policies import policy
 
 
 @pytest.mark.parametrize(
@@ -17,5 +17,6 @@ def test_a_version_under_a_label_is_soaked_unless_it_has_proven_itself_before(
 ) -> None:
     if state is not None:
         catalog.decide(store, Verdict(model="MLP", version=1, state=state, reason="", run="test"))
-    assert soak_time(store, "MLP", 1, "labels") == (settings().soak if soaked else 0)
-    assert soak_time(store, "MLP", 1, "blue-green") == 0
+    rule = policy(soak=5.0)
+    assert soak_time(store, "MLP", 1, "labels", rule) == (5.0 if soaked else 0)
+    assert soak_time(store, "MLP", 1, "blue-green", rule) == 0

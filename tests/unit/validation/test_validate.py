@@ -10,6 +10,7 @@ from tasks.errors import ServingRefused, ServingUnreachable
 from tasks.savedmodel.golden import GoldenExample
 from tasks.serving.client import Answer
 from tasks.validation.checks import Check, check_answers
+from tests.helpers.policies import POLICY
 
 X, Y = np.array([1.0, 2.0], np.float32), np.array([2.0, 4.0], np.float32)
 EXAMPLES = [GoldenExample("call", {"x": X}, {"y": Y}), GoldenExample("call", {"x": X}, {"y": Y})]
@@ -22,8 +23,8 @@ def answering(seconds: Iterable[float], outputs: Mapping[str, Any] = {"y": Y}, v
     return lambda inputs: Answer(outputs, version, next(times))
 
 
-def checked(ask: Ask, budget: float = 1.0, live: Ask | None = None) -> Check:
-    return check_answers("r1", "gRPC", "call", EXAMPLES, ask, 7, budget, ask_live=live, slowdown=10)
+def checked(ask: Ask, live: Ask | None = None) -> Check:
+    return check_answers("r1", "gRPC", "call", EXAMPLES, ask, 7, POLICY, ask_live=live)
 
 
 def refuse(_: Mapping[str, Any]) -> Answer:
@@ -41,7 +42,7 @@ def test_a_machine_that_was_busy_for_a_moment_is_not_held_against_the_version() 
 
 def test_right_answers_that_always_come_too_late_are_wrong() -> None:
     assert checked(answering([3, 3, 2, 2, 4, 4])).wrong == (
-        "its answers are right, but take 2 s; SLIPWAY_ANSWER_BUDGET allows 1 s"
+        "its answers are right, but take 2 s; the policy's answer_budget allows 1 s"
     )
 
 
@@ -55,8 +56,8 @@ def test_a_value_another_version_and_an_error_are_wrong() -> None:
 def test_right_answers_that_always_come_much_later_than_the_live_versions_are_wrong() -> None:
     check = checked(answering([0.3, 0.3] * 3), live=answering([0.002, 0.002] * 3))
     assert check.wrong == (
-        "its answers are right, but take 300 ms, while the live version takes 2 ms; SLIPWAY_SLOWDOWN allows 10 "
-        "times as long"
+        "its answers are right, but take 300 ms, while the live version takes 2 ms; the policy's slowdown allows "
+        "10 times as long"
     )
     assert (check.seconds, check.live_seconds) == (0.3, 0.002)
 
@@ -80,7 +81,7 @@ def test_what_takes_20_ms_is_never_slow_and_alone_only_the_budget_counts() -> No
 def test_an_answer_that_is_no_number_is_wrong_even_where_it_was_promised() -> None:
     nothing = {"y": np.array([np.nan, 4], np.float32)}
     promised = [GoldenExample("call", {"x": X}, nothing)]
-    check = check_answers("r1", "gRPC", "call", promised, answering([0.1], nothing), 7, 1.0)
+    check = check_answers("r1", "gRPC", "call", promised, answering([0.1], nothing), 7, POLICY)
     assert check.wrong == "output 'y' holds NaN"
 
 
@@ -96,4 +97,4 @@ def test_a_signature_that_takes_a_scalar_or_nothing_has_one_example() -> None:
     for inputs in ({"x": np.float32(1)}, {}):
         arrays = {name: np.asarray(value) for name, value in inputs.items()}
         examples = [GoldenExample("call", arrays, {"y": Y})]
-        assert check_answers("r1", "REST", "call", examples, answering([0.1]), 7, 1.0).examples == 1
+        assert check_answers("r1", "REST", "call", examples, answering([0.1]), 7, POLICY).examples == 1

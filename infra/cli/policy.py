@@ -1,0 +1,61 @@
+"""The command `policy`, and the option `--policy` of others."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from infra.cli.help import example
+from infra.cli.options import Json, Model
+from infra.cli.output import print_json, print_table
+from tasks import policy as policies
+from tasks.errors import InvalidInput
+from tasks.policy import Policy
+from tasks.settings import settings
+
+
+@example("slipway policy MLP set policy.toml")
+def policy(
+    model: Model,
+    action: Annotated[
+        Literal["show", "set"], typer.Argument(help="set: replace the model's own policy by what FILE says.")
+    ] = "show",
+    file: Annotated[
+        Path | None, typer.Argument(help="TOML or JSON; what it does not name, the settings decide.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show by which rule a model's versions pass, and where each value comes from; or set the model's own."""
+    from tasks.store.s3 import Store
+    from tasks.versions.policies import choose_policy, model_policy, set_policy
+
+    if (action == "set") != (file is not None):
+        raise InvalidInput("`slipway policy MODEL set FILE` needs a file, and `slipway policy MODEL show` takes none.")
+    store = Store.connect(settings())
+    if file is not None:
+        set_policy(store, settings(), model, policies.read_values(file), str(file))
+    found, own = choose_policy(store, settings(), model), model_policy(store, model)
+    named = policies.flat(own.values) if own is not None else {}
+    rows = [
+        (name, value, "the model's own" if name in named else policies.origin(name, settings()))
+        for name, value in policies.flat(found.values()).items()
+    ]
+    if as_json:
+        print_json({"policy": found, "own": own, "from": {name: origin for name, _, origin in rows}})
+        return
+    print_table(["VALUE", "IS", "FROM"], rows)
+    if own is not None:
+        print(f"\nThe policy of {model} was set at {own.time:%Y-%m-%d %H:%M:%S} UTC.")
+
+
+def given_policy(file: Path | None) -> dict[str, Any] | None:
+    """The values in the file of the option `--policy`, all of which are known and can be; None without the option.
+
+    Raises:
+        InvalidInput: the file cannot be read, or holds a value that is not known or cannot be.
+    """
+    if file is None:
+        return None
+    values = policies.read_values(file)
+    Policy.of(settings()).changed(values, str(file))
+    return values

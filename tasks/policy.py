@@ -1,0 +1,156 @@
+"""The rule by which a version passes, as a value: what is given with a run, else the model's own, else the settings."""
+
+import dataclasses
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from tasks.errors import InvalidInput
+from tasks.settings import Settings
+
+Values = Mapping[str, Any]  # some or all of a policy's values by name, as TOML and JSON nest them
+
+_Finite = Field(allow_inf_nan=False)
+_Tolerance = Annotated[float, Field(ge=0), _Finite]
+_Seconds = Annotated[float, Field(gt=0), _Finite]
+
+# Settings that have another name than the value that follows from them.
+_SETTINGS = {
+    "metrics.accuracy.tolerance": "gate_tolerance",
+    "metrics.accuracy_class.tolerance": "gate_class_tolerance",
+}
+
+
+@dataclass(frozen=True)
+class MetricRule:
+    """How much worse than the live version's a metric of a new version may be."""
+
+    better: Literal["higher", "lower"]
+    tolerance: _Tolerance  # in the metric's own unit
+
+    def worse(self, new: float, live: float) -> bool:
+        """Whether `new` is too much worse than `live`."""
+        return new < live - self.tolerance if self.better == "higher" else new > live + self.tolerance
+
+
+@dataclass(frozen=True)
+class Policy:
+    """All that decides whether a version passes, and how long anyone waits for it.
+
+    It is chosen once, when a release or a rollout begins, and kept with the rollout and with the verdict.
+    """
+
+    metrics: Mapping[str, MetricRule]  # of the gate; `accuracy_class` is for each of `accuracy_class_0`, `_1`, …
+    answer_budget: _Seconds  # longest median time of the answers to a signature's golden examples
+    slowdown: Annotated[float, Field(ge=1), _Finite]  # how many times as long as the live version's they may take
+    soak: Annotated[float, Field(ge=0), _Finite]  # how long strategy `labels` soaks a version on trial, seconds
+    quorum: Annotated[float, Field(gt=0, le=1)]  # share of the reporting replicas that must reach a config
+    load_deadline: _Seconds  # longest time for them to reach it
+    call_deadline: _Seconds  # longest time for one answer
+    answer_tolerance: _Tolerance = 1e-5  # of floats in answers, absolute and relative
+    # On another machine a rounding error may decide an example on the edge between two classes differently.
+    served_accuracy_tolerance: _Tolerance = 0.005  # how much lower than when trained the served accuracy may be
+    # Where answers take less, a busy machine makes more of a difference than the model.
+    always_fast: Annotated[float, Field(ge=0), _Finite] = 0.02  # seconds; never too slow beside the live version
+    speed_tries: Annotated[int, Field(ge=1)] = 3  # measurements of a version that seems too slow
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """What holds for a model without a policy of its own."""
+        return cls(
+            metrics={
+                "accuracy": MetricRule("higher", settings.gate_tolerance),
+                "accuracy_class": MetricRule("higher", settings.gate_class_tolerance),
+            },
+            answer_budget=settings.answer_budget,
+            slowdown=settings.slowdown,
+            soak=settings.soak,
+            quorum=settings.quorum,
+            load_deadline=settings.load_deadline,
+            call_deadline=settings.call_deadline,
+        )
+
+    def rule(self, metric: str) -> MetricRule | None:
+        """The rule for a metric, or for all that differ from it in a number at the end alone; None if there is none."""
+        return self.metrics.get(metric) or self.metrics.get(re.sub(r"_\d+$", "", metric))
+
+    def values(self) -> dict[str, Any]:
+        """All values by name, nested as in a file."""
+        return dataclasses.asdict(self)
+
+    def changed(self, values: Values, source: str) -> Self:
+        """This policy with the values that `values` names; `source` says in errors where these come from.
+
+        Raises:
+            InvalidInput: a name that is not known, or a value that cannot be.
+        """
+        _require_known(values, self.values(), source)
+        merged = json.dumps(_merged(self.values(), values), default=str)
+        try:
+            return TypeAdapter(type(self)).validate_json(merged, strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"]))
+            raise InvalidInput(f"{source}: {name} = {first['input']!r} cannot be: {first['msg']}.") from None
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The values in a policy's file: TOML, or JSON if its name ends in `.json`.
+
+    Raises:
+        InvalidInput: it cannot be read, or is not such a file.
+    """
+    form = "JSON" if path.suffix == ".json" else "TOML"
+    try:
+        text = path.read_text("utf-8")
+        values = json.loads(text) if form == "JSON" else tomllib.loads(text)
+    except OSError as error:
+        raise InvalidInput(f"The policy {path} cannot be read ({error.strerror}): give a TOML or JSON file.") from None
+    except ValueError as error:
+        raise InvalidInput(
+            f"The policy {path} is not {form}: {error}. A line of it is `answer_budget = 0.5`."
+        ) from None
+    if not isinstance(values, dict):
+        raise InvalidInput(f'The policy {path} is not an object of values by name, such as {{"answer_budget": 0.5}}.')
+    return values
+
+
+def flat(values: Values, within: str = "") -> dict[str, Any]:
+    """Values by their whole names, such as `metrics.accuracy.tolerance`."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{within}{name}.") if isinstance(value, Mapping) else {f"{within}{name}": value}
+    return found
+
+
+def origin(name: str, settings: Settings) -> str:
+    """Where `Policy.of(settings)` has the value of this whole name from: an environment's variable, or `default`."""
+    field = _SETTINGS.get(name, name)
+    return f"SLIPWAY_{field.upper()}" if field in settings.model_fields_set else "default"
+
+
+def _require_known(values: Values, known: Values, source: str, within: str = "") -> None:
+    for name, value in values.items():
+        if name not in known:
+            meant = difflib.get_close_matches(str(name), known, 1)
+            guess = f" Is {within}{meant[0]} meant?" if meant else ""
+            names = ", ".join(f"{within}{other}" for other in known)
+            raise InvalidInput(f"{source}: a policy has no value {within}{name}.{guess} It has {names}.")
+        if isinstance(value, Mapping) and isinstance(known[name], Mapping):
+            _require_known(value, known[name], source, f"{within}{name}.")
+
+
+def _merged(old: Values, new: Values) -> dict[str, Any]:
+    return {
+        name: _merged(value, new[name])
+        if isinstance(value, Mapping) and isinstance(new.get(name), Mapping)
+        else new.get(name, value)
+        for name, value in old.items()
+    }
