@@ -181,14 +181,14 @@ choose_policy = step(with_settings(with_store(policies.choose_policy)), "choose 
 
 # Making a version.
 choose_parameters = step(with_trusted_store(parameters.choose_parameters), "choose parameters for {model}")
-take_snapshot = step(with_store(snapshot.take_snapshot))
-train_and_export = step(training.train_and_export, "train and export {model}", _training)
-prepare_saved_model = step(prepare.prepare_saved_model)
+take_snapshot = step(with_settings(with_store(snapshot.take_snapshot)))
+train_and_export = step(with_settings(training.train_and_export), "train and export {model}", _training)
+prepare_saved_model = step(with_settings(prepare.prepare_saved_model))
 try_in_sandbox = step(with_settings(sandbox.try_in_sandbox), "try {build.model} in a sandbox")
 compare_with_live = step(with_fleet(gate.compare_with_live), "compare {build.model} with the live version", _comparison)
 publish = step(with_trusted_store(publishing.publish), "publish {build.model}")
 discard_build = step(prepare.discard_build)
-record_in_mlflow = step(with_store(registry.record_in_mlflow), "record {model} {version} in MLflow")
+record_in_mlflow = step(with_settings(with_store(registry.record_in_mlflow)), "record {model} {version} in MLflow")
 
 # Rolling it out.
 require_replicas = step(with_fleet(replicas.require_replicas))
@@ -207,11 +207,13 @@ choose_rollback = step(with_fleet(rollback.choose_rollback))
 find_dead_rollouts = step(with_fleet(recover.find_dead_rollouts))
 recover_rollout = step(with_fleet(recover.recover_rollout))
 converge_without_agents = step(with_fleet(replicas.converge_without_agents))
-discard_abandoned = step(with_store(prune.discard_abandoned))
-choose_versions = step(with_store(prune.choose_versions), report=_pruning)
+discard_abandoned = step(with_settings(with_store(prune.discard_abandoned)))
+choose_versions = step(with_settings(with_store(prune.choose_versions)), report=_pruning)
 delete_version = step(with_store(prune.delete_version), "delete {model} {version}")
-finish_pruning = step(with_store(prune.finish_pruning))
-record_retirement = step(with_store(prune.record_retirement), "record in MLflow that {model} {version} is retired")
+finish_pruning = step(with_settings(with_store(prune.finish_pruning)))
+record_retirement = step(
+    with_settings(with_store(prune.record_retirement)), "record in MLflow that {model} {version} is retired"
+)
 
 # Looking at a fleet.
 preview_rollout = step(with_fleet(preview.preview_rollout), "preview {model} {version}", _preview)

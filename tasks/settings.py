@@ -249,6 +249,11 @@ class Settings(BaseSettings):
         return self.home / "login"
 
     @property
+    def downloads(self) -> Path:
+        """Where public datasets are kept once they are downloaded."""
+        return self.home / "datasets"
+
+    @property
     def private_key(self) -> Path:
         """The key that signs what is published (mode 0600)."""
         return self.signing_key or self.home / "keys" / "signing.pem"

@@ -56,7 +56,7 @@ def release(
     """Train a model, publish it as the next version, and roll it out once its replicas answer as it was trained."""
     names.model_name(model)
     if factory:
-        require_visible(factory)
+        require_visible(factory, settings().project)
     if inputs and not saved_model:
         raise InvalidInput("--inputs goes with --saved-model: a trained model's golden examples come from its data.")
     delivery: dict[str, Any] = {
@@ -101,7 +101,7 @@ def publish(
 
     store, run = Store.connect(settings()), f"publish-{uuid.uuid4()}"
     store.require_suitable()
-    build = prepare_saved_model(model, str(directory), str(inputs) if inputs else None, run)
+    build = prepare_saved_model(settings(), model, str(directory), str(inputs) if inputs else None, run)
     try:
         try_in_sandbox(settings(), build, choose_policy(store, settings(), model))
         manifest = publish_version(store, Trust.of(settings()), build, run)

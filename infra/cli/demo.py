@@ -30,7 +30,7 @@ def demo(
     from infra.stack.start import up
 
     if factory:
-        require_visible(factory)
+        require_visible(factory, settings().project)
     mine, began = settings(), time.monotonic()
     up(mine, print)
     with running_flows():

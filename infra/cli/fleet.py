@@ -176,7 +176,7 @@ def prune(
         from tasks.delivery.prune import choose_versions
         from tasks.store.s3 import Store
 
-        found = choose_versions(Store.connect(settings()), model, keep)
+        found = choose_versions(Store.connect(settings()), settings(), model, keep)
     if as_json:
         print_json(found)
     else:

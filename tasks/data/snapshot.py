@@ -8,17 +8,18 @@ from tasks.data.held_out import save_held_out
 from tasks.data.sources import load_dataset
 from tasks.errors import InvalidData
 from tasks.records import DatasetRef
+from tasks.settings import Settings
 from tasks.store import keys
 from tasks.store.s3 import Store
 
 
-def take_snapshot(store: Store, source: str, split_seed: int) -> DatasetRef:
+def take_snapshot(store: Store, settings: Settings, source: str, split_seed: int) -> DatasetRef:
     """Check the data that `source` names and keep its held-out part under the hash of the whole. Idempotent.
 
     Raises:
         InvalidData: says which value is wrong, what was expected and what to do.
     """
-    dataset = load_dataset(source, split_seed)
+    dataset = load_dataset(source, split_seed, settings.downloads)
     key = keys.held_out_key(dataset.name, dataset.sha256, split_seed)
     with tempfile.TemporaryDirectory(prefix="slipway-data-") as folder:
         path = Path(folder) / "held-out.npz"
@@ -27,13 +28,13 @@ def take_snapshot(store: Store, source: str, split_seed: int) -> DatasetRef:
     return DatasetRef(dataset.name, dataset.sha256, split_seed, key)
 
 
-def load_snapshot(source: str, snapshot: DatasetRef) -> Dataset:
-    """The data from which the snapshot was taken.
+def load_snapshot(source: str, snapshot: DatasetRef, downloads: Path) -> Dataset:
+    """The data from which the snapshot was taken; `downloads`: as `load_dataset` takes it.
 
     Raises:
         InvalidData: the data has changed since.
     """
-    dataset = load_dataset(source, snapshot.split_seed)
+    dataset = load_dataset(source, snapshot.split_seed, downloads)
     if dataset.sha256 != snapshot.sha256:
         raise InvalidData(
             f"The data {source} has changed since its snapshot was taken (sha256 {dataset.sha256[:12]}… instead of "

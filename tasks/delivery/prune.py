@@ -10,7 +10,7 @@ from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, FleetConfig
 from tasks.fleet.converge import model_in_store
 from tasks.records import Record, Verdict
-from tasks.settings import settings
+from tasks.settings import Settings
 from tasks.store import keys
 from tasks.store.s3 import Store
 from tasks.tracking.registry import Registry
@@ -20,6 +20,8 @@ from tasks.versions.signing import Trust
 from tasks.wire.protos import ModelConfig
 
 log = logging.getLogger(__name__)
+
+_WITHOUT_WAITING = 0.0  # seconds that a fleet may take where nothing is asked of it
 
 Reasons = Mapping[int | None, Sequence[str]]  # why a version stays, by its number; under None, why all stay
 
@@ -48,14 +50,14 @@ class Pruning(Record):
         return tuple(fate for fate in self.fates if not fate.kept)
 
 
-def choose_versions(store: Store, model: str, keep: int) -> Pruning:
+def choose_versions(store: Store, settings: Settings, model: str, keep: int) -> Pruning:
     """Which versions of `model` may go, with MLflow's champion among those that stay. Nothing is changed.
 
     Raises:
         InvalidInput: `keep` is less than 1.
         TrackingUnreachable: MLflow did not answer which version is the champion.
     """
-    champion = Registry.connect(settings()).champion(names.model_name(model))
+    champion = Registry.connect(settings).champion(names.model_name(model))
     return plan_pruning(store, model, keep, champion)
 
 
@@ -92,7 +94,7 @@ def still_needed(store: Store, model: str) -> Reasons:
     """Which versions of `model` a fleet serves, or may have to serve again, each with the reasons."""
     found: dict[int | None, list[str]] = {}
     for name in store.children(keys.fleets_prefix()):
-        for version, why in _needed_by(Fleet(store, Trust(None), name, settings().load_deadline), model):
+        for version, why in _needed_by(Fleet(store, Trust(None), name, _WITHOUT_WAITING), model):
             found.setdefault(version, []).append(why)
     return found
 
@@ -113,24 +115,24 @@ def delete_version(store: Store, model: str, version: int, run: str) -> bool:
     return True
 
 
-def record_retirement(store: Store, model: str, version: int) -> None:
+def record_retirement(store: Store, settings: Settings, model: str, version: int) -> None:
     """Record in MLflow's registry that a version was pruned. If MLflow is away, a warning: nothing depends on it."""
     verdict = catalog.verdict(store, model, version)
     try:
         if verdict is not None:
-            Registry.connect(settings()).record_verdict(verdict)
+            Registry.connect(settings).record_verdict(verdict)
     except SlipwayError as error:
         log.warning("MLflow does not know that %s version %d was pruned: %s", model, version, error)
 
 
-def finish_pruning(store: Store, model: str) -> list[int]:
+def finish_pruning(store: Store, settings: Settings, model: str) -> list[int]:
     """Delete the files of numbers that a pruning or a publisher left when it died."""
-    return catalog.discard_abandoned(store, model, settings().claim_grace)
+    return catalog.discard_abandoned(store, model, settings.claim_grace)
 
 
-def discard_abandoned(store: Store) -> list[str]:
+def discard_abandoned(store: Store, settings: Settings) -> list[str]:
     """Finish prunings and close the numbers of dead publishers, for every model; what was done, in sentences."""
-    found = [(model, finish_pruning(store, model)) for model in catalog.models(store)]
+    found = [(model, finish_pruning(store, settings, model)) for model in catalog.models(store)]
     return [
         f"{model}: {_numbers(closed)} came to nothing, and what was left is deleted."
         for model, closed in found

@@ -11,11 +11,11 @@ from tasks.savedmodel.content import plain_files
 from tasks.savedmodel.examples import golden_from_inputs
 from tasks.savedmodel.golden import GOLDEN, write_golden
 from tasks.savedmodel.read import require_saved_model
-from tasks.settings import settings
+from tasks.settings import Settings
 
 
 def prepare_saved_model(
-    model: str, saved_model: str, inputs: str | None, run: str, limits: Limits | None = None
+    settings: Settings, model: str, saved_model: str, inputs: str | None, run: str, limits: Limits | None = None
 ) -> Build:
     """Take a SavedModel that was made elsewhere, with what it answers to `inputs` as its golden examples.
 
@@ -32,10 +32,10 @@ def prepare_saved_model(
     if limits:
         saved_model = limits.path("saved_model", saved_model)
         inputs = limits.path("inputs", inputs) if inputs else None
-    source, directory = Path(saved_model), build_directory(model, run)
+    source, directory = Path(saved_model), build_directory(settings.home, model, run)
     signatures = require_saved_model(source)
     plain_files(source)
-    safety.require_harmless(source, settings().allowed_operations)
+    safety.require_harmless(source, settings.allowed_operations)
     examples = golden_from_inputs(source, Path(inputs) if inputs else None)
     shutil.copytree(source, directory, symlinks=True)  # one that was put there since is refused, too
     (directory / GOLDEN).parent.mkdir(exist_ok=True)
@@ -48,9 +48,9 @@ def discard_build(build: Build) -> None:
     shutil.rmtree(build.directory, ignore_errors=True)
 
 
-def build_directory(model: str, run: str) -> Path:
-    """A folder for the build of this run; what an earlier attempt left there is removed."""
-    directory = settings().home.absolute() / "builds" / f"{names.model_name(model)}-{run}"
+def build_directory(home: Path, model: str, run: str) -> Path:
+    """A folder under `home` for the build of this run; what an earlier attempt left there is removed."""
+    directory = home.absolute() / "builds" / f"{names.model_name(model)}-{run}"
     shutil.rmtree(directory, ignore_errors=True)
     directory.parent.mkdir(parents=True, exist_ok=True)
     return directory

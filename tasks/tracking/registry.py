@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from tasks.errors import NotFound, StoreUnreachable, TrackingError
 from tasks.records import Manifest, Verdict
-from tasks.settings import Settings, settings
+from tasks.settings import Settings
 from tasks.store import keys
 from tasks.store.s3 import Store
 from tasks.tracking.server import LONGEST_TAG, TAG_REASON, TAG_RUN, TrackingServer, log_artifact, unless
@@ -121,14 +121,14 @@ def _registered_number(client: "MlflowClient", model: str, version: int) -> str:
     return number
 
 
-def record_in_mlflow(store: Store, model: str, version: int) -> None:
+def record_in_mlflow(store: Store, settings: Settings, model: str, version: int) -> None:
     """Register a published version in MLflow and, if rollouts have decided about it, record their verdict.
 
     By now the store says what is published and what serves, so an MLflow or a store that is away does not delay a
     delivery: what MLflow missed is recorded when something is next decided about the version.
     """
     source = store.uri(keys.version_prefix(model, version)).rstrip("/")
-    registry = Registry(dataclasses.replace(TrackingServer.connect(settings()), patience=_PATIENCE))
+    registry = Registry(dataclasses.replace(TrackingServer.connect(settings), patience=_PATIENCE))
     try:
         manifest, verdict = catalog.manifest(store, model, version), catalog.verdict(store, model, version)
         registry.register(manifest, source)

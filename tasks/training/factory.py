@@ -18,12 +18,12 @@ from slipway_entry import PACKAGES, ROOT
 from tasks.errors import InvalidModel
 from tasks.limits import PROJECT_SETTING
 from tasks.savedmodel.messages import reason
-from tasks.settings import settings
 
 log = logging.getLogger(__name__)
 
 WITH_TENSORFLOW = {"KERAS_BACKEND": "tensorflow", "TF_USE_LEGACY_KERAS": "0"}  # with 1 tf.keras is Keras 2
 SERVING_DEFAULT = "serving_default"
+HERE = Path()  # the folder that a process works in: its project unless it is told another
 _EXAMPLE = "for instance tasks.models:mlp"
 _LIBRARIES = ("tensorflow", "keras", "numpy")
 # Slipway's own modules that affect the weights that a training ends with.
@@ -48,40 +48,41 @@ class LoadedModel:
     methods: tuple[ExportedMethod, ...]
 
 
-def load_model(spec: str, signatures: Mapping[str, str] | None = None) -> LoadedModel:
+def load_model(spec: str, signatures: Mapping[str, str] | None = None, project: Path = HERE) -> LoadedModel:
     """Make the model that `spec` names and find its methods that become signatures.
 
     Args:
         spec: `package.module:factory`; the factory takes no arguments and returns a Keras model.
         signatures: signature name → method name. If None: every method whose `tf.function` has an `input_signature`,
             under its own name; for a Sequential or functional model its call, as `serving_default`.
+        project: folder in which the module is looked for last.
 
     Raises:
         InvalidModel: no such module or factory, the factory fails or does not return a Keras model, a signature
             names no method, or one without an input spec.
     """
-    model = _make(spec)
+    model = _make(spec, project)
     methods = signatures or _methods_with_input_spec(model, spec)
     return LoadedModel(spec, model, tuple(_exported_method(model, name, method) for name, method in methods.items()))
 
 
-def require_visible(spec: str) -> None:
+def require_visible(spec: str, project: Path) -> None:
     """Raise if `spec` may mean a module of the user's own that one of Slipway's packages hides.
 
     Raises:
         InvalidModel: says what to rename.
     """
     name = spec.partition(":")[0]
-    if hidden := _hidden(name):
+    if hidden := _hidden(name, project):
         raise InvalidModel(f"Factory {spec!r} cannot be taken from {hidden}: {_rename(name)}")
 
 
-def _hidden(module: str) -> Path | None:
+def _hidden(module: str, project: Path) -> Path | None:
     """The user's file or folder that `module` would name if Slipway had no package of that name; or None."""
     first, *parts = module.split(".")
     if first not in (*PACKAGES, "tests") or not _is_slipways(first):
         return None
-    for folder in map(Path, dict.fromkeys([str(settings().project.absolute()), *sys.path])):
+    for folder in map(Path, dict.fromkeys([str(project.absolute()), *sys.path])):
         place = folder.joinpath(first, *parts)
         for found in (place.with_name(f"{place.name}.py"), place):
             if found.exists() and folder.resolve() != ROOT:
@@ -102,7 +103,7 @@ def _rename(module: str) -> str:
     )
 
 
-def code_version(spec: str) -> str:
+def code_version(spec: str, project: Path = HERE) -> str:
     """Identity of the code that makes and trains the model: `sha256:` and 64 hex digits.
 
     It covers the source of the factory's module (and, if that lies in a package other than Slipway's, of every
@@ -112,7 +113,7 @@ def code_version(spec: str) -> str:
     Raises:
         InvalidModel: no such module.
     """
-    module = _module(spec)
+    module = _module(spec, project)
     own = Path(__file__).parents[1]
     sources = {f"slipway/{name}.py": own / f"{name}.py" for name in _MAKES_WEIGHTS}
     source = Path(module.__file__) if module.__file__ else None
@@ -128,8 +129,8 @@ def code_version(spec: str) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _make(spec: str) -> Any:
-    factory = _factory(spec)
+def _make(spec: str, project: Path) -> Any:
+    factory = _factory(spec, project)
     try:
         model = factory()
     except Exception as error:
@@ -144,8 +145,8 @@ def _make(spec: str) -> Any:
     return model
 
 
-def _factory(spec: str) -> Callable[[], Any]:
-    module = _module(spec)
+def _factory(spec: str, project: Path) -> Callable[[], Any]:
+    module = _module(spec, project)
     name = spec.partition(":")[2]
     factory = getattr(module, name, None)
     if factory is None:
@@ -160,31 +161,29 @@ def _factory(spec: str) -> Callable[[], Any]:
     return factory  # type: ignore[no-any-return]
 
 
-def _module(spec: str) -> ModuleType:
+def _module(spec: str, project: Path) -> ModuleType:
     name, colon, factory = spec.partition(":")
     if not colon or not all(part.isidentifier() for part in [*name.split("."), factory]):
         raise InvalidModel(f"Factory {spec!r} is not of the form package.module:function, {_EXAMPLE}.")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     use_tensorflow()
-    here = str(settings().project.absolute())
+    here = str(project.absolute())
     if here not in sys.path:
         sys.path.append(here)  # last, so that nothing here hides a library
     try:
         return importlib.import_module(name)
     except ImportError as error:
         missing = error.name or ""
-        if hidden := _hidden(missing):
+        if hidden := _hidden(missing, project):
             raise InvalidModel(
                 f"Factory {spec!r} needs {hidden}, which cannot be imported: {_rename(missing)}"
             ) from None
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{missing}."):
             # The stack sets SLIPWAY_PROJECT for the runs of its deployments.
-            project = (
-                f", which SLIPWAY_PROJECT names? {PROJECT_SETTING}" if "project" in settings().model_fields_set else "?"
-            )
+            named = "?" if project == HERE else f", which SLIPWAY_PROJECT names? {PROJECT_SETTING}"
             raise InvalidModel(
                 f"There is no module {missing!r} for factory {spec!r}: is it spelt right, and installed or in "
-                f"{here}{project}"
+                f"{here}{named}"
             ) from None
         raise InvalidModel(f"Module {name!r} of factory {spec!r} cannot be imported: {_error_text(error)}.") from error
     except Exception as error:

@@ -8,7 +8,7 @@ from tasks.data.snapshot import load_snapshot
 from tasks.evaluation.metrics import Evaluation
 from tasks.records import Build, DatasetRef, Training
 from tasks.savedmodel.prepare import build_directory
-from tasks.settings import settings
+from tasks.settings import Settings
 from tasks.tracking.runs import Tracker, tracked
 from tasks.training.parameters import TrainingParameters
 from tasks.training.quiet import without_chatter
@@ -25,7 +25,7 @@ class TrainedBuild:
 
 
 def train_and_export(
-    model: str, chosen: TrainingParameters, snapshot: DatasetRef, run: str, own_run: str
+    settings: Settings, model: str, chosen: TrainingParameters, snapshot: DatasetRef, run: str, own_run: str
 ) -> TrainedBuild:
     """Train the chosen factory's model on the snapshot of its data, followed in MLflow, and export the result.
 
@@ -47,19 +47,19 @@ def train_and_export(
     from tasks.training.factory import code_version
     from tasks.training.train import train
 
-    directory = build_directory(model, own_run)
+    directory = build_directory(settings.home, model, own_run)
     made_of = Training(
         factory=chosen.factory,
         methods=chosen.signatures,
         data=recorded_source(chosen.data),
         seed=chosen.seed,
         epochs=chosen.epochs,
-        code_version=code_version(chosen.factory),
+        code_version=code_version(chosen.factory, settings.project),
         dataset=snapshot,
     )
-    tracker = Tracker.connect(settings())
+    tracker = Tracker.connect(settings)
     with tracked(tracker, model, made_of, run, own_run) as curves:
-        dataset = load_snapshot(chosen.data, snapshot)
+        dataset = load_snapshot(chosen.data, snapshot, settings.downloads)
         trained = train(
             chosen.factory,
             dataset,
@@ -67,6 +67,7 @@ def train_and_export(
             epochs=chosen.epochs,
             signatures=chosen.signatures,
             on_epoch=curves,
+            project=settings.project,
         )
         exported = export_saved_model(trained, directory)
     tracker.finish(curves.run_id, trained.evaluation)

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from tasks.data.dataset import Dataset
 from tasks.errors import InvalidInput, InvalidModel, SlipwayError
 from tasks.evaluation.metrics import Evaluation, evaluate
 from tasks.savedmodel.messages import reason
-from tasks.training.factory import LoadedModel, load_model
+from tasks.training.factory import HERE, LoadedModel, load_model
 from tasks.wire.dtypes import Array
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ def train(
     epochs: int,
     signatures: Mapping[str, str] | None = None,
     on_epoch: OnEpoch | None = None,
+    project: Path = HERE,
 ) -> TrainedModel:
     """Make the model that `spec` names, train it on `dataset` and evaluate it on the held-out part.
 
@@ -49,7 +51,7 @@ def train(
     compile is trained with Adam on the cross-entropy of its probabilities `[N, classes]`.
 
     Args:
-        signatures: as `tasks.training.factory.load_model` takes them.
+        signatures, project: as `tasks.training.factory.load_model` takes them.
         on_epoch: called after each epoch with its number, from 1, and its metrics.
 
     Raises:
@@ -61,7 +63,7 @@ def train(
     if epochs < 1:
         raise InvalidInput(f"{epochs} epochs cannot be trained: give at least 1.")
     _start_over(seed)
-    loaded = load_model(spec, signatures)
+    loaded = load_model(spec, signatures, project)
     model = loaded.model
     if not model.compiled:
         model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)

@@ -40,6 +40,15 @@ def linted(tmp_path_factory: pytest.TempPathFactory) -> "subprocess.CompletedPro
     return subprocess.run([program, "--no-cache"], cwd=copy, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.parametrize(("package", "may"), [("flows", True), ("infra/cli", True), ("tasks/versions", False)])
+def test_only_flows_and_programs_read_the_environment(package: str, may: bool) -> None:
+    ruff = str(Path(sys.prefix) / "bin" / "ruff")
+    command = [ruff, "check", "--no-cache", f"--stdin-filename={package}/breach.py", "-"]
+    source = "from tasks.settings import settings\n\nFLEET = settings().fleet\n"
+    done = subprocess.run(command, cwd=ROOT, input=source, capture_output=True, text=True, timeout=60)
+    assert ("TID251" in done.stdout) is not may, done.stdout + done.stderr
+
+
 def test_every_contract_is_broken_once() -> None:
     assert BREACHES.keys() == {contract["id"] for contract in CONTRACTS}
 

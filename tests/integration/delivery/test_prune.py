@@ -10,6 +10,7 @@ from tasks.delivery.rollout import begin_rollout, make_plan
 from tasks.delivery.rollout import serve as serve_stage
 from tasks.errors import NotFound
 from tasks.fleet.config import Fleet, serving_entry
+from tasks.settings import Settings
 from tasks.store import keys
 from tasks.versions import catalog
 from tests.helpers.models import publish_affine
@@ -87,9 +88,9 @@ def test_a_pruning_that_died_leaves_an_invisible_version_and_the_next_one_finish
     monkeypatch.undo()
     assert catalog.published(fleet.store, "affine") == [1, 3, 4]
     assert fleet.store.keys(keys.version_prefix("affine", 2))
-    assert finish_pruning(fleet.store, "affine") == [2]
+    assert finish_pruning(fleet.store, Settings(), "affine") == [2]
     assert fleet.store.keys(keys.version_prefix("affine", 2)) == []
-    assert finish_pruning(fleet.store, "affine") == []
+    assert finish_pruning(fleet.store, Settings(), "affine") == []
 
 
 def test_two_prunings_at_once_do_what_one_does(fleet: Fleet, published: list[int]) -> None:

@@ -261,9 +261,9 @@ def mnist_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str],
 @pytest.mark.parametrize("web", [(200, whole_mnist())], indirect=True)
 def test_the_whole_of_mnist_is_downloaded_once(web: str, mnist_at: Callable[[str], None]) -> None:
     mnist_at(web)
-    first = load_dataset("mnist", 0)
+    first = load_dataset("mnist", 0, Path("downloads"))
     mnist_at("http://127.0.0.1:1/nothing-listens-here")
-    again = load_dataset("mnist", 0)
+    again = load_dataset("mnist", 0, Path("downloads"))
     assert len(first.y_train) == 70
     assert again.sha256 == first.sha256
 
@@ -271,7 +271,7 @@ def test_the_whole_of_mnist_is_downloaded_once(web: str, mnist_at: Callable[[str
 def test_without_a_network_the_whole_of_mnist_says_what_to_do(mnist_at: Callable[[str], None]) -> None:
     mnist_at("http://127.0.0.1:1/mnist.npz")
     with pytest.raises(InvalidData, match=r"could not be downloaded: no connection .* use mnist-5k, or give the path"):
-        load_dataset("mnist", 0)
+        load_dataset("mnist", 0, Path("downloads"))
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_without_a_network_the_whole_of_mnist_says_what_to_do(mnist_at: Callable
 def test_other_answers_are_not_taken_for_mnist(web: str, message: str, mnist_at: Callable[[str], None]) -> None:
     mnist_at(web)
     with pytest.raises(InvalidData, match=message):
-        load_dataset("mnist", 0)
+        load_dataset("mnist", 0, Path("downloads"))
 
 
 @pytest.mark.parametrize("web", [(200, b"body")], indirect=True)

@@ -6,6 +6,7 @@ import pytest
 
 from tasks.errors import InvalidSavedModel
 from tasks.savedmodel.prepare import prepare_saved_model
+from tasks.settings import Settings
 from tasks.wire.protos import SavedModel
 from tests.helpers.saved_models import write_saved_model
 
@@ -23,6 +24,6 @@ def test_a_saved_model_with_a_link_is_refused_before_its_target_is_read(
     (folder / "assets").mkdir()
     (folder / "assets" / "words.txt").symlink_to(key)
     with pytest.raises(InvalidSavedModel, match=r"words\.txt is a link"):
-        prepare_saved_model("M", str(folder), None, "run")
+        prepare_saved_model(Settings(), "M", str(folder), None, "run")
     holders = {path for path in tmp_path.rglob("*") if path.is_file() and path.read_bytes() == key.read_bytes()}
     assert holders == {key, folder / "assets" / "words.txt"}

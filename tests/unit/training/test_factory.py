@@ -8,8 +8,7 @@ import pytest
 
 from slipway_entry import ROOT
 from tasks.errors import InvalidModel
-from tasks.settings import Settings
-from tasks.training.factory import LoadedModel, code_version, load_model, require_visible
+from tasks.training.factory import HERE, LoadedModel, code_version, load_model, require_visible
 
 # One process of `make test` loads TensorFlow for these tests.
 pytestmark = pytest.mark.xdist_group("keras")
@@ -119,9 +118,8 @@ def test_a_factory_that_is_not_in_the_project_is_refused_with_the_setting_that_n
     with pytest.raises(InvalidModel, match=r"installed or in [^ ]*\?$"):
         load_model("no_such_module:f")
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr("tasks.training.factory.settings", lambda: Settings(project=tmp_path))
     with pytest.raises(InvalidModel, match=rf"in {tmp_path}, which SLIPWAY_PROJECT names\? .*`slipway up`"):
-        load_model("no_such_module:f")
+        load_model("no_such_module:f", project=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +172,7 @@ def test_a_factory_that_one_of_slipways_own_packages_hides_is_refused(
     with pytest.raises(
         InvalidModel, match=rf"'{spec}' .* {tmp_path}/{package}.* a package '{package}', .* my_{package}"
     ):
-        require_visible(spec)
+        require_visible(spec, HERE)
     if "models" not in spec:
         with pytest.raises(InvalidModel):
             load_model(spec)
@@ -190,8 +188,8 @@ def test_a_factory_that_needs_what_slipways_packages_hide_is_refused(user_module
 
 def test_a_package_of_the_users_hides_no_factory_that_it_does_not_hold(user_module: Write, tmp_path: Path) -> None:
     (tmp_path / "tasks").mkdir()
-    require_visible("tasks.models:mlp")
-    require_visible(f"{user_module('shop', '')}:make")
+    require_visible("tasks.models:mlp", HERE)
+    require_visible(f"{user_module('shop', '')}:make", HERE)
 
 
 def test_the_code_version_follows_the_source_and_nothing_else(user_module: Write, tmp_path: Path) -> None:
