@@ -29,7 +29,8 @@ from tasks.records import Build, Comparison
 from tasks.reports import pages
 from tasks.savedmodel import prepare
 from tasks.settings import Settings, settings
-from tasks.store.s3 import Store
+from tasks.store.base import Store
+from tasks.store.connect import connect
 from tasks.tracking import registry
 from tasks.training import parameters
 from tasks.training import run as training
@@ -80,7 +81,7 @@ def with_store(function: Callable[Concatenate[Store, P], R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def connected(*args: P.args, **kwargs: P.kwargs) -> R:
-        return function(Store.connect(settings()), *args, **kwargs)
+        return function(connect(settings()), *args, **kwargs)
 
     return _without_first(1, function, connected)
 
@@ -100,7 +101,7 @@ def with_trusted_store(function: Callable[Concatenate[Store, Trust, P], R]) -> C
 
     @functools.wraps(function)
     def connected(*args: P.args, **kwargs: P.kwargs) -> R:
-        return function(Store.connect(settings()), Trust.of(settings()), *args, **kwargs)
+        return function(connect(settings()), Trust.of(settings()), *args, **kwargs)
 
     return _without_first(2, function, connected)
 

@@ -4,6 +4,8 @@ import signal
 
 import pytest
 
+pytest.register_assert_rewrite("tests.helpers.store_contract")  # tests that lie beside the helpers
+
 # A shell starts what is in the background with SIGINT ignored, which whatever a test starts would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

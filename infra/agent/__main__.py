@@ -30,15 +30,13 @@ def _run(stop: threading.Event) -> None:
     from tasks.proxies import stay_local
     from tasks.serving.client import ServingClient
     from tasks.settings import settings
-    from tasks.store.s3 import Store
+    from tasks.store.connect import connect
     from tasks.versions.signing import Trust
 
     mine = settings()
     stay_local(os.environ, mine.host)
     server = ServingClient(f"{mine.host}:{mine.grpc_port}", f"http://{mine.host}:{mine.rest_port}", mine.call_deadline)
-    replica = Replica(
-        Store.connect(mine), Trust.of(mine), mine.replica, server, mine.replica_models, mine.replica_config
-    )
+    replica = Replica(connect(mine), Trust.of(mine), mine.replica, server, mine.replica_models, mine.replica_config)
     agent = Agent(mine, replica)
     listener = health.serve(agent, mine.host, mine.agent_port)
     logging.getLogger(__name__).info(

@@ -93,13 +93,13 @@ def publish(
 ) -> None:
     """Publish a SavedModel as the next version of a model, without serving it."""
     from tasks.savedmodel.prepare import discard_build, prepare_saved_model
-    from tasks.store.s3 import Store
+    from tasks.store.connect import connect
     from tasks.validation.sandbox import try_in_sandbox
     from tasks.versions.policies import choose_policy
     from tasks.versions.publish import publish as publish_version
     from tasks.versions.signing import Trust
 
-    store, run = Store.connect(settings()), f"publish-{uuid.uuid4()}"
+    store, run = connect(settings()), f"publish-{uuid.uuid4()}"
     store.require_suitable()
     build = prepare_saved_model(settings(), model, str(directory), str(inputs) if inputs else None, run)
     try:

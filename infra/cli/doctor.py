@@ -306,13 +306,13 @@ def servers_without_agents(mine: Settings) -> Iterator[Finding]:
 
 def store(mine: Settings, up: bool) -> Finding:
     """Whether the store answers, takes the credentials, has the bucket and honours create-if-absent."""
-    from tasks.store.s3 import Store
+    from tasks.store.connect import connect
 
     address = f"{mine.store_url or 'AWS S3'}, bucket {mine.bucket}"
     if mine.s3_endpoint is None and not up:
         return Finding("store", "off", address)
     try:
-        Store.connect(mine).require_suitable()
+        connect(mine).require_suitable()
     except SlipwayError as error:
         return Finding("store", "wrong", str(error))
     return Finding("store", "ok", f"{address}: takes the credentials, honours create-if-absent")

@@ -174,9 +174,9 @@ def prune(
             found = flow(model, keep, yes=True)
     else:
         from tasks.delivery.prune import choose_versions
-        from tasks.store.s3 import Store
+        from tasks.store.connect import connect
 
-        found = choose_versions(Store.connect(settings()), settings(), model, keep)
+        found = choose_versions(connect(settings()), settings(), model, keep)
     if as_json:
         print_json(found)
     else:

@@ -26,12 +26,12 @@ def policy(
     as_json: Json = False,
 ) -> None:
     """Show by which rule a model's versions pass, and where each value comes from; or set the model's own."""
-    from tasks.store.s3 import Store
+    from tasks.store.connect import connect
     from tasks.versions.policies import choose_policy, model_policy, set_policy
 
     if (action == "set") != (file is not None):
         raise InvalidInput("`slipway policy MODEL set FILE` needs a file, and `slipway policy MODEL show` takes none.")
-    store = Store.connect(settings())
+    store = connect(settings())
     if file is not None:
         set_policy(store, settings(), model, policies.read_values(file), str(file))
     found, own = choose_policy(store, settings(), model), model_policy(store, model)

@@ -165,9 +165,9 @@ def _complete(program: Program, settings: Settings, say: Say) -> None:
     if program.name == "prefect" and (skipped := skip_missed_runs(settings)):
         say(f"Skipped {skipped} scheduled runs that were missed; the latest of each schedule is run")
     if program.name == "store":
-        from tasks.store.s3 import Store  # slow to import
+        from tasks.store.s3 import S3Store  # slow to import
 
-        Store.connect(settings).ensure_bucket()
+        S3Store.connect(settings).ensure_bucket()
 
 
 def _require_alive(supervisor: Supervisor, progress: _Progress) -> None:

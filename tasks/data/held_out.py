@@ -12,7 +12,7 @@ from tasks.data.npz import read_arrays
 from tasks.errors import Corrupt, InvalidData
 from tasks.files import write_atomically
 from tasks.records import DatasetRef
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.wire.dtypes import Array
 
 

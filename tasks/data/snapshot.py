@@ -10,7 +10,7 @@ from tasks.errors import InvalidData
 from tasks.records import DatasetRef
 from tasks.settings import Settings
 from tasks.store import keys
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 
 
 def take_snapshot(store: Store, settings: Settings, source: str, split_seed: int) -> DatasetRef:

@@ -12,7 +12,7 @@ from tasks.fleet.converge import model_in_store
 from tasks.records import Record, Verdict
 from tasks.settings import Settings
 from tasks.store import keys
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.tracking.registry import Registry
 from tasks.versions import catalog
 from tasks.versions.catalog import Version

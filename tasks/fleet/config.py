@@ -13,8 +13,9 @@ from tasks.errors import Corrupt
 from tasks.policy import Policy
 from tasks.records import Record, ReplicaReport, RolloutRecord, Strategy, now
 from tasks.settings import ServerAddress, Settings
+from tasks.store.base import Store
+from tasks.store.connect import connect
 from tasks.store.keys import config_key, configs_prefix, number_in, replica_key, rollout_key, versions_prefix
-from tasks.store.s3 import Store
 from tasks.versions.signing import Trust
 from tasks.wire.protos import ModelConfig, ModelServerConfig
 
@@ -85,7 +86,7 @@ class Fleet:
         name, servers = name or settings.fleet, settings.servers_without_agents
         direct = WithoutAgents(servers, settings.replica_models, settings.call_deadline) if servers else None
         return cls(
-            Store.connect(settings),
+            connect(settings),
             Trust.of(settings),
             name,
             settings.load_deadline,

@@ -13,7 +13,7 @@ from tasks.fleet import memory
 from tasks.fleet.config import FleetConfig, parse
 from tasks.records import ReplicaReport, VersionState
 from tasks.serving.client import ServingClient
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.versions import fetch
 from tasks.versions.signing import Trust
 from tasks.wire.protos import ModelConfig, ModelServerConfig

@@ -2,14 +2,11 @@
 
 import contextlib
 import email.utils
-import hashlib
-import os
 import re
-import uuid
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import stamina
 
@@ -21,11 +18,9 @@ from tasks.errors import (
     StoreError,
     StoreRefused,
     StoreUnreachable,
-    StoreUnsuitable,
 )
-from tasks.records import Record
 from tasks.settings import Settings
-from tasks.store.base import StoredObject
+from tasks.store.base import Store, StoredObject, unsuitable
 from tasks.store.credentials import credentials
 
 if TYPE_CHECKING:
@@ -33,8 +28,6 @@ if TYPE_CHECKING:
     from botocore.session import Session
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, GetObjectRequestTypeDef
-
-R = TypeVar("R", bound=Record)
 
 _REFUSED = {
     "AccessDenied",
@@ -83,13 +76,8 @@ def _own_session() -> "Session":
     return session
 
 
-class Store:
-    """One bucket. Every call has a deadline, and raises only errors of `tasks.errors`.
-
-    Raises (all methods):
-        StoreUnreachable: no answer, or an answer that a retry may change.
-        StoreRefused: wrong credentials, no bucket, no permission.
-    """
+class S3Store(Store):
+    """One bucket. Every call has a deadline."""
 
     def __init__(self, client: "S3Client", once: "S3Client", bucket: str, endpoint: str) -> None:
         """`once`: a client that never retries."""
@@ -99,7 +87,7 @@ class Store:
         self.endpoint = endpoint
 
     @classmethod
-    def connect(cls, settings: Settings) -> "Store":
+    def connect(cls, settings: Settings) -> "S3Store":
         """The store that the settings name. No request is sent yet.
 
         Raises:
@@ -153,14 +141,9 @@ class Store:
         return cls(client, once, settings.bucket, settings.store_url or "AWS S3")
 
     def uri(self, key: str) -> str:
-        """`key` as an s3:// address."""
         return f"s3://{self.bucket}/{key}"
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write `data` under `key` if nothing is there; whether `data` is there now.
-
-        Idempotent: if an object that holds exactly `data` is there, an earlier write of it lost its answer.
-        """
         try:
             for attempt in stamina.retry_context(on=_Conflict, attempts=8, timeout=30):
                 with attempt, self._errors(key):
@@ -184,22 +167,6 @@ class Store:
             with attempt:
                 return b"".join(self.stream(key))
         raise AssertionError("the last attempt returns or raises")
-
-    def find(self, key: str) -> bytes | None:
-        """The bytes under `key`, or None if nothing is there."""
-        try:
-            return self.get(key)
-        except NotFound:
-            return None
-
-    def find_record(self, key: str, kind: type[R]) -> R | None:
-        """The record of this kind under `key`, or None where nothing is.
-
-        Raises:
-            Corrupt: what is there is not one.
-        """
-        data = self.find(key)
-        return kind.from_json(data, self.uri(key)) if data is not None else None
 
     def stream(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """The bytes of `key` from `start` to `stop` (default: the end), in chunks.
@@ -234,10 +201,6 @@ class Store:
                     for item in page.get("Contents", [])
                 ]
         return sorted(found, key=lambda o: o.key)  # SeaweedFS sorts folder by folder
-
-    def keys(self, prefix: str, after: str = "") -> list[str]:
-        """The keys of `objects`."""
-        return [o.key for o in self.objects(prefix, after)]
 
     def children(self, prefix: str) -> list[str]:
         """Names of what lies directly under `prefix` as folders, sorted."""
@@ -275,10 +238,6 @@ class Store:
                 self._client.abort_multipart_upload(Bucket=self.bucket, Key=key, UploadId=upload)
         return len(keys)
 
-    def upload(self, path: Path, key: str) -> None:
-        """Send the file `path` to `key` in a stream, in parts where it is large."""
-        self.upload_all({key: path})
-
     def upload_all(self, files: Mapping[str, Path]) -> None:
         """Send each file to its key: streamed, several at once, large ones in parts that are tried again one by one."""
         from boto3.s3.transfer import TransferConfig, create_transfer_manager
@@ -293,37 +252,6 @@ class Store:
             for key, sent in [(key, manager.upload(str(path), self.bucket, key)) for key, path in files.items()]:
                 with self._errors(key):
                     sent.result()
-
-    def download(self, key: str, path: Path) -> tuple[int, str]:
-        """Bring `key` to the new file `path` in a stream and onto the disk; its size in bytes and its sha256.
-
-        Raises:
-            NotFound: nothing is there.
-        """
-        digest, size = hashlib.sha256(), 0
-        with path.open("xb") as file:
-            for chunk in self.stream(key):
-                file.write(chunk)
-                digest.update(chunk)
-                size += len(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        return size, digest.hexdigest()
-
-    def require_suitable(self) -> None:
-        """Raise unless the store can be used: it answers, has the bucket, and honours create-if-absent.
-
-        Raises:
-            StoreUnsuitable: the store takes a second create of the same key.
-        """
-        key = f"probes/{uuid.uuid4()}"
-        try:
-            first, second = self.create(key, b"first"), self.create(key, b"second")
-        finally:
-            with contextlib.suppress(StoreError):
-                self.delete(key)
-        if not first or second:
-            raise self._unsuitable("ignores `If-None-Match: *`: two writers would overwrite one another")
 
     def ensure_bucket(self) -> None:
         """Make the bucket if it is not there."""
@@ -350,7 +278,7 @@ class Store:
         if etag is not None and answer.get("ETag", "") != etag:
             raise changed
         if "Range" in request and "ContentRange" not in answer:
-            raise self._unsuitable("answers a request for a part of an object with the whole")
+            raise unsuitable(self.endpoint, "answers a request for a part of an object with the whole")
         return answer
 
     @contextlib.contextmanager
@@ -381,12 +309,6 @@ class Store:
                 "Is it running? `slipway status` shows the local one; SLIPWAY_S3_ENDPOINT names another."
             ) from error
 
-    def _unsuitable(self, what: str) -> StoreUnsuitable:
-        return StoreUnsuitable(
-            f"The store at {self.endpoint} {what}. Version numbers and fleet configs rest on create-if-absent: use a "
-            "store with conditional writes (S3, R2, MinIO, SeaweedFS)."
-        )
-
     def _translated(self, key: str, error: "ClientError") -> StoreError | NotFound:
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
@@ -404,7 +326,7 @@ class Store:
         if status == 416:
             return Corrupt(f"{self.uri(key)} is shorter than it should be: it is not what was written there.")
         if status == 501 or code == "NotImplemented":
-            return self._unsuitable(f"does not know a request that Slipway rests on ({code})")
+            return unsuitable(self.endpoint, f"does not know a request that Slipway rests on ({code})")
         if code in _REFUSED or status in (401, 403):
             return StoreRefused(
                 f"The store at {self.endpoint} refused the credentials for {self.uri(key)} ({code}): check "

@@ -11,7 +11,7 @@ from pathlib import Path
 import stamina
 
 from tasks.errors import StoreUnreachable
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 
 _PART = 16 << 20  # bytes asked for at a time
 _CHUNK = 1 << 20  # bytes read from the disk at a time

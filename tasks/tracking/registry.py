@@ -9,7 +9,7 @@ from tasks.errors import NotFound, StoreUnreachable, TrackingError
 from tasks.records import Manifest, Verdict
 from tasks.settings import Settings
 from tasks.store import keys
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.tracking.server import LONGEST_TAG, TAG_REASON, TAG_RUN, TrackingServer, log_artifact, unless
 from tasks.versions import catalog
 

@@ -9,7 +9,7 @@ from tasks.data.dataset import NAMED
 from tasks.errors import InvalidInput, InvalidModel
 from tasks.limits import Limits
 from tasks.records import Manifest, Record
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.versions import catalog
 from tasks.versions.signing import Trust
 

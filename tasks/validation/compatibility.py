@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tasks.errors import InvalidInput, NotFound
 from tasks.records import Manifest, SignatureSpec, TensorSpec
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.versions import catalog
 
 

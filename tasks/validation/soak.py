@@ -8,7 +8,7 @@ from tasks.fleet.config import Fleet
 from tasks.policy import Policy
 from tasks.records import ReplicaReport, RolloutRecord, Strategy
 from tasks.serving.client import Target
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.validation.validate import validate_version
 from tasks.versions import catalog
 from tasks.versions.catalog import golden_examples

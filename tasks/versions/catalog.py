@@ -10,7 +10,7 @@ from tasks.records import Manifest, Verdict
 from tasks.savedmodel import golden
 from tasks.savedmodel.golden import GoldenExample
 from tasks.store import keys
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.versions import signing
 from tasks.versions.signing import Trust
 

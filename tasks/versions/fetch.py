@@ -15,7 +15,7 @@ from tasks.files import lock
 from tasks.records import FileEntry, Manifest
 from tasks.savedmodel import safety
 from tasks.store import keys
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.store.transfer import Wanted, download_all
 from tasks.versions import catalog
 from tasks.versions.signing import Trust

@@ -11,7 +11,7 @@ from tasks.policy import Policy, Values
 from tasks.records import Record, now
 from tasks.settings import Settings
 from tasks.store import keys
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 
 
 @dataclass(frozen=True)

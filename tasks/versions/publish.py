@@ -10,7 +10,7 @@ from tasks.records import Build, Claim, Comparison, Manifest
 from tasks.savedmodel import safety
 from tasks.savedmodel.content import content_id, describe_files, stamps
 from tasks.store import keys
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.versions import catalog, signing
 from tasks.versions.signing import Trust
 

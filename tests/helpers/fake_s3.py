@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tasks.settings import Settings
-from tasks.store.s3 import Store
+from tasks.store.base import Store
+from tasks.store.connect import connect
 
 
 @dataclass
@@ -38,7 +39,7 @@ class FakeS3:
 
     def store(self, **changes: object) -> Store:
         """A store that lies here."""
-        return Store.connect(
+        return connect(
             Settings(
                 s3_endpoint=f"http://127.0.0.1:{self.port}",
                 s3_access_key="key",

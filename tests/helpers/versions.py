@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tasks.records import Build, Comparison, Manifest, SignatureSpec, Training
 from tasks.store import keys
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.versions.publish import publish
 from tasks.versions.signing import Trust
 

@@ -10,11 +10,14 @@ import pytest
 from infra.stack.programs import settings_environment
 from tasks.fleet.config import Fleet
 from tasks.settings import Settings, settings
-from tasks.store.s3 import Store
+from tasks.store.base import Store
+from tasks.store.connect import connect
+from tasks.store.s3 import S3Store
 from tests.helpers.faulty_proxy import FaultyProxy
 from tests.helpers.local import LocalStack, LocalStore
 from tests.helpers.models import make_models
 from tests.helpers.replica import LocalReplica
+from tests.helpers.stores import s3_client
 from tests.helpers.three_replicas import ThreeReplicas
 
 
@@ -31,11 +34,10 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStore]:
 def bucket(local: LocalStore) -> Iterator[Settings]:
     """Settings of a new bucket, which is deleted in the end."""
     settings = local.settings.model_copy(update={"bucket": f"test-{uuid.uuid4().hex[:12]}"})
-    store = Store.connect(settings)
-    store.ensure_bucket()
+    S3Store.connect(settings).ensure_bucket()
     yield settings
     # SeaweedFS keeps volumes for each bucket, and looks after them all the time.
-    store._client.delete_bucket(Bucket=settings.bucket)
+    s3_client(settings).delete_bucket(Bucket=settings.bucket)
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def store_settings(seaweedfs: LocalStore, request: pytest.FixtureRequest) -> Ite
 @pytest.fixture
 def store(store_settings: Settings) -> Store:
     """A real store without versions, for this test alone."""
-    return Store.connect(store_settings)
+    return connect(store_settings)
 
 
 @pytest.fixture(scope="session")
@@ -127,7 +129,7 @@ def _running_three_replicas(
 ) -> Iterator[ThreeReplicas]:
     changes = {"bucket": f"test-{uuid.uuid4().hex[:12]}", "fleet": "test", "load_deadline": 60.0}
     mine = seaweedfs.settings.model_copy(update=changes)
-    Store.connect(mine).ensure_bucket()
+    S3Store.connect(mine).ensure_bucket()
     proxy = FaultyProxy(seaweedfs.settings.store_port, seed=20261122)
     with ThreeReplicas(tmp_path_factory.mktemp("three"), mine, small_models, proxy).running() as found:
         yield found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.helpers.stores import _mocked_aws, fake_s3, in_memory, store  # noqa: F401 - fixtures
+from tests.helpers.stores import fake_s3, in_memory, store  # noqa: F401 - fixtures
 
 if TYPE_CHECKING:
     from tasks.data.dataset import Dataset

@@ -27,7 +27,7 @@ from tasks.savedmodel.read import read_signatures
 from tasks.serving.program import EMBEDDED
 from tasks.settings import Settings, settings
 from tasks.store import keys
-from tasks.store.s3 import Store
+from tasks.store.s3 import S3Store
 from tasks.versions import catalog
 from tests.helpers.clients import Client
 from tests.helpers.local import LocalStore, until
@@ -68,7 +68,7 @@ def limited(seaweedfs: LocalStore, tmp_path_factory: pytest.TempPathFactory) -> 
         "answer_budget": 8.0,  # seconds: what is slow here is so beside the live version alone
     }
     found = seaweedfs.settings.model_copy(update=changes)
-    Store.connect(found).ensure_bucket()
+    S3Store.connect(found).ensure_bucket()
     return found
 
 

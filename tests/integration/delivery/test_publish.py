@@ -9,12 +9,13 @@ import pytest
 from tasks.records import Training
 from tasks.settings import Settings
 from tasks.store import keys
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.versions import catalog
 from tasks.versions.fetch import fetch_version
 from tasks.versions.signing import Trust
 from tests.helpers import killable
 from tests.helpers.saved_models import write_saved_model
+from tests.helpers.stores import s3_client
 from tests.helpers.versions import claimed_numbers, publish_version
 
 LARGE = random.Random(1).randbytes(17 << 20)  # sent in two parts
@@ -30,9 +31,9 @@ def folders(store: Store, model: str) -> list[int]:
     return sorted(int(name) for name in store.children(keys.versions_prefix(model)) if name.isdigit())
 
 
-def unfinished(store: Store) -> list[str]:
+def unfinished(settings: Settings) -> list[str]:
     """Keys of uploads in parts that nobody ended."""
-    found = store._client.list_multipart_uploads(Bucket=store.bucket)
+    found = s3_client(settings).list_multipart_uploads(Bucket=settings.bucket)
     return [upload["Key"] for upload in found.get("Uploads", [])]
 
 
@@ -88,7 +89,7 @@ def test_a_killed_publisher_leaves_no_half_version_and_its_number_is_not_used_ag
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(die_at, range(whole.steps, 0, -round(1 / share))))
-    assert unfinished(store) == []
+    assert unfinished(store_settings) == []
 
 
 def test_of_a_publisher_and_whoever_closes_its_number_one_wins(

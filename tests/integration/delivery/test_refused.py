@@ -15,7 +15,7 @@ from tasks.records import Training
 from tasks.serving.client import Target
 from tasks.settings import Settings
 from tasks.store import keys
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.versions import catalog
 from tasks.versions.signing import Trust
 from tests.helpers.local import until

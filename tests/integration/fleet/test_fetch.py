@@ -10,7 +10,7 @@ from infra.stack.secrets import ensure_key_pair
 from tasks.errors import Corrupt, SignatureInvalid
 from tasks.records import Training
 from tasks.settings import Settings
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.versions.fetch import clear_leftovers, fetch_version
 from tasks.versions.signing import Trust
 from tests.helpers import killable

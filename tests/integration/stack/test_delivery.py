@@ -21,7 +21,8 @@ from tasks.data.sources import load_dataset
 from tasks.records import Manifest, now
 from tasks.savedmodel.golden import GoldenExample, read_golden, write_golden
 from tasks.store import keys
-from tasks.store.s3 import Store
+from tasks.store.base import Store
+from tasks.store.connect import connect
 from tasks.tracking.registry import Registry
 from tasks.versions import catalog
 from tasks.versions.signing import Trust
@@ -40,7 +41,7 @@ TRAINED_FROM = {"factory": "tasks.models:mlp", "epochs": 1}
 
 @pytest.fixture(scope="module")
 def stack_store(stack: LocalStack) -> Store:
-    return Store.connect(stack.settings)
+    return connect(stack.settings)
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +200,7 @@ def run_as_documented(stack: LocalStack, part: str, digits: Any) -> dict[str, An
 def golden_examples(stack: LocalStack, version: int) -> list[GoldenExample]:
     from tasks.versions.catalog import golden_examples as read
 
-    stack_store = Store.connect(stack.settings)
+    stack_store = connect(stack.settings)
     return read(stack_store, catalog.manifest(stack_store, "MLP", version))
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tasks.data.sources import load_dataset
-from tasks.store.s3 import Store
+from tasks.store.base import Store
+from tasks.store.connect import connect
 from tasks.versions import catalog
 from tests.helpers.local import LocalStack, until
 from tests.helpers.versions import claimed_numbers
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.fixture(scope="module")
 def stack_store(stack: LocalStack) -> Store:
-    return Store.connect(stack.settings)
+    return connect(stack.settings)
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ from infra.stack.deployments import ROOT, declared, deployed
 from infra.stack.programs import WORK_POOL
 from infra.stack.supervision import Supervisor
 from tasks.isolation import environment
+from tasks.store.connect import connect
 from tasks.store.credentials import credentials
-from tasks.store.s3 import Store
 from tests.helpers.local import LocalStack, until
 
 PROGRAMS = {"store", "prefect", "mlflow", "model-server", "agent", "worker"}
@@ -30,7 +30,7 @@ PROGRAMS = {"store", "prefect", "mlflow", "model-server", "agent", "worker"}
 @pytest.fixture
 def kept(stack: LocalStack) -> Path:
     """Something in each server that keeps data; `assert_kept` looks for it."""
-    Store.connect(stack.settings).put("kept", b"in the store")
+    connect(stack.settings).put("kept", b"in the store")
     mlflow = f"{stack.settings.mlflow_uri}/api/2.0"
     stack.http.post(f"{mlflow}/mlflow/experiments/create", json={"name": "kept"}, timeout=10)
     requests.put(f"{mlflow}/mlflow-artifacts/artifacts/kept.txt", data=b"a file", timeout=10).raise_for_status()
@@ -39,7 +39,7 @@ def kept(stack: LocalStack) -> Path:
 
 
 def assert_kept(stack: LocalStack) -> None:
-    assert Store.connect(stack.settings).get("kept") == b"in the store"
+    assert connect(stack.settings).get("kept") == b"in the store"
     mlflow = f"{stack.settings.mlflow_uri}/api/2.0"
     by_name = f"{mlflow}/mlflow/experiments/get-by-name"
     found = requests.get(by_name, params={"experiment_name": "kept"}, timeout=10)
@@ -57,7 +57,7 @@ def test_everything_is_ready_after_up(stack: LocalStack) -> None:
     assert pool["type"] == "process"
     assert declared(ROOT / "prefect.yaml") == deployed(stack.settings)
     assert requests.get(f"http://127.0.0.1:{stack.settings.prefect_port}/", timeout=10).text.startswith("<!")
-    Store.connect(stack.settings).require_suitable()
+    connect(stack.settings).require_suitable()
 
 
 def test_the_stack_at_rest_uses_less_than_2_gb(stack: LocalStack) -> None:
@@ -83,7 +83,7 @@ def test_credentials_are_for_their_owner_alone(stack: LocalStack) -> None:
 
 
 def test_files_of_mlflow_runs_lie_in_the_store(stack: LocalStack, kept: Path) -> None:
-    assert Store.connect(stack.settings).get("mlflow/kept.txt") == b"a file"
+    assert connect(stack.settings).get("mlflow/kept.txt") == b"a file"
 
 
 def test_doctor_finds_nothing_wrong(stack: LocalStack) -> None:

@@ -14,7 +14,7 @@ from infra.stack.login import ensure_login
 from infra.stack.programs import mlflow_server
 from infra.stack.secrets import write_profile
 from tasks.settings import Settings
-from tasks.store.s3 import Store
+from tasks.store.s3 import S3Store
 from tasks.tracking.registry import Registry
 from tasks.tracking.runs import Tracker
 from tests.helpers.local import LocalStore, free_ports, until
@@ -65,7 +65,7 @@ class LocalMlflow:
 @pytest.fixture(scope="session")
 def mlflow_settings(seaweedfs: LocalStore) -> Settings:
     """Settings of a store with a bucket for MLflow's artifacts."""
-    Store.connect(seaweedfs.settings).ensure_bucket()
+    S3Store.connect(seaweedfs.settings).ensure_bucket()
     return seaweedfs.settings
 
 

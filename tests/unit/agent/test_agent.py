@@ -11,7 +11,7 @@ from tasks.fleet.config import Fleet, FleetConfig
 from tasks.fleet.converge import Replica, States
 from tasks.records import VersionState
 from tasks.settings import Settings
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.versions.signing import Trust
 from tasks.wire.protos import ModelServerConfig
 

@@ -17,8 +17,6 @@ def in_a_store(in_memory: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator
     """Commands of this process work with an empty store in memory, and with a setting of the environment."""
     for name, value in settings_environment(in_memory).items():
         monkeypatch.setenv(name, value)
-    assert in_memory.s3_secret_key is not None
-    monkeypatch.setenv("SLIPWAY_S3_SECRET_KEY", in_memory.s3_secret_key.get_secret_value())
     for name in ("QUORUM", "ANSWER_BUDGET", "SOAK", "WATCH"):
         monkeypatch.delenv(f"SLIPWAY_{name}", raising=False)
     monkeypatch.setenv("SLIPWAY_SLOWDOWN", "7")

@@ -5,7 +5,7 @@ import pytest
 from tasks.delivery.prune import decide_pruning, plan_pruning
 from tasks.errors import InvalidInput
 from tasks.records import FileEntry, Manifest, Training, Verdict, VerdictState
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.versions.catalog import Version
 
 

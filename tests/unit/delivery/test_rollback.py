@@ -9,7 +9,7 @@ from tasks.errors import NoReplica, NotFound
 from tasks.fleet.config import Fleet, serving_entry
 from tasks.records import ReplicaReport, Training, Verdict, VerdictState
 from tasks.store import keys
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.versions import catalog
 from tests.helpers.saved_models import write_saved_model
 from tests.helpers.versions import UNSIGNED, publish_version

@@ -1,7 +1,6 @@
 """The steps of a rollout over a store that loses answers or is away for a while."""
 
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,42 +11,33 @@ from tasks.errors import InvalidInput, RolloutConflict, ServingUnreachable, Stor
 from tasks.fleet.config import Fleet
 from tasks.policy import Policy
 from tasks.records import ReplicaReport, RolloutRecord, Training
-from tasks.settings import Settings
 from tasks.store import keys
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.versions import catalog
 from tests.helpers.policies import policy
 from tests.helpers.saved_models import write_saved_model
+from tests.helpers.stores import WatchedStore
 from tests.helpers.versions import UNSIGNED, publish_version
 
 DEADLINE = 5.0  # seconds that the fleet may take
 IN_TIME = policy(load_deadline=DEADLINE)
 
 
-class FlakyStore(Store):
-    """A store that is away for some of its requests."""
+class FlakyStore(WatchedStore):
+    """A store that is away for some of its puts and reads."""
 
-    away: list[bool]
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, self._may_be_away)
+        self.away: list[bool] = []
 
-    def put(self, key: str, data: bytes) -> None:
-        self._may_be_away()
-        super().put(key, data)
-
-    def find(self, key: str) -> bytes | None:
-        self._may_be_away()
-        return super().find(key)
-
-    def _may_be_away(self) -> None:
-        if self.away and self.away.pop(0):
+    def _may_be_away(self, method: str, _: str) -> None:
+        if method in ("put", "stream") and self.away and self.away.pop(0):
             raise StoreUnreachable("The store does not answer.")
 
 
 @pytest.fixture
-def flaky(in_memory: Settings) -> FlakyStore:
-    store = FlakyStore.connect(in_memory)
-    assert isinstance(store, FlakyStore)
-    store.away = []
-    return store
+def flaky(store: Store) -> FlakyStore:
+    return FlakyStore(store)
 
 
 @pytest.fixture
@@ -135,25 +125,19 @@ def test_a_way_back_that_dies_after_a_write_is_never_taken_for_a_rollout_to_fini
     class Died(BaseException):
         """As by a power cut."""
 
-    def dying(write: Callable[..., object]) -> Callable[..., object]:
-        def counted(*arguments: object) -> object:
-            nonlocal writes
-            writes -= 1
-            if writes < 0:
-                raise Died
-            return write(*arguments)
-
-        return counted
+    def die(method: str, _: str) -> None:
+        nonlocal writes
+        writes -= method in ("put", "create", "delete_once")
+        if writes < 0:
+            raise Died
 
     record = begun(flaky_fleet)
     accept(flaky_fleet, record)
     serve(flaky_fleet, record, make_plan(flaky_fleet, record).stages[-1])
     begun_way_back = writes > 0
-    with pytest.MonkeyPatch.context() as patch:
-        for method in ("put", "create", "delete_once"):
-            patch.setattr(flaky, method, dying(getattr(flaky, method)))
-        with contextlib.suppress(Died):
-            abort(flaky_fleet, record, ValidationFailed("It answers otherwise."))
+    with contextlib.suppress(Died):
+        dying = Fleet(WatchedStore(flaky, die), UNSIGNED, "test", DEADLINE)
+        abort(dying, record, ValidationFailed("It answers otherwise."))
     left = flaky_fleet.rollout_under_way("affine")
     if left is not None:
         recover_rollout(flaky_fleet, left)
@@ -173,18 +157,16 @@ def test_a_version_is_not_rejected_for_the_absence_of_a_server(
     assert catalog.version(flaky, "affine", 1).state == ("retired" if accepted else "published")
 
 
-def test_an_end_whose_answer_is_lost_leaves_the_rollout_that_began_since(
-    flaky_fleet: Fleet, flaky: FlakyStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_end_whose_answer_is_lost_leaves_the_rollout_that_began_since(flaky_fleet: Fleet, flaky: FlakyStore) -> None:
     record = begun(flaky_fleet)
 
-    def lose_the_answer(key: str) -> None:
-        Store.delete_once(flaky, key)
-        begin_rollout(flaky_fleet, "affine", 1, "blue-green", "another run", IN_TIME)
-        raise StoreUnreachable("The store does not answer.")
+    def lose_the_answer(method: str, key: str) -> None:
+        if method == "delete_once":
+            flaky.delete_once(key)
+            begin_rollout(flaky_fleet, "affine", 1, "blue-green", "another run", IN_TIME)
+            raise StoreUnreachable("The store does not answer.")
 
-    monkeypatch.setattr(flaky, "delete_once", lose_the_answer)
-    end_rollout(flaky_fleet, record)
+    end_rollout(Fleet(WatchedStore(flaky, lose_the_answer), UNSIGNED, "test", DEADLINE), record)
     other = flaky_fleet.rollout_under_way("affine")
     assert other is not None
     assert other.run == "another run"

@@ -6,7 +6,7 @@ from tasks.fleet import agentless
 from tasks.fleet.config import Fleet, WithoutAgents
 from tasks.records import ReplicaReport
 from tasks.settings import ServerAddress
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tests.helpers.versions import UNSIGNED
 
 

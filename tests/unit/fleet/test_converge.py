@@ -11,7 +11,7 @@ from tasks.fleet import converge
 from tasks.fleet.config import FleetConfig, serving_entry, with_entries
 from tasks.records import VersionState
 from tasks.serving.client import ServingClient
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.wire.protos import ModelServerConfig
 from tests.helpers.versions import UNSIGNED
 

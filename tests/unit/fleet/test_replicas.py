@@ -20,7 +20,7 @@ from tasks.fleet.replicas import (
 from tasks.records import ReplicaReport, VersionState, now
 from tasks.settings import ServerAddress
 from tasks.store import keys
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tests.helpers.versions import UNSIGNED
 
 THEN = datetime(2026, 3, 1, tzinfo=UTC)

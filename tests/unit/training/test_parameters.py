@@ -11,7 +11,7 @@ from tasks.errors import InvalidInput, InvalidModel, InvalidName
 from tasks.limits import Limits
 from tasks.records import DatasetRef, Training, Verdict, VerdictState
 from tasks.settings import Settings
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.training.parameters import TrainingParameters, choose_parameters
 from tasks.versions import catalog
 from tasks.versions.signing import Trust

@@ -4,8 +4,8 @@ import pytest
 
 from tasks.errors import InvalidInput
 from tasks.records import Manifest, SignatureSpec, TensorSpec, Training, Verdict, VerdictState
+from tasks.store.base import Store
 from tasks.store.keys import manifest_key
-from tasks.store.s3 import Store
 from tasks.validation.compatibility import broken, held_against, require_reason
 from tasks.versions.catalog import decide
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.records import Verdict, VerdictState
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.validation.soak import soak_time
 from tasks.versions import catalog
 from tests.helpers.policies import policy

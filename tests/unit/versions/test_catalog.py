@@ -9,7 +9,7 @@ from tasks.errors import Corrupt, NotFound, SignatureInvalid
 from tasks.records import Manifest, Training, Verdict
 from tasks.settings import Settings
 from tasks.store import keys
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.versions import catalog, publish
 from tasks.versions.signing import Trust
 from tests.helpers.saved_models import write_saved_model

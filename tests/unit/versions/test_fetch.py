@@ -14,7 +14,7 @@ from tasks.errors import Corrupt, ForbiddenOps, InvalidName, InvalidSettings, No
 from tasks.records import FileEntry, Manifest, Training
 from tasks.settings import Settings
 from tasks.store import keys
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.versions import catalog, fetch
 from tasks.versions.signing import Trust
 from tests.helpers.saved_models import write_saved_model

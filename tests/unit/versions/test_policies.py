@@ -6,7 +6,7 @@ from tasks.errors import Corrupt, InvalidInput, InvalidName
 from tasks.policy import Policy
 from tasks.settings import Settings
 from tasks.store import keys
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.versions.policies import ModelPolicy, choose_policy, model_policy, set_policy
 
 MINE = Settings(soak=1.0, slowdown=2.0, answer_budget=3.0)

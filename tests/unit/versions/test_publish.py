@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -20,33 +19,13 @@ from tasks.records import FileEntry, Manifest, Training
 from tasks.savedmodel.content import content_id, describe_files
 from tasks.settings import Settings
 from tasks.store import keys
-from tasks.store.base import StoredObject
-from tasks.store.s3 import Store
+from tasks.store.base import Store
 from tasks.versions import catalog
 from tasks.versions.signing import Trust
 from tests.helpers.fake_s3 import FakeS3
 from tests.helpers.saved_models import write_saved_model
+from tests.helpers.stores import WatchedStore
 from tests.helpers.versions import UNSIGNED, publish_version
-
-
-class Watched(Store):
-    """A store that tells before each write and listing."""
-
-    def __init__(self, store: Store, before: Callable[[str], None]) -> None:
-        super().__init__(store._client, store._once, store.bucket, store.endpoint)
-        self.before = before
-
-    def create(self, key: str, data: bytes) -> bool:
-        self.before(key)
-        return super().create(key, data)
-
-    def upload_all(self, files: Mapping[str, Path]) -> None:
-        self.before("files")
-        super().upload_all(files)
-
-    def objects(self, prefix: str, after: str = "") -> list[StoredObject]:
-        self.before(f"list {prefix}")
-        return super().objects(prefix, after)
 
 
 def publish(store: Store, directory: Path, model: str = "MLP", trust: Trust = UNSIGNED) -> Manifest:
@@ -67,23 +46,24 @@ def test_the_folder_of_a_version_holds_its_files_and_nothing_else(store: Store, 
 
 
 def test_the_manifest_is_written_last(store: Store, directory: Path) -> None:
-    steps: list[str] = []
-    publish(Watched(store, steps.append), directory)
-    assert [s for s in steps if not s.startswith(("list ", "probes/"))] == [
-        "models/MLP/claims/1.json",
-        "files",
-        "models/MLP/manifests/1.json",
-    ]
+    writes: list[str] = []
+
+    def watch(method: str, key: str) -> None:
+        if method in ("create", "put", "upload_all") and not key.startswith("probes/"):
+            writes.append(key)
+
+    publish(WatchedStore(store, watch), directory)
+    assert writes == ["models/MLP/claims/1.json", "models/MLP/1/fingerprint.pb", "models/MLP/manifests/1.json"]
 
 
 def test_a_publisher_that_fails_leaves_a_claimed_number_and_nothing_else(store: Store, directory: Path) -> None:
-    def fail(step: str) -> None:
-        if step.startswith("models/MLP/manifests") and not failed:
-            failed.append(step)
+    def fail(method: str, key: str) -> None:
+        if (method, key) == ("create", "models/MLP/manifests/1.json") and not failed:
+            failed.append(key)
             raise StoreUnreachable("away")
 
     failed: list[str] = []
-    watched = Watched(store, fail)
+    watched = WatchedStore(store, fail)
     with pytest.raises(StoreUnreachable, match="away"):
         publish(watched, directory)
     assert store.keys(keys.version_prefix("MLP", 1)) == []
@@ -94,45 +74,45 @@ def test_a_publisher_that_fails_leaves_a_claimed_number_and_nothing_else(store: 
 def test_a_publisher_whose_number_was_closed_meanwhile_is_told_and_leaves_nothing(
     store: Store, directory: Path
 ) -> None:
-    def close_first(step: str) -> None:
-        if step == "models/MLP/manifests/1.json":
+    def close_first(method: str, key: str) -> None:
+        if (method, key) == ("create", "models/MLP/manifests/1.json"):
             assert catalog.close(store, "MLP", 1)
 
     with pytest.raises(StoreError, match=r"Number 1 of MLP was closed .*publish again"):
-        publish(Watched(store, close_first), directory)
+        publish(WatchedStore(store, close_first), directory)
     assert store.keys(keys.version_prefix("MLP", 1)) == []
     assert publish(store, directory).version == 2
     assert catalog.published(store, "MLP") == [2]
 
 
 def test_a_publisher_whose_files_were_swept_away_meanwhile_is_told(store: Store, directory: Path) -> None:
-    def sweep(step: str) -> None:
-        if step == "list models/MLP/1/":
+    def sweep(method: str, key: str) -> None:
+        if (method, key) == ("objects", "models/MLP/1/"):
             catalog.discard(store, "MLP", 1)
 
     with pytest.raises(StoreError, match="was closed"):
-        publish(Watched(store, sweep), directory)
+        publish(WatchedStore(store, sweep), directory)
     assert catalog.published(store, "MLP") == []
 
 
 def test_a_folder_that_is_written_to_meanwhile_is_not_published(store: Store, directory: Path) -> None:
-    def write(step: str) -> None:
-        if step == "files":
+    def write(method: str, _: str) -> None:
+        if method == "upload_all":
             weights = directory / "variables" / "variables.data-00000-of-00001"
             os.utime(weights, ns=(0, 0))
 
     with pytest.raises(InvalidSavedModel, match="was written to while it was published"):
-        publish(Watched(store, write), directory)
+        publish(WatchedStore(store, write), directory)
     assert catalog.published(store, "MLP") == []
 
 
 def test_a_folder_that_vanishes_meanwhile_is_not_published(store: Store, directory: Path) -> None:
-    def remove(step: str) -> None:
-        if step == "files":
+    def remove(method: str, _: str) -> None:
+        if method == "upload_all":
             (directory / "fingerprint.pb").unlink()
 
     with pytest.raises(InvalidSavedModel, match="cannot be read any more"):
-        publish(Watched(store, remove), directory)
+        publish(WatchedStore(store, remove), directory)
 
 
 def harm(directory: Path, kind: str) -> None:
