@@ -52,8 +52,8 @@ def train(
         seed=seed,
         split_seed=split_seed,
     )
-    taken = take_snapshot(chosen.data, chosen.split_seed)
-    build = train_and_export(model, chosen, taken, flow_run.root_flow_run_id, flow_run.id).build
+    snapshot = take_snapshot(chosen.data, chosen.split_seed)
+    build = train_and_export(model, chosen, snapshot, flow_run.root_flow_run_id, flow_run.id).build
     try:
         try_in_sandbox(build, rule)
     except BaseException:

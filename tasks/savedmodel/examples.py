@@ -16,7 +16,7 @@ from tasks.errors import InvalidData, InvalidInput, NotServable
 from tasks.records import SignatureSpec, TensorSpec
 from tasks.savedmodel.golden import GoldenExample
 from tasks.savedmodel.messages import Failure, advice
-from tasks.savedmodel.read import require_saved_model
+from tasks.savedmodel.read import SavedModelFolder
 from tasks.savedmodel.session import Question, ask
 from tasks.wire import raised_as
 from tasks.wire.dtypes import Array, numpy_dtype
@@ -32,7 +32,7 @@ _BAD_INPUT = {"InvalidArgumentError", "OutOfRangeError", "ValueError", "TypeErro
 
 
 def golden_from_inputs(
-    directory: Path, inputs: Path | None = None, *, seed: int = 0, deadline: float = 120.0
+    model: SavedModelFolder, inputs: Path | None = None, *, seed: int = 0, deadline: float = 120.0
 ) -> list[GoldenExample]:
     """One golden example for each signature of the SavedModel: its own answers, loaded as it will be served.
 
@@ -45,7 +45,7 @@ def golden_from_inputs(
     Raises:
         InvalidSavedModel, InvalidData, NotServable, DeadlineExceeded: says what is wrong with which of them.
     """
-    signatures = require_saved_model(directory)
+    signatures, directory = model.require_servable(), model.directory
     given = inputs_from_file(inputs, signatures) if inputs else []
     asked = {question.signature for question in given}
     made_up = [Question(n, inputs_from_spec(n, s, seed)) for n, s in signatures.items() if n not in asked]

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from tasks.errors import Corrupt, InvalidInput, NotServable
 from tasks.files import write_atomically
 from tasks.records import SignatureSpec
-from tasks.savedmodel.read import require_saved_model
+from tasks.savedmodel.read import SavedModelFolder
 from tasks.wire import WireError, raised_as
 from tasks.wire.dtypes import Array
 from tasks.wire.protos import (
@@ -201,14 +201,14 @@ def _value_text(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def require_golden(directory: Path, golden: Sequence[GoldenExample]) -> dict[str, SignatureSpec]:
-    """Raise unless `golden` can prove every signature of the SavedModel in `directory`; returns its signatures.
+def require_golden(model: SavedModelFolder, golden: Sequence[GoldenExample]) -> dict[str, SignatureSpec]:
+    """Raise unless `golden` can prove every signature of the SavedModel; returns its signatures.
 
     Raises:
-        InvalidSavedModel: it is not a SavedModel.
+        InvalidSavedModel: it is not whole.
         NotServable: a signature has no golden example, or an example does not fit its signature, or holds NaN.
     """
-    signatures = require_saved_model(directory)
+    signatures, directory = model.require_servable(), model.directory
     unasked = sorted(signatures.keys() - {example.signature for example in golden})
     if unasked:
         raise NotServable(

@@ -10,7 +10,7 @@ from tasks.savedmodel import safety
 from tasks.savedmodel.content import plain_files
 from tasks.savedmodel.examples import golden_from_inputs
 from tasks.savedmodel.golden import GOLDEN, write_golden
-from tasks.savedmodel.read import require_saved_model
+from tasks.savedmodel.read import SavedModelFolder
 from tasks.settings import Settings
 
 
@@ -33,10 +33,11 @@ def prepare_saved_model(
         saved_model = limits.path("saved_model", saved_model)
         inputs = limits.path("inputs", inputs) if inputs else None
     source, directory = Path(saved_model), build_directory(settings.home, model, run)
-    signatures = require_saved_model(source)
+    read = SavedModelFolder.read(source)
+    signatures = read.require_servable()
     plain_files(source)
-    safety.require_harmless(source, settings.allowed_operations)
-    examples = golden_from_inputs(source, Path(inputs) if inputs else None)
+    safety.require_harmless(read, settings.allowed_operations)
+    examples = golden_from_inputs(read, Path(inputs) if inputs else None)
     shutil.copytree(source, directory, symlinks=True)  # one that was put there since is refused, too
     (directory / GOLDEN).parent.mkdir(exist_ok=True)
     write_golden(directory / GOLDEN, examples)

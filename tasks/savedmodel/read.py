@@ -1,7 +1,9 @@
 """SavedModels on disk: what they hold, and whether TensorFlow Serving could serve them."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from google.protobuf.message import DecodeError
 
@@ -18,75 +20,81 @@ _INTERNAL = "__saved_model_"  # the loader's own signatures, such as the initial
 _VARIABLE_OPS = {"VarHandleOp", "VariableV2", "Variable"}
 
 
-def read_signatures(directory: Path) -> dict[str, SignatureSpec]:
-    """The signatures of the SavedModel in `directory`, by name.
+@dataclass(frozen=True, eq=False)
+class SavedModelFolder:
+    """A SavedModel on disk, and what its `saved_model.pb` holds, read once."""
 
-    Raises:
-        InvalidSavedModel: it holds no readable SavedModel for serving.
-    """
-    return {name: _spec(definition) for name, definition in _definitions(serving_graph(directory)).items()}
+    directory: Path
+    content: SavedModel
 
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """The SavedModel in `directory`.
 
-def require_saved_model(directory: Path) -> dict[str, SignatureSpec]:
-    """Raise unless `directory` holds a whole SavedModel that can be served; returns its signatures.
+        Raises:
+            InvalidSavedModel: there is no `saved_model.pb`, it cannot be read, or another form of it lies beside it.
+        """
+        path = directory / GRAPH
+        if not directory.is_dir():
+            raise InvalidSavedModel(
+                f"{directory} is not a folder: give the folder of a SavedModel, the one with {GRAPH} in it."
+            )
+        for other in _OTHER_FORMS:
+            if (directory / other).exists():
+                raise InvalidSavedModel(f"{directory} holds {other}: only {GRAPH} can be served. Export it anew.")
+        if not path.is_file():
+            there = _what_lies_there(directory)
+            raise InvalidSavedModel(f"{directory} is not a SavedModel: it holds no {GRAPH}{there}.")
+        try:
+            content = SavedModel.FromString(path.read_bytes())
+        except DecodeError:
+            raise InvalidSavedModel(
+                f"{path} ({path.stat().st_size} bytes) is cut off, or not a SavedModel: copy or export it again."
+            ) from None
+        if not content.meta_graphs:
+            raise InvalidSavedModel(f"{path} holds no graph: it was cut off. Export it anew.")
+        return cls(directory, content)
 
-    Raises:
-        InvalidSavedModel: `saved_model.pb` missing or cut off, no graph tagged `serve`, no signature, no weights.
-    """
-    graph = serving_graph(directory)
-    signatures = {name: _spec(definition) for name, definition in _definitions(graph).items()}
-    if not signatures:
+    @property
+    def serving_graph(self) -> MetaGraphDef:
+        """The graph that TensorFlow Serving loads: the one tagged `serve`.
+
+        Raises:
+            InvalidSavedModel: there is none.
+        """
+        for graph in self.content.meta_graphs:
+            if set(graph.meta_info_def.tags) == {SERVE}:
+                return graph
+        tags = [sorted(graph.meta_info_def.tags) for graph in self.content.meta_graphs]
         raise InvalidSavedModel(
-            f"{directory} has no signature, so clients could ask it nothing: export it with "
-            "keras.export.ExportArchive and add_endpoint, or with tf.saved_model.save(…, signatures={…})."
+            f"{self.directory / GRAPH} has no graph tagged {SERVE!r}, only {tags}: it was cut off, or exported "
+            "for something other than serving."
         )
-    if any(node.op in _VARIABLE_OPS for node in graph.graph_def.node):
-        _require_variables(directory)
-    return signatures
 
+    @property
+    def signatures(self) -> dict[str, SignatureSpec]:
+        """What clients can ask of it, by name.
 
-def serving_graph(directory: Path) -> MetaGraphDef:
-    """The graph that TensorFlow Serving loads: the one tagged `serve`.
+        Raises:
+            InvalidSavedModel: it has no graph for serving.
+        """
+        return {name: _spec(definition) for name, definition in _definitions(self.serving_graph).items()}
 
-    Raises:
-        InvalidSavedModel: there is none, or it cannot be read.
-    """
-    saved = read_saved_model(directory)
-    for graph in saved.meta_graphs:
-        if set(graph.meta_info_def.tags) == {SERVE}:
-            return graph
-    tags = [sorted(graph.meta_info_def.tags) for graph in saved.meta_graphs]
-    raise InvalidSavedModel(
-        f"{directory / GRAPH} has no graph tagged {SERVE!r}, only {tags}: it was cut off, or exported "
-        "for something other than serving."
-    )
+    def require_servable(self) -> dict[str, SignatureSpec]:
+        """Raise unless it is whole and can be served; returns its signatures.
 
-
-def read_saved_model(directory: Path) -> SavedModel:
-    """The SavedModel in `directory`.
-
-    Raises:
-        InvalidSavedModel: there is no `saved_model.pb`, it cannot be read, or another form of it lies beside it.
-    """
-    path = directory / GRAPH
-    if not directory.is_dir():
-        raise InvalidSavedModel(
-            f"{directory} is not a folder: give the folder of a SavedModel, the one with {GRAPH} in it."
-        )
-    for other in _OTHER_FORMS:
-        if (directory / other).exists():
-            raise InvalidSavedModel(f"{directory} holds {other}: only {GRAPH} can be served. Export it anew.")
-    if not path.is_file():
-        raise InvalidSavedModel(f"{directory} is not a SavedModel: it holds no {GRAPH}{_what_lies_there(directory)}.")
-    try:
-        found = SavedModel.FromString(path.read_bytes())
-    except DecodeError:
-        raise InvalidSavedModel(
-            f"{path} ({path.stat().st_size} bytes) is cut off, or not a SavedModel: copy or export it again."
-        ) from None
-    if not found.meta_graphs:
-        raise InvalidSavedModel(f"{path} holds no graph: it was cut off. Export it anew.")
-    return found
+        Raises:
+            InvalidSavedModel: no graph tagged `serve`, no signature, no weights.
+        """
+        signatures = self.signatures
+        if not signatures:
+            raise InvalidSavedModel(
+                f"{self.directory} has no signature, so clients could ask it nothing: export it with "
+                "keras.export.ExportArchive and add_endpoint, or with tf.saved_model.save(…, signatures={…})."
+            )
+        if any(node.op in _VARIABLE_OPS for node in self.serving_graph.graph_def.node):
+            _require_variables(self.directory)
+        return signatures
 
 
 def _what_lies_there(directory: Path) -> str:

@@ -11,11 +11,10 @@ that a signature reaches may read a file, wherever its name comes from.
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from tasks.errors import ForbiddenOps
 from tasks.files import is_plain_path
-from tasks.savedmodel.read import read_saved_model
+from tasks.savedmodel.read import SavedModelFolder
 from tasks.wire.dtypes import DataType
 from tasks.wire.protos import AssetFileDef, AttrValue, MetaGraphDef, NodeDef, SavedModel, TensorInfo
 
@@ -73,24 +72,23 @@ _COUNTED = re.compile(r"_\d+$")  # what an exporter adds to an asset's name if a
 _ANYTHING = frozenset({""})  # the origin of a value that cannot be traced; also, a caller that cannot be named
 
 
-def require_harmless(directory: Path, allowed: Collection[str]) -> None:
-    """Raise if the graph of the SavedModel in `directory` holds an operation that touches files or runs code.
+def require_harmless(model: SavedModelFolder, allowed: Collection[str]) -> None:
+    """Raise if a graph of the SavedModel holds an operation that touches files or runs code.
 
     Args:
         allowed: names of operations that are allowed to be there.
 
     Raises:
-        InvalidSavedModel: there is no `saved_model.pb`, it cannot be read, or another form of it lies beside it.
         ForbiddenOps: with the operation, its node and its function.
     """
-    found = forbidden(read_saved_model(directory), allowed)
+    found = forbidden(model.content, allowed)
     if found:
         names = ",".join(sorted({use.op for use in found}))
         shown = "; ".join(str(use) for use in found[:5]) + (f"; and {len(found) - 5} more" if len(found) > 5 else "")
         raise ForbiddenOps(
-            f"The graph in {directory} holds operations that touch files or run code, with the model server's own "
-            f"rights: {shown}. Export the model without them; if they are meant to be there, allow them by name where "
-            f"it is published and where it is served: SLIPWAY_ALLOWED_OPS={names}."
+            f"The graph in {model.directory} holds operations that touch files or run code, with the model server's "
+            f"own rights: {shown}. Export the model without them; if they are meant to be there, allow them by name "
+            f"where it is published and where it is served: SLIPWAY_ALLOWED_OPS={names}."
         )
 
 

@@ -17,7 +17,7 @@ from tasks.records import SignatureSpec, TensorSpec
 from tasks.savedmodel.examples import EXAMPLES, inputs_from_spec
 from tasks.savedmodel.golden import GOLDEN, GoldenExample, prediction_log, write_golden
 from tasks.savedmodel.messages import reason
-from tasks.savedmodel.read import read_signatures
+from tasks.savedmodel.read import SavedModelFolder
 from tasks.training.factory import SERVING_DEFAULT, ExportedMethod
 from tasks.training.train import TrainedModel
 from tasks.wire.dtypes import Array
@@ -52,7 +52,7 @@ def export_saved_model(trained: TrainedModel, directory: Path) -> ExportedModel:
     staging = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}-"))
     try:
         _write_graph(trained, staging)
-        signatures = read_signatures(staging)
+        signatures = SavedModelFolder.read(staging).signatures
         golden = [_golden_example(trained, method, signatures) for method in _methods(trained, signatures)]
         write_golden(staging / GOLDEN, golden)
         write_atomically(

@@ -4,9 +4,9 @@ import dataclasses
 from dataclasses import dataclass
 
 from tasks.data.dataset import recorded_source
-from tasks.data.snapshot import load_snapshot
+from tasks.data.snapshot import Snapshot
 from tasks.evaluation.metrics import Evaluation
-from tasks.records import Build, DatasetRef, Training
+from tasks.records import Build, Training
 from tasks.savedmodel.prepare import build_directory
 from tasks.settings import Settings
 from tasks.tracking.runs import Tracker, tracked
@@ -25,16 +25,15 @@ class TrainedBuild:
 
 
 def train_and_export(
-    settings: Settings, model: str, chosen: TrainingParameters, snapshot: DatasetRef, run: str, own_run: str
+    settings: Settings, model: str, chosen: TrainingParameters, snapshot: Snapshot, run: str, own_run: str
 ) -> TrainedBuild:
-    """Train the chosen factory's model on the snapshot of its data, followed in MLflow, and export the result.
+    """Train the chosen factory's model on the snapshot, followed in MLflow, and export the result.
 
     Args:
         run: name of the run of Slipway that this is a part of, such as a release.
         own_run: that of this training alone; an earlier attempt of the same one is replaced.
 
     Raises:
-        InvalidData: the data changed since its snapshot was taken.
         InvalidModel: the factory, a signature or the training failed.
         TrackingError: MLflow did not take the run.
     """
@@ -55,14 +54,13 @@ def train_and_export(
         seed=chosen.seed,
         epochs=chosen.epochs,
         code_version=code_version(chosen.factory, settings.project),
-        dataset=snapshot,
+        dataset=snapshot.ref,
     )
     tracker = Tracker.connect(settings)
     with tracked(tracker, model, made_of, run, own_run) as curves:
-        dataset = load_snapshot(chosen.data, snapshot, settings.downloads)
         trained = train(
             chosen.factory,
-            dataset,
+            snapshot.dataset,
             seed=chosen.seed,
             epochs=chosen.epochs,
             signatures=chosen.signatures,

@@ -13,6 +13,7 @@ from tasks.records import Build, Manifest, Training
 from tasks.savedmodel import safety
 from tasks.savedmodel.golden import GoldenExample, read_golden, require_golden
 from tasks.savedmodel.messages import Failure, advice
+from tasks.savedmodel.read import SavedModelFolder
 from tasks.serving.client import Target
 from tasks.serving.sandbox import VERSION, SandboxPortTaken, serving
 from tasks.settings import Settings
@@ -33,8 +34,9 @@ def try_saved_model(
         LoadFailed: it does not load, or the server dies of it; carries the end of the server's log.
         DeadlineExceeded: it does not load in time.
     """
-    safety.require_harmless(directory, settings.allowed_operations)
-    signatures = require_golden(directory, examples)
+    read = SavedModelFolder.read(directory)
+    safety.require_harmless(read, settings.allowed_operations)
+    signatures = require_golden(read, examples)
     manifest = Manifest(model, VERSION, "", (), signatures, None, Training())
     with tempfile.TemporaryDirectory(prefix="slipway-sandbox-") as folder:
         base = Path(folder) / model

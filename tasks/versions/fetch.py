@@ -14,6 +14,7 @@ from tasks.errors import Corrupt, InvalidSettings, NotFound
 from tasks.files import lock
 from tasks.records import FileEntry, Manifest
 from tasks.savedmodel import safety
+from tasks.savedmodel.read import SavedModelFolder
 from tasks.store import keys
 from tasks.store.base import Store
 from tasks.store.transfer import Wanted, download_all
@@ -52,7 +53,7 @@ def fetch_version(store: Store, trust: Trust, model: str, version: int, models_d
         _require_room(manifest, models_dir)
         with _staging(target) as staging:
             _fetch_files(store, manifest, staging)
-            safety.require_harmless(staging, trust.allowed_ops)
+            safety.require_harmless(SavedModelFolder.read(staging), trust.allowed_ops)
             _sync_folders(staging)
             _make_visible(staging, target)
     except OSError as error:

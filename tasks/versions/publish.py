@@ -9,6 +9,7 @@ from tasks.errors import InvalidSavedModel, NotFound, SlipwayError, StoreError
 from tasks.records import Build, Claim, Comparison, Manifest
 from tasks.savedmodel import safety
 from tasks.savedmodel.content import content_id, describe_files, stamps
+from tasks.savedmodel.read import SavedModelFolder
 from tasks.store import keys
 from tasks.store.base import Store
 from tasks.versions import catalog, signing
@@ -39,8 +40,8 @@ def publish(store: Store, trust: Trust, build: Build, run: str, gate: Comparison
     model, directory = names.model_name(build.model), Path(build.directory)
     if trust.private_key is not None:
         signing.require_signer(trust.private_key)
-    safety.require_harmless(directory, trust.allowed_ops)
     before = stamps(directory)
+    safety.require_harmless(SavedModelFolder.read(directory), trust.allowed_ops)
     files = describe_files(directory)
     store.require_suitable()
     number = claim_number(store, model, run)

@@ -11,7 +11,7 @@ import numpy as np
 from tasks.fleet.config import Fleet
 from tasks.records import Training
 from tasks.savedmodel.golden import GOLDEN, GoldenExample, write_golden
-from tasks.savedmodel.read import read_signatures
+from tasks.savedmodel.read import SavedModelFolder
 from tests.helpers.versions import publish_version
 
 MAKE_MODELS = Path(__file__).parent.parent / "conformance" / "make_models.py"
@@ -49,7 +49,7 @@ def publish_affine(
             fleet.trust,
             model,
             directory,
-            signatures=read_signatures(directory),
+            signatures=SavedModelFolder.read(directory).signatures,
             golden=GOLDEN,
             training=Training(),
             run=f"test-{folder}",

@@ -20,7 +20,7 @@ from tasks.errors import SlipwayError
 from tasks.policy import Policy
 from tasks.records import Build, Strategy, Training
 from tasks.savedmodel.golden import GOLDEN
-from tasks.savedmodel.read import read_signatures
+from tasks.savedmodel.read import SavedModelFolder
 from tasks.settings import settings
 from tests.helpers.forkserver import context
 from tests.helpers.models import prepare_affine
@@ -99,7 +99,7 @@ def publish_and_roll_out(model: str, saved_model: str, fleet: str, strategy: Str
     """A release from its first write on."""
     with tempfile.TemporaryDirectory() as folder:
         directory = prepare_affine(Path(saved_model), Path(folder) / "build", int(Path(saved_model).name))
-        build = Build(model, str(directory), read_signatures(directory), GOLDEN, Training())
+        build = Build(model, str(directory), SavedModelFolder.read(directory).signatures, GOLDEN, Training())
         deliver(build, fleet, strategy, Policy.of(settings()), None)
 
 

@@ -23,7 +23,7 @@ from tasks.fleet.config import Fleet, serving_entry
 from tasks.fleet.history import fleet_history
 from tasks.records import Claim, DatasetRef, Training
 from tasks.savedmodel.golden import GOLDEN, GoldenExample, write_golden
-from tasks.savedmodel.read import read_signatures
+from tasks.savedmodel.read import SavedModelFolder
 from tasks.serving.program import EMBEDDED
 from tasks.settings import Settings, settings
 from tasks.store import keys
@@ -114,7 +114,7 @@ def publish_untried(
         limited_fleet.trust,
         model,
         folder,
-        signatures=read_signatures(folder),
+        signatures=SavedModelFolder.read(folder).signatures,
         golden=GOLDEN,
         training=training or Training(),
         run=f"test {folder.name}",

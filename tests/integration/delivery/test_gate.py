@@ -12,7 +12,7 @@ from tasks.errors import InvalidInput, ServingUnreachable
 from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, serving_entry
 from tasks.records import Build, DatasetRef, Training
-from tasks.savedmodel.read import read_signatures
+from tasks.savedmodel.read import SavedModelFolder
 from tasks.store import keys
 from tasks.validation.gate import compare_with_live
 from tests.helpers.policies import POLICY
@@ -36,7 +36,7 @@ def build(fleet: Fleet, small_models: Path, tmp_path: Path) -> Build:
     metrics = {"accuracy": 1.0, **{f"accuracy_class_{c}": 1.0 for c in np.unique(y)}}
     training = Training(dataset=DatasetRef("random", "ab" * 32, 0, key), metrics=metrics)
     folder = small_models / "mlp" / "1"
-    return Build("mlp", str(folder), read_signatures(folder), "", training)
+    return Build("mlp", str(folder), SavedModelFolder.read(folder).signatures, "", training)
 
 
 def worse(build: Build) -> Build:

@@ -10,6 +10,7 @@ import pytest
 from tasks.errors import InvalidData, InvalidInput, NotServable
 from tasks.records import SignatureSpec, TensorSpec
 from tasks.savedmodel.examples import golden_from_inputs, inputs_from_file, inputs_from_spec
+from tasks.savedmodel.read import SavedModelFolder
 
 # One process of `make test` loads TensorFlow for these tests.
 pytestmark = pytest.mark.xdist_group("keras")
@@ -56,7 +57,7 @@ def test_golden_examples_are_what_the_model_answers_to_given_and_made_up_inputs(
     elsewhere: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "in.json").write_text(json.dumps({"signature_name": "size", "instances": [{"b64": png()}] * 2}))
-    size, double = golden_from_inputs(elsewhere, tmp_path / "in.json")
+    size, double = golden_from_inputs(SavedModelFolder.read(elsewhere), tmp_path / "in.json")
     assert (size.signature, size.outputs["size"].tolist()) == ("size", [20, 20])
     assert double.signature == "double"
     assert double.inputs["x"].shape == (4, 2)
@@ -65,7 +66,7 @@ def test_golden_examples_are_what_the_model_answers_to_given_and_made_up_inputs(
 
 def test_a_signature_that_refuses_made_up_inputs_asks_for_real_ones(elsewhere: Path) -> None:
     with pytest.raises(InvalidData, match=r"'size' refuses inputs made up from its spec: .* Give real ones \(--inputs"):
-        golden_from_inputs(elsewhere)
+        golden_from_inputs(SavedModelFolder.read(elsewhere))
 
 
 def test_a_model_that_fails_for_its_own_sake_is_not_servable(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_a_model_that_fails_for_its_own_sake_is_not_servable(tmp_path: Path) -> 
 
     tf.saved_model.save(sequential_mlp(), str(tmp_path / "1"))
     with pytest.raises(NotServable, match=r"could not answer signature .* Could not find variable"):
-        golden_from_inputs(tmp_path / "1")
+        golden_from_inputs(SavedModelFolder.read(tmp_path / "1"))
 
 
 def test_made_up_inputs_fit_the_signature_and_are_always_the_same() -> None:
@@ -210,4 +211,4 @@ def test_the_saved_model_itself_is_checked_first(elsewhere: Path, tmp_path: Path
     copy = Path(shutil.copytree(elsewhere, tmp_path / "1"))
     (copy / "saved_model.pb").unlink()
     with pytest.raises(InvalidInput, match=r"holds no saved_model\.pb"):
-        golden_from_inputs(copy)
+        golden_from_inputs(SavedModelFolder.read(copy))

@@ -10,7 +10,7 @@ import pytest
 from tasks.errors import InvalidSavedModel, NotServable
 from tasks.records import SignatureSpec, TensorSpec
 from tasks.savedmodel.golden import GoldenExample, read_golden, require_golden
-from tasks.savedmodel.read import read_signatures, require_saved_model
+from tasks.savedmodel.read import SavedModelFolder
 from tasks.wire.protos import SavedModel
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def golden(exported: "ExportedModel") -> list[GoldenExample]:
 
 
 def test_signatures_are_read_without_tensorflow(exported: "ExportedModel") -> None:
-    assert read_signatures(exported.directory) == {
+    assert SavedModelFolder.read(exported.directory).signatures == {
         "call": SignatureSpec({"inputs": IMAGES}, {"output_0": SCORES}),
         "classify": SignatureSpec(
             {"inputs": IMAGES}, {"class": TensorSpec("int64", (None,)), "score": TensorSpec("float32", (None,))}
@@ -47,7 +47,7 @@ def test_signatures_are_read_without_tensorflow(exported: "ExportedModel") -> No
 
 
 def test_a_whole_saved_model_is_taken(copy: Path) -> None:
-    assert require_saved_model(copy).keys() == {"call", "classify", "from_png", "serving_default"}
+    assert SavedModelFolder.read(copy).require_servable().keys() == {"call", "classify", "from_png", "serving_default"}
 
 
 def edited(edit: Callable[[SavedModel], None]) -> Callable[[Path], None]:
@@ -92,18 +92,18 @@ HARMED: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_what_is_no_whole_saved_model_is_refused(copy: Path, harm: Callable[[Path], object], message: str) -> None:
     harm(copy)
     with pytest.raises(InvalidSavedModel, match=message):
-        require_saved_model(copy)
+        SavedModelFolder.read(copy).require_servable()
 
 
 def test_a_folder_of_versions_is_told_from_a_version(copy: Path) -> None:
     with pytest.raises(InvalidSavedModel, match=rf"but versions that do \(7\): give one of these, such as {copy}"):
-        require_saved_model(copy.parent)
+        SavedModelFolder.read(copy.parent).require_servable()
 
 
 def test_a_keras_file_is_told_from_a_saved_model(tmp_path: Path) -> None:
     (tmp_path / "model.keras").touch()
     with pytest.raises(InvalidSavedModel, match=r"but model\.keras: load that with Keras and call model\.export"):
-        require_saved_model(tmp_path)
+        SavedModelFolder.read(tmp_path).require_servable()
 
 
 def test_a_model_without_variables_needs_none(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_model_without_variables_needs_none(tmp_path: Path) -> None:
     tf.saved_model.save(module, str(tmp_path), signatures={"add": module.f})
     shutil.rmtree(tmp_path / "variables", ignore_errors=True)
     add = SignatureSpec({"x": TensorSpec("int32", None)}, {"output_0": TensorSpec("int32", None)})
-    assert require_saved_model(tmp_path) == {"add": add}
+    assert SavedModelFolder.read(tmp_path).require_servable() == {"add": add}
 
 
 def answering_nan(example: GoldenExample) -> GoldenExample:
@@ -138,5 +138,5 @@ def test_golden_examples_must_ask_what_the_model_has_and_have_answers(
     message: str,
 ) -> None:
     with pytest.raises(NotServable, match=message):
-        require_golden(exported.directory, changed(golden))
-    require_golden(exported.directory, golden)
+        require_golden(SavedModelFolder.read(exported.directory), changed(golden))
+    require_golden(SavedModelFolder.read(exported.directory), golden)

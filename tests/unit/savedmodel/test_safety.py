@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.errors import ForbiddenOps, InvalidSavedModel
-from tasks.savedmodel.read import read_saved_model
+from tasks.savedmodel.read import SavedModelFolder
 from tasks.savedmodel.safety import (
     FORBIDDEN,
     HARMLESS_VALUES,
@@ -77,7 +77,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_what_an_ordinary_export_holds_passes(graphs: Path, name: str) -> None:
-    require_harmless(graphs / name, allowed=())
+    require_harmless(SavedModelFolder.read(graphs / name), allowed=())
 
 
 @pytest.mark.parametrize(
@@ -122,21 +122,21 @@ def test_what_an_ordinary_export_holds_passes(graphs: Path, name: str) -> None:
 def test_what_touches_files_or_runs_code_is_found_with_its_function(
     graphs: Path, name: str, uses: set[tuple[str, str | None]]
 ) -> None:
-    found = forbidden(read_saved_model(graphs / name))
+    found = forbidden(SavedModelFolder.read(graphs / name).content)
     assert {(use.op, use.function and re.sub(r"_\d+$", "", use.function)) for use in found} == uses
 
 
 def test_the_error_names_operation_node_and_function_and_the_setting_that_allows_it(graphs: Path) -> None:
     message = r"ReadFile in node 'ReadFile' of function '__inference_deepest_\d+'.*SLIPWAY_ALLOWED_OPS=ReadFile\."
     with pytest.raises(ForbiddenOps, match=message):
-        require_harmless(graphs / "read-nested", allowed=["WriteFile"])
+        require_harmless(SavedModelFolder.read(graphs / "read-nested"), allowed=["WriteFile"])
 
 
 def test_an_operation_that_is_allowed_by_name_passes_and_others_do_not(graphs: Path) -> None:
-    require_harmless(graphs / "read-nested", allowed=["ReadFile"])
-    require_harmless(graphs / "prints-to-a-file", allowed=["PrintV2"])
+    require_harmless(SavedModelFolder.read(graphs / "read-nested"), allowed=["ReadFile"])
+    require_harmless(SavedModelFolder.read(graphs / "prints-to-a-file"), allowed=["PrintV2"])
     with pytest.raises(ForbiddenOps, match="SaveV2"):
-        require_harmless(graphs / "saves-at-load", allowed=["MergeV2Checkpoints"])
+        require_harmless(SavedModelFolder.read(graphs / "saves-at-load"), allowed=["MergeV2Checkpoints"])
 
 
 def test_every_operation_that_takes_a_text_has_been_judged(graphs: Path) -> None:
@@ -153,10 +153,10 @@ def test_every_operation_that_takes_a_text_has_been_judged(graphs: Path) -> None
 
 def test_a_folder_without_a_graph_or_with_another_form_of_it_is_no_saved_model(tmp_path: Path) -> None:
     with pytest.raises(InvalidSavedModel, match=r"holds no saved_model\.pb"):
-        require_harmless(tmp_path, allowed=())
+        require_harmless(SavedModelFolder.read(tmp_path), allowed=())
     (tmp_path / "saved_model.pb").write_bytes(b"\x0a\xff")
     with pytest.raises(InvalidSavedModel, match="cut off"):
-        require_harmless(tmp_path, allowed=())
+        require_harmless(SavedModelFolder.read(tmp_path), allowed=())
     (tmp_path / "saved_model.cpb").write_bytes(b"")
     with pytest.raises(InvalidSavedModel, match=r"holds saved_model\.cpb"):
-        require_harmless(tmp_path, allowed=())
+        require_harmless(SavedModelFolder.read(tmp_path), allowed=())

@@ -10,7 +10,7 @@ from tasks.errors import InvalidInput, InvalidModel
 from tasks.savedmodel.content import describe_files
 from tasks.savedmodel.golden import GoldenExample, compare, read_golden, records_of
 from tasks.savedmodel.messages import Failure
-from tasks.savedmodel.read import read_signatures
+from tasks.savedmodel.read import SavedModelFolder
 from tasks.savedmodel.session import Question, ask
 from tasks.training.export import WARM_UP, export_saved_model
 from tasks.training.train import train
@@ -85,7 +85,7 @@ def test_each_signature_is_warmed_up_once(exported: "ExportedModel") -> None:
 
 
 def test_the_signatures_are_those_of_the_files(exported: "ExportedModel") -> None:
-    assert exported.signatures == read_signatures(exported.directory)
+    assert exported.signatures == SavedModelFolder.read(exported.directory).signatures
 
 
 def test_a_sequential_model_is_served_by_default(few_digits: "Dataset", tmp_path: Path) -> None:
