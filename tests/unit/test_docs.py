@@ -25,7 +25,7 @@ from tasks.wire.protos import ModelServerConfig
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))
@@ -69,9 +69,6 @@ def test_the_version_is_the_newest_that_the_changelog_dates() -> None:
     version, day = headings[1].split(" - ")
     assert version == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert date.fromisoformat(day)
-
-
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
