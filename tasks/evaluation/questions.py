@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tasks.records import SignatureSpec
-from tasks.serving.client import ServingClient, Target
+from tasks.serving.client import Predicts, Target
 from tasks.wire.dtypes import Array
 
 _BATCH = 200  # held-out examples in one request
@@ -52,7 +52,7 @@ def accuracy_question(
 
 
 def held_out_classes(
-    server: ServingClient, target: Target, question: AccuracyQuestion, x: Array
+    server: Predicts, target: Target, question: AccuracyQuestion, x: Array
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The class int64 `[N]` that the model server answers for each example of `x`, float32 `[N, …]`.
 

@@ -1,6 +1,6 @@
 """Reports for people: Markdown, as Prefect's artifacts show it. Pictures are within, so a report needs no server."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tasks.delivery.prune import Pruning
     from tasks.fleet.history import ConfigChange
     from tasks.fleet.replicas import ReplicaState
+    from tasks.validation.checks.base import Finding
     from tasks.validation.validate import ValidationReport
 
 
@@ -74,50 +75,37 @@ def validation(report: "ValidationReport") -> str:
     parts = [title, f"Served as {text(report.target)}. {text(report.summary())}."]
     if report.failures:
         parts += ["## What was wrong", "\n".join(f"- {text(failure)}" for failure in report.failures)]
-    if report.checks:
-        parts += [
-            "## Golden examples",
-            table(
-                ("replica", "protocol", "signature", "examples", "answers", "median time", "live version"),
-                [
-                    (
-                        text(c.replica),
-                        c.protocol,
-                        text(c.signature),
-                        f"{c.examples:,}",
-                        mark(c.wrong is None),
-                        f"{c.seconds * 1000:.1f} ms",
-                        "" if c.live_seconds is None else f"{c.live_seconds * 1000:.1f} ms",
-                    )
-                    for c in report.checks
-                ],
-            ),
-        ]
-    if report.accuracies:
-        parts += [
-            "## Accuracy on held-out examples",
-            table(
-                ("replica", "signature", "examples", "served", "when trained", "verdict"),
-                [
-                    (
-                        text(a.replica),
-                        text(a.signature),
-                        f"{a.examples:,}",
-                        f"{a.served:.4f}",
-                        "unknown" if a.trained is None else f"{a.trained:.4f}",
-                        mark(a.wrong is None),
-                    )
-                    for a in report.accuracies
-                ],
-            ),
-            *_served_classes(report),
-        ]
-    return "\n\n".join(parts) + "\n"
+    for name in dict.fromkeys(finding.check for finding in report.findings):
+        parts += [f"## {text(name.capitalize())}", _findings([f for f in report.findings if f.check == name])]
+    return "\n\n".join([*parts, *_served_classes(report)]) + "\n"
+
+
+def _findings(found: "Sequence[Finding]") -> str:
+    """What one check found, a row for each thing that it asked."""
+    asked = list(dict.fromkeys(what for finding in found for what in finding.asked))
+    measured = list(dict.fromkeys(figure for finding in found for figure in finding.figures))
+    rows = [
+        (
+            text(finding.replica),
+            *(text(finding.asked.get(what, "")) for what in asked),
+            *(_figure(finding.figures.get(figure)) for figure in measured),
+            mark(finding.wrong is None),
+        )
+        for finding in found
+    ]
+    return table(("replica", *map(text, asked), *map(text, measured), "verdict"), rows)
+
+
+def _figure(value: float | None) -> str:
+    """A figure as people read it; whole numbers without decimals."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value == int(value) else f"{value:.4g}"
 
 
 def _served_classes(report: "ValidationReport") -> list[str]:
     """The accuracy of each class as a picture, on the replica where it is lowest."""
-    worst = min((a for a in report.accuracies if a.classes), key=lambda a: a.served, default=None)
+    worst = min((s for s in report.scores if s.classes), key=lambda s: s.figures["served"], default=None)
     if worst is None:
         return []
     numbers, right, totals = zip(*worst.classes, strict=True)

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 import numpy as np
@@ -82,6 +82,21 @@ class Target:
         elif self.label:
             spec.version_label = self.label
         return spec
+
+
+class Predicts(Protocol):
+    """What whoever asks for predictions needs of a model server's client.
+
+    Raises (both methods):
+        ServingUnreachable: no answer.
+        ServingRefused, DeadlineExceeded: it answered with an error, or too late.
+    """
+
+    def predict_rest(self, target: Target, signature: str, inputs: Mapping[str, Array], spec: SignatureSpec) -> Answer:
+        """Ask over REST."""
+
+    def predict_grpc(self, target: Target, signature: str, inputs: Mapping[str, Array]) -> Answer:
+        """Ask over gRPC."""
 
 
 class ServingClient:

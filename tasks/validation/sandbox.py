@@ -17,6 +17,7 @@ from tasks.savedmodel.read import SavedModelFolder
 from tasks.serving.client import Target
 from tasks.serving.sandbox import VERSION, SandboxPortTaken, serving
 from tasks.settings import Settings
+from tasks.validation.checks.base import Expected
 from tasks.validation.validate import ValidationReport, validate_version
 
 log = logging.getLogger(__name__)
@@ -37,45 +38,42 @@ def try_saved_model(
     read = SavedModelFolder.read(directory)
     safety.require_harmless(read, settings.allowed_operations)
     signatures = require_golden(read, examples)
-    manifest = Manifest(model, VERSION, "", (), signatures, None, Training())
+    expected = Expected(Manifest(model, VERSION, "", (), signatures, None, Training()), policy, examples=examples)
     with tempfile.TemporaryDirectory(prefix="slipway-sandbox-") as folder:
         base = Path(folder) / model
         base.mkdir()
         (base / str(VERSION)).symlink_to(directory.absolute())
-        report = _validated_on_free_ports(manifest, base, examples, settings, policy)
+        report = _validated_on_free_ports(expected, base, settings)
     if not report.passed:
         raise _refusal(report)
     log.info("%s in a sandbox: %s", model, report.summary())
     return report
 
 
-def _validated_on_free_ports(
-    manifest: Manifest, base: Path, examples: Sequence[GoldenExample], settings: Settings, policy: Policy
-) -> ValidationReport:
+def _validated_on_free_ports(expected: Expected, base: Path, settings: Settings) -> ValidationReport:
     for attempt in stamina.retry_context(on=SandboxPortTaken, attempts=5):
         with attempt:
-            return _validated_alone(manifest, base, examples, settings, policy)
+            return _validated_alone(expected, base, settings)
     raise AssertionError("the last attempt returns or raises")
 
 
-def _validated_alone(
-    manifest: Manifest, base: Path, examples: Sequence[GoldenExample], settings: Settings, policy: Policy
-) -> ValidationReport:
-    with serving(manifest.model, base, settings) as sandbox:
-        sandbox.await_available(policy.load_deadline)
+def _validated_alone(expected: Expected, base: Path, settings: Settings) -> ValidationReport:
+    model = expected.manifest.model
+    with serving(model, base, settings) as sandbox:
+        sandbox.await_available(expected.policy.load_deadline)
         try:
-            return validate_version(manifest, examples, None, [sandbox.replica], Target(manifest.model), policy)
+            return validate_version(expected, [sandbox.replica], Target(model))
         finally:
             sandbox.require_alive()
 
 
 def _refusal(report: ValidationReport) -> NotServable:
-    first = next(check for check in report.checks if check.wrong)
+    first = next(finding for finding in report.findings if finding.wrong is not None)
     wrong = " ".join((first.wrong or "").split())
     more = f" (and {len(report.failures) - 1} more)" if len(report.failures) > 1 else ""
     return NotServable(
-        f"{report.model}, tried in a sandbox: {first.protocol}, signature {first.signature!r}: "
-        f"{wrong}{more}. {advice(Failure('', wrong))} Nothing was published."
+        f"{report.model}, tried in a {first.question.removeprefix('replica ')}: {wrong}{more}. "
+        f"{advice(Failure('', wrong))} Nothing was published."
     )
 
 

@@ -9,6 +9,7 @@ from tasks.policy import Policy
 from tasks.records import ReplicaReport, RolloutRecord, Strategy
 from tasks.serving.client import Target
 from tasks.store.base import Store
+from tasks.validation.checks.base import Expected
 from tasks.validation.validate import validate_version
 from tasks.versions import catalog
 from tasks.versions.catalog import golden_examples
@@ -36,11 +37,10 @@ def soak(fleet: Fleet, record: RolloutRecord, target: Target, asked: Sequence[Re
         ServingUnreachable: a replica gave no answer, which says nothing about the version.
     """
     manifest = catalog.manifest(fleet.store, record.model, record.version)
-    examples = golden_examples(fleet.store, manifest)
+    expected = Expected(manifest, policy, examples=golden_examples(fleet.store, manifest))
     rounds, end = 0, time.monotonic() + record.soak
     while time.monotonic() < end:
         time.sleep(_PAUSE)
-        report = validate_version(manifest, examples, None, asked, target, policy)
-        report.require_passed()
+        validate_version(expected, asked, target).require_passed()
         rounds += 1
     log.info("%s: asked %d times in %g s, all right", target, rounds, record.soak)

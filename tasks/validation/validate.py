@@ -1,18 +1,18 @@
-"""Asking model servers whether they answer as trained: every replica, every signature, over REST and gRPC."""
+"""Asking model servers whether they answer as trained: every replica is put to every check."""
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.data.held_out import HeldOut, held_out_examples
+from tasks.data.held_out import held_out_examples
 from tasks.errors import ValidationFailed
-from tasks.evaluation.questions import accuracy_question
 from tasks.fleet.config import Fleet
 from tasks.policy import Policy
-from tasks.records import Manifest, Record, ReplicaReport, RolloutRecord
-from tasks.savedmodel.golden import GoldenExample
+from tasks.records import Record, ReplicaReport, RolloutRecord
 from tasks.serving.client import ServingClient, Target
-from tasks.validation.checks import PROTOCOLS, Accuracy, Check, asker, asker_of_live, check_answers, held_out_accuracy
+from tasks.validation.checks.base import Expected, Finding, Subject
+from tasks.validation.checks.held_out_score import Score
+from tasks.validation.checks.registered import findings
 from tasks.versions import catalog
 from tasks.versions.catalog import golden_examples
 
@@ -26,28 +26,30 @@ class ValidationReport(Record):
     model: str
     version: int
     target: Target
-    checks: tuple[Check, ...]
-    accuracies: tuple[Accuracy, ...]
+    findings: tuple[Finding, ...]
 
     @property
     def failures(self) -> list[str]:
         """Everything that was wrong, in words."""
-        answers = [
-            f"replica {c.replica}, {c.protocol}, signature {c.signature!r}: {c.wrong}" for c in self.checks if c.wrong
-        ]
-        return answers + [f"replica {a.replica}: {a.wrong}" for a in self.accuracies if a.wrong]
+        return [f"{finding.question}: {finding.wrong}" for finding in self.findings if finding.wrong is not None]
 
     @property
     def passed(self) -> bool:
         """Whether something was asked and every answer was right."""
-        return bool(self.checks) and not self.failures
+        return bool(self.findings) and not self.failures
+
+    @property
+    def scores(self) -> list[Score]:
+        """How good each replica's answers to the held-out examples were."""
+        return [finding for finding in self.findings if isinstance(finding, Score)]
 
     def summary(self) -> str:
         """One line for a terminal."""
-        replicas = len({c.replica for c in self.checks})
-        accuracy = f", held-out accuracy {min(a.served for a in self.accuracies):.4f}" if self.accuracies else ""
+        replicas = len({finding.replica for finding in self.findings})
+        served = [score.figures["served"] for score in self.scores if "served" in score.figures]
+        accuracy = f", held-out accuracy {min(served):.4f}" if served else ""
         verdict = "all right" if self.passed else f"{len(self.failures)} wrong"
-        return f"{len(self.checks)} checks on {replicas} replica{'s' * (replicas != 1)}: {verdict}{accuracy}"
+        return f"{len(self.findings)} checks on {replicas} replica{'s' * (replicas != 1)}: {verdict}{accuracy}"
 
     def require_passed(self) -> None:
         """Raise unless all was right.
@@ -57,58 +59,24 @@ class ValidationReport(Record):
         """
         if self.passed:
             return
-        wrong = self.failures or ["nothing was asked: the fleet has no replica, or the version has no golden examples"]
+        wrong = self.failures or ["nothing was asked: the fleet has no replica"]
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise ValidationFailed(f"{self.model} version {self.version}, served as {self.target}: {wrong[0]}{more}")
 
 
-def validate_version(
-    manifest: Manifest,
-    examples: Sequence[GoldenExample],
-    held_out: HeldOut | None,
-    asked: Sequence[ReplicaReport],
-    target: Target,
-    policy: Policy,
-    live: Manifest | None = None,
-) -> ValidationReport:
-    """Ask each replica for `target` and compare with what `manifest`'s version answered when it was trained.
+def validate_version(expected: Expected, asked: Sequence[ReplicaReport], target: Target) -> ValidationReport:
+    """Put each replica's answers for `target` to every check.
 
     A wrong or late answer, or an error instead of one, is a finding in the report and not an exception.
-
-    Args:
-        held_out: x `[N, …]` and y `[N]` that training never saw, or None.
-        live: the live version, which is asked the same on the same replica.
 
     Raises:
         ServingUnreachable: a replica gave no answer, which says nothing about the version.
     """
-    checks: list[Check] = []
-    accuracies: list[Accuracy] = []
-    question = accuracy_question(manifest.signatures, held_out.x.shape[1:]) if held_out else None
+    found: list[Finding] = []
     for replica in asked:
-        with ServingClient(replica.grpc_address, replica.rest_url, policy.call_deadline) as server:
-            for name, spec in sorted(manifest.signatures.items()):
-                of_signature = [e for e in examples if e.signature == name]
-                if not of_signature:
-                    continue
-                checks += [
-                    check_answers(
-                        replica.replica,
-                        protocol,
-                        name,
-                        of_signature,
-                        asker(server, protocol, target, name, spec),
-                        manifest.version,
-                        policy,
-                        ask_live=asker_of_live(server, protocol, live, name),
-                    )
-                    for protocol in PROTOCOLS
-                ]
-            if question is not None and held_out is not None:
-                accuracies.append(
-                    held_out_accuracy(server, target, replica.replica, question, held_out, manifest, policy)
-                )
-    return ValidationReport(manifest.model, manifest.version, target, tuple(checks), tuple(accuracies))
+        with ServingClient(replica.grpc_address, replica.rest_url, expected.policy.call_deadline) as server:
+            found += findings(Subject(server, replica.replica, target, expected))
+    return ValidationReport(expected.manifest.model, expected.manifest.version, target, tuple(found))
 
 
 def validate(
@@ -129,14 +97,13 @@ def validate(
         ServingUnreachable: a replica gave no answer, which says nothing about the version.
     """
     manifest = catalog.manifest(fleet.store, record.model, record.version)
-    report = validate_version(
+    expected = Expected(
         manifest,
+        policy,
+        catalog.manifest(fleet.store, record.model, against) if against is not None else None,
         golden_examples(fleet.store, manifest),
         held_out_examples(fleet.store, manifest.training.dataset),
-        asked,
-        target,
-        policy,
-        live=catalog.manifest(fleet.store, record.model, against) if against is not None else None,
     )
+    report = validate_version(expected, asked, target)
     log.info("%s version %d as %s: %s", record.model, record.version, target, report.summary())
     return report

@@ -59,7 +59,7 @@ def test_clients_move_from_one_accepted_version_to_the_next_and_no_request_fails
     with Client(replica).hammering() as client:
         report = rollout("affine", 2, fleet.name)
     assert report.passed
-    assert {c.protocol for c in report.checks} == {"REST", "gRPC"}
+    assert {f.asked["protocol"] for f in report.findings} == {"REST", "gRPC"}
     assert client.failures == []
     assert in_turn(client) == {PLAIN: [1, 2]}
     assert set(client.answers) == {(1, 1), (None, 1), (2, 2), (None, 2)}

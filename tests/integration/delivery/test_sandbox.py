@@ -70,7 +70,7 @@ def unservable(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_model_that_answers_as_expected_passes_and_its_server_ends(small_models: Path) -> None:
     report = try_saved_model("sandboxed", small_models / "affine" / "1", affine(), MINE, POLICY)
-    assert {(c.protocol, c.wrong) for c in report.checks} == {("REST", None), ("gRPC", None)}
+    assert {(f.asked["protocol"], f.wrong) for f in report.findings} == {("REST", None), ("gRPC", None)}
     assert sandboxes() == []
 
 

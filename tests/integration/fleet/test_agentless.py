@@ -98,7 +98,7 @@ def test_versions_move_on_every_server_by_both_strategies_without_a_failed_reque
         report = rollout("affine", 2, agentless_fleet.name)
         with pytest.raises(RolloutFailed, match="Version 2 serves as before"):
             rollout("affine", wrong, agentless_fleet.name)
-    assert {c.replica for c in report.checks} == {r.replica for r in replicas.reports(agentless_fleet)}
+    assert {f.replica for f in report.findings} == {r.replica for r in replicas.reports(agentless_fleet)}
     assert (first.failures, second.failures) == ([], [])
     assert (first.variants, second.variants) == ({1, 2}, {1, 2})
     assert local_versions(servers) == ["2"]
@@ -206,7 +206,7 @@ def test_a_server_that_is_gone_is_named_and_comes_back_to_the_newest_config(
     monkeypatch.setenv("SLIPWAY_QUORUM", "0.5")
     settings.cache_clear()
     report = rollout("affine", 2, agentless_fleet.name)
-    assert {c.replica for c in report.checks} == {f"127.0.0.1-{servers[0].settings.grpc_port}"}
+    assert {f.replica for f in report.findings} == {f"127.0.0.1-{servers[0].settings.grpc_port}"}
     assert any(gone in sentence for sentence in reconcile(agentless_fleet.name))
 
     servers[1].start()

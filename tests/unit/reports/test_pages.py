@@ -18,7 +18,8 @@ from tasks.reports import markdown as md
 from tasks.reports import pages
 from tasks.reports.markdown import text
 from tasks.serving.client import Target
-from tasks.validation.checks import Accuracy, Check
+from tasks.validation.checks.base import Finding
+from tasks.validation.checks.held_out_score import Score
 from tasks.validation.validate import ValidationReport
 
 DATA = DatasetRef(name="digits", sha256="ab" * 32, split_seed=11, held_out="k")
@@ -31,8 +32,18 @@ TRAINING = Training(
     mlflow_run="c0ffee",
 )
 EVALUATION = Evaluation(13 / 15, 0.25, {0: 0.8, 1: 1.0}, np.array([[8, 2], [0, 5]]))
-RIGHT = Check("r1", "REST", "call", 16, None, 0.0021)
-WRONG = Check("r2", "gRPC", "from_png", 4, "output 'class' differs: 3 | 5\nat <row> 1", 0.5, 0.0015)
+REST, GRPC = {"protocol": "REST", "signature": "call"}, {"protocol": "gRPC", "signature": "from_png"}
+RIGHT = Finding("golden answers", "r1", REST, None, {"examples": 1600})
+WRONG = Finding("golden answers", "r2", GRPC, "output 'class' differs: 3 | 5\nat <row> 1", {"examples": 4})
+FAST = Finding("speed", "r1", REST, None, {"median ms": 2.12345})
+SLOW = Finding("speed", "r2", REST, "it is slow", {"median ms": 500.0, "live version's ms": 1.5})
+
+
+def score(
+    replica: str, served: float, trained: float, *classes: tuple[int, int, int], wrong: str | None = None
+) -> Score:
+    figures = {"examples": 1000.0, "served": served, "when trained": trained}
+    return Score("held-out accuracy", replica, {"signature": "classify"}, wrong, figures, classes)
 
 
 def rows(markdown: str, first: str) -> list[list[str]]:
@@ -106,19 +117,21 @@ def test_a_report_of_a_version_made_elsewhere_says_only_what_is_known() -> None:
     assert "held-out" not in report
 
 
-def test_a_validation_report_says_what_was_asked_of_whom() -> None:
-    accuracy = Accuracy("r1", "classify", 1000, 0.936, 0.9375)
-    report = pages.validation(ValidationReport("MLP", 7, Target("MLP-candidate"), (RIGHT,), (accuracy,)))
+def test_a_validation_report_says_what_each_check_asked_of_whom() -> None:
+    found = (RIGHT, FAST, score("r1", 0.936, 0.9375))
+    report = pages.validation(ValidationReport("MLP", 7, Target("MLP-candidate"), found))
     assert report.startswith("# MLP version 7: valid\n")
-    assert rows(report, "replica") == [["r1", "REST", "call", "16", "right", "2.1 ms", ""]]
-    assert "| r1 | classify | 1,000 | 0.9360 | 0.9375 | right |" in report
+    assert re.findall("^## (.*)$", report, re.MULTILINE) == ["Golden answers", "Speed", "Held-out accuracy"]
+    assert "| r1 | REST | call | 1,600 | right |" in report
+    assert "| r1 | REST | call | 2.123 | right |" in report
+    assert "| r1 | classify | 1,000 | 0.936 | 0.9375 | right |" in report
     assert "What was wrong" not in report
 
 
 def test_the_picture_in_a_validation_report_is_of_the_worst_recognised_classes() -> None:
-    better = Accuracy("r1", "classify", 20, 0.95, 0.9, ((0, 10, 10), (7, 9, 10)))
-    worse = Accuracy("r2", "classify", 20, 0.9, 0.9, ((0, 10, 10), (7, 8, 10)))
-    report = pages.validation(ValidationReport("MLP", 7, Target("MLP"), (RIGHT,), (better, worse)))
+    better = score("r1", 0.95, 0.9, (0, 10, 10), (7, 9, 10))
+    worse = score("r2", 0.9, 0.9, (0, 10, 10), (7, 8, 10))
+    report = pages.validation(ValidationReport("MLP", 7, Target("MLP"), (RIGHT, better, worse)))
     found = re.search(r"!\[accuracy of each class\]\(data:image/png;base64,([A-Za-z0-9+/=]+)\)", report)
     assert found is not None
     drawn = plots.class_accuracy((10, 8), (10, 10), "MLP, version 7, on replica r2", ("0", "7"))
@@ -126,22 +139,21 @@ def test_the_picture_in_a_validation_report_is_of_the_worst_recognised_classes()
 
 
 def test_a_validation_report_begins_with_what_was_wrong() -> None:
-    accuracy = Accuracy("r1", "classify", 1000, 0.5, 0.9375)
-    report = pages.validation(ValidationReport("MLP", 7, Target("MLP", label="stable"), (RIGHT, WRONG), (accuracy,)))
+    bad = score("r1", 0.5, 0.9375, wrong="held-out accuracy 0.5000 when served, 0.9375 when trained")
+    found = (RIGHT, WRONG, FAST, SLOW, bad)
+    report = pages.validation(ValidationReport("MLP", 7, Target("MLP", label="stable"), found))
     assert report.startswith("# MLP version 7: NOT valid\n")
     assert "MLP/labels/stable" in report
     wrong = [line for line in report.splitlines() if line.startswith("- ")]
-    assert len(wrong) == 2
+    assert len(wrong) == 3
     assert r"differs: 3 \| 5 at &lt;row&gt; 1" in wrong[0]
-    assert "0.5000 when served, 0.9375 when trained" in wrong[1]
-    assert [row[4:] for row in rows(report, "replica")] == [
-        ["right", "2.1 ms", ""],
-        ["**wrong**", "500.0 ms", "1.5 ms"],
-    ]
+    assert "0.5000 when served, 0.9375 when trained" in wrong[2]
+    assert [row[-1] for row in rows(report, "replica")] == ["right", "**wrong**"]
+    assert "| r1 | REST | call | 2.123 |  | right |\n| r2 | REST | call | 500 | 1.5 | **wrong** |" in report
 
 
 def test_a_validation_that_asked_nothing_is_not_valid() -> None:
-    assert "NOT valid" in pages.validation(ValidationReport("MLP", 7, Target("MLP"), (), ()))
+    assert "NOT valid" in pages.validation(ValidationReport("MLP", 7, Target("MLP"), ()))
 
 
 def test_a_comparison_says_whether_the_model_passes_and_shows_both_by_class() -> None:
