@@ -73,9 +73,14 @@ def served(
     return Subject(server, "r1", Target("MLP-candidate"), expected)
 
 
-def classifying(true: Sequence[int], answered: Sequence[int] | None, trained: float = 1.0) -> Subject:
-    """Version 7 of a classifier, with held-out examples of these classes, which it answers so; None: it refuses."""
-    held_out = HeldOut(np.zeros((len(true), 1), np.float32), np.array(true, np.int64))
-    expected = Expected(manifest(7, "classify", CLASSIFY, accuracy=trained), POLICY, held_out=held_out)
-    answer = refuse if answered is None else answering(outputs={"class": np.array(answered, np.int64)})
+def classifying(true: Sequence[int], answered: Sequence[int] | None, trained: float = 0.0) -> Subject:
+    """Version 7 of a classifier, with held-out examples of these classes, which it answers so; None: it refuses.
+
+    Its golden example is all of them, with these answers.
+    """
+    x, y = np.zeros((len(true), 1), np.float32), np.array(true if answered is None else answered, np.int64)
+    examples = [GoldenExample("classify", {"x": x}, {"class": y})]
+    held_out = HeldOut(x, np.array(true, np.int64))
+    expected = Expected(manifest(7, "classify", CLASSIFY, accuracy=trained), POLICY, None, examples, held_out)
+    answer = refuse if answered is None else answering(outputs={"class": y})
     return Subject(FakeServer(answer, answer), "r1", Target("MLP-candidate"), expected)
