@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks import names
 from tasks.errors import Corrupt, InvalidInput
-from tasks.policy import Policy, Values
+from tasks.policy import Policy, Values, flat
 from tasks.records import Record, now
 from tasks.settings import Settings
 from tasks.store import keys
@@ -48,7 +48,10 @@ def choose_policy(store: Store, settings: Settings, model: str, given: Values | 
         InvalidInput: a name that is not known in `given`, or a value that cannot be.
         Corrupt: the model's own cannot be used.
     """
-    policy, own = Policy.of(settings), model_policy(store, names.model_name(model))
+    policy = Policy.of(settings)
+    # What was chosen for a release holds for its rollout too, whatever is set meanwhile.
+    whole = given is not None and flat(given).keys() >= flat(policy.values()).keys()
+    own = None if whole else model_policy(store, names.model_name(model))
     if own is not None:
         source = store.uri(keys.policy_key(model))
         try:

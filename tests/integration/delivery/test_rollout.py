@@ -15,10 +15,12 @@ from tasks.delivery.rollout import accept, begin_rollout, make_plan, serve
 from tasks.errors import NoReplica, NotFound, RolloutConflict, RolloutFailed
 from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, serving_entry
+from tasks.policy import Policy
 from tasks.records import Training
 from tasks.settings import Settings, settings
 from tasks.store import keys
 from tasks.versions import catalog
+from tasks.versions.policies import set_policy
 from tasks.versions.publish import claim_number
 from tests.helpers.clients import Client
 from tests.helpers.local import until
@@ -56,8 +58,9 @@ def test_clients_move_from_one_accepted_version_to_the_next_and_no_request_fails
     for number in (1, 2):
         publish_affine(fleet, small_models, number)
     assert rollout("affine", 1, fleet.name).passed
+    set_policy(fleet.store, settings(), "affine", {"slowdown": 50, "soak": 7}, "this test")
     with Client(replica).hammering() as client:
-        report = rollout("affine", 2, fleet.name)
+        report = rollout("affine", 2, fleet.name, policy={"soak": 8})
     assert report.passed
     assert {f.asked["protocol"] for f in report.findings} == {"REST", "gRPC"}
     assert client.failures == []
@@ -65,6 +68,9 @@ def test_clients_move_from_one_accepted_version_to_the_next_and_no_request_fails
     assert set(client.answers) == {(1, 1), (None, 1), (2, 2), (None, 2)}
     assert (state(fleet, 1), state(fleet, 2), names(fleet)) == ("accepted", "accepted", ["affine"])
     assert fleet.rollout_under_way("affine") is None
+    rules = [verdict.policy for n in (1, 2) if (verdict := catalog.verdict(fleet.store, "affine", n)) is not None]
+    mine = Policy.of(settings())
+    assert rules == [mine, mine.changed({"slowdown": 50, "soak": 8}, "this test")]
 
 
 def test_a_version_that_answers_otherwise_than_trained_is_never_met_by_clients(

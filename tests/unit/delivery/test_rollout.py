@@ -60,6 +60,28 @@ def test_a_rollout_begins_with_a_strategy_by_its_old_name_too(flaky_fleet: Fleet
     assert flaky_fleet.rollout_under_way("affine") == record
 
 
+def test_a_rollout_has_the_time_that_its_policy_gives_it(flaky_fleet: Fleet) -> None:
+    record = begun(flaky_fleet, policy(load_deadline=1000))
+    assert 4000 < (record.deadline - record.started).total_seconds() <= 5000
+    assert flaky_fleet.rollout_under_way("affine") == record
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_whoever_finds_a_rollout_dead_goes_by_the_policy_that_it_began_with(
+    flaky_fleet: Fleet, flaky: FlakyStore, accepted: bool
+) -> None:
+    behind = ReplicaReport("r2", "http://127.0.0.1:1", "127.0.0.1:1", config=0, models={})
+    flaky.put(keys.replica_key("test", "r2"), behind.to_json())
+    record = begun(flaky_fleet, policy(quorum=0.5, load_deadline=60))
+    serve(flaky_fleet, record, make_plan(flaky_fleet, record).stages[0])
+    if accepted:
+        accept(flaky_fleet, record)
+    flaky_fleet.deadline = 0.1  # of whoever finds it; its quorum is all replicas
+    assert ("it serves" in recover_rollout(flaky_fleet, record)) is accepted
+    verdict = catalog.verdict(flaky, "affine", 1)
+    assert verdict is None if not accepted else verdict is not None and verdict.policy == record.policy
+
+
 def test_a_rollout_by_an_unknown_strategy_is_refused_before_anything_is_written(flaky_fleet: Fleet) -> None:
     with pytest.raises(InvalidInput, match="'canary' is not known: use 'blue-green' or 'labels'"):
         begin_rollout(flaky_fleet, "affine", 1, "canary", "this run", IN_TIME)  # type: ignore[arg-type]

@@ -24,6 +24,12 @@ def test_what_is_given_goes_before_the_models_own_and_that_before_the_settings(s
     assert choose_policy(store, MINE, "other") == Policy.of(MINE)
 
 
+def test_what_was_chosen_once_holds_whatever_is_set_meanwhile(store: Store) -> None:
+    chosen = choose_policy(store, MINE, "MLP", {"slowdown": 20})
+    set_policy(store, MINE, "MLP", {"soak": 10}, "a file")
+    assert choose_policy(store, Settings(soak=100.0), "MLP", chosen.values()) == chosen
+
+
 def test_a_policy_takes_the_place_of_the_one_before(store: Store) -> None:
     set_policy(store, MINE, "MLP", {"slowdown": 20}, "a file")
     set_policy(store, MINE, "MLP", {"soak": 10}, "another")
