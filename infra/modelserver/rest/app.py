@@ -6,7 +6,6 @@ import re
 import time
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -21,10 +20,11 @@ from infra.modelserver.rest.examples import fill_request
 from infra.modelserver.rest.json_text import valid_text
 from infra.modelserver.rest.memory import keep_freed_memory
 from infra.modelserver.rest.numbers import number_inputs
+from infra.modelserver.rest.parser import Document
 from infra.modelserver.rest.paths import Route
 from infra.modelserver.rest.tensors import predict_inputs
 from infra.modelserver.runtime.blocking import check_may_block
-from infra.modelserver.runtime.servable import DEFAULT_SIGNATURE, Servable, Signature
+from infra.modelserver.runtime.servable import DEFAULT_SIGNATURE
 from tasks.wire.protos import ClassificationRequest, RegressionRequest
 
 log = logging.getLogger(__name__)
@@ -92,41 +92,6 @@ def make_app(manager: Manager, options: RestOptions) -> App:
     """The ASGI application that answers for a manager's models."""
     keep_freed_memory()
     return _RestApp(manager, options)
-
-
-class _LateServable(ExitStack):
-    """A request's servable: acquired when it is first needed, after the body is parsed; released at the context's end.
-
-    That is TensorFlow Serving's order: a body that is not JSON is refused as such, whether or not the model exists.
-    """
-
-    def __init__(self, manager: Manager, asked: Route) -> None:
-        super().__init__()
-        self._manager, self._asked = manager, asked
-        self._found: Servable | None = None
-
-    def acquire(self) -> Servable:
-        """The servable, now and every further time.
-
-        Raises:
-            StatusError: as `Manager.acquire`.
-        """
-        if self._found is None:
-            asked = self._asked
-            self._found = self.enter_context(self._manager.acquire(asked.name, asked.version, asked.label))
-        return self._found
-
-    def signature(self, name: str) -> Signature:
-        """One of the servable's signatures; "" for the default one.
-
-        Raises:
-            StatusError: INVALID_ARGUMENT if there is none of that name; or as `acquire`.
-        """
-        name = name or DEFAULT_SIGNATURE
-        signature = self.acquire().signatures.get(name)
-        if signature is None:
-            raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
-        return signature
 
 
 class _RestApp:
@@ -232,12 +197,18 @@ class _RestApp:
             return encode.metadata(servable)
 
     def _predict(self, asked: Route, body: bytes, started: float) -> bytes:
-        with _LateServable(self._manager, asked) as late:
-            inputs = number_inputs(body, late.signature) or predict_inputs(body, late.signature)
-            outputs = late.acquire().run(inputs.signature, inputs.arrays, self._left(started))
+        document = Document(body)
+        name = document.signature_name() or DEFAULT_SIGNATURE
+        # A body that is not JSON is refused as such, whether or not the model exists.
+        with self._manager.acquire(asked.name, asked.version, asked.label) as servable:
+            signature = servable.signatures.get(name)
+            if signature is None:
+                raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
+            inputs = number_inputs(document, signature) or predict_inputs(document, signature)
+            outputs = servable.run(signature, inputs.arrays, self._left(started))
             if sum(array.nbytes for array in outputs.values()) > SMALL_BYTES:  # takes long to write
                 check_may_block()
-            return encode.predictions(inputs.signature, outputs, row_format=inputs.row_format)
+            return encode.predictions(signature, outputs, row_format=inputs.row_format)
 
     def _infer(self, asked: Route, body: bytes, started: float) -> bytes:
         classify = asked.verb == paths.CLASSIFY

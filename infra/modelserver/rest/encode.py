@@ -16,8 +16,7 @@ from google.protobuf.message import Message
 
 from infra.modelserver.errors import StatusError, invalid_argument
 from infra.modelserver.lifecycle.states import VersionStatus
-from infra.modelserver.rest.decimals import decimal
-from infra.modelserver.rest.json_text import string, to_bytes
+from infra.modelserver.rest.json_text import decimal, string, to_bytes
 from infra.modelserver.rest.tensors import INT_RANGES, dtype_name
 from infra.modelserver.runtime.servable import Servable, Signature
 from tasks.wire.dtypes import Array, DataType

@@ -5,8 +5,8 @@ from typing import Final
 from infra.modelserver.errors import StatusError, invalid_argument
 from infra.modelserver.rest.base64 import decode_object, is_base64
 from infra.modelserver.rest.json_text import Json, members, quote, to_bytes, valid_text
-from infra.modelserver.rest.parser import read_object
-from infra.modelserver.rest.tensors import json_type, signature_name
+from infra.modelserver.rest.parser import Document
+from infra.modelserver.rest.tensors import json_type
 from tasks.wire.protos import ClassificationRequest, Example, Feature, RegressionRequest
 
 _KINDS: Final = {str: "bytes_list", float: "float_list", int: "int64_list", bool: "int64_list"}
@@ -18,12 +18,9 @@ def fill_request(body: bytes, request: ClassificationRequest | RegressionRequest
     Raises:
         StatusError: INVALID_ARGUMENT; the body is not JSON, or does not hold examples.
     """
-    read_object(body, lambda document: _fill(document, request))
-
-
-def _fill(document: dict[str, Json], request: ClassificationRequest | RegressionRequest) -> None:
-    request.ClearField("input")
-    request.model_spec.signature_name = valid_text(signature_name(document))
+    asked = Document(body)
+    request.model_spec.signature_name = valid_text(asked.signature_name())
+    document = asked.members()
     target = request.input.example_list
     if "context" in document:
         target = request.input.example_list_with_context

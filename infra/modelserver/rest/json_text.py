@@ -1,17 +1,17 @@
-"""JSON values, and how TensorFlow Serving quotes them in texts.
+"""JSON values, how TensorFlow Serving quotes them in texts, and how it prints numbers.
 
 Strings are `str`; bytes that are not UTF-8 are kept as surrogate escapes, so that `to_bytes` gives the client's bytes.
 """
 
 import json
 import math
+import struct
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeAlias
 
-from infra.modelserver.rest.decimals import FLOAT_LIMIT, decimal, quoted, to_single
-
 Json: TypeAlias = Any  # None, bool, int, float, str, list, or dict (RepeatedKeys if a key comes twice)
 
+_FLOAT_LIMIT: Final = 3.4028234e38  # RapidJSON's Value::IsFloat
 _INDENT: Final = "    "
 _ESCAPED: Final = {code: f"\\u{code:04X}" for code in range(0x20)} | {
     ord(char): json.dumps(char)[1:-1] for char in '\b\t\n\f\r"\\'
@@ -46,14 +46,35 @@ def string(text: str) -> str:
     return f'"{text.translate(_ESCAPED)}"'
 
 
+def decimal(value: float, *, single: bool) -> str:
+    """A reply's number: six digits if they are the number, else 9 (float32) or 17 (float64) of them.
+
+    Whole numbers get `.0`; NaN and Infinity are bare words (json_tensor.cc, WriteDecimal).
+    """
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    text = f"{value:.6g}"
+    back = float(text)
+    if (abs(back) > _FLOAT_LIMIT or _to_single(back) != value) if single else back != value:
+        text = f"{value:.9g}" if single else f"{value:.17g}"
+    return text if "." in text or "e" in text else f"{text}.0"
+
+
+def _to_single(value: float) -> float:
+    """The float32 nearest to a value within its range."""
+    single: float = struct.unpack("f", struct.pack("f", value))[0]
+    return single
+
+
 def quote(value: Json) -> str:
     """A JSON value as errors quote it (json_tensor.cc, JsonValueToString): pretty, arrays on one line.
 
-    The text breaks off before a NaN or Infinity inside an array or object, as RapidJSON's writer does.
+    The text breaks off before a NaN or Infinity inside an array or object, as RapidJSON's writer does. Fractions inside
+    one are written as Python writes them, which differs from RapidJSON for very small and large ones.
     """
     if isinstance(value, float):
-        single = abs(value) <= FLOAT_LIMIT
-        return decimal(to_single(value) if single else value, single=single)
+        single = abs(value) <= _FLOAT_LIMIT
+        return decimal(_to_single(value) if single else value, single=single)
     return "".join(_pretty(value))
 
 
@@ -98,8 +119,4 @@ def _pretty(value: Json) -> Iterator[str]:
 def _scalar(value: Json) -> str:
     if isinstance(value, str):
         return string(value)
-    if isinstance(value, float):
-        return quoted(value)
-    if isinstance(value, list | dict):
-        return "[]" if isinstance(value, list) else "{}"
-    return "null" if value is None else "true" if value is True else "false" if value is False else str(value)
+    return json.dumps(value)

@@ -12,8 +12,9 @@ from typing import Any, Final
 import numpy as np
 import simdjson
 
-from infra.modelserver.rest.tensors import FLOATS, INT_RANGES, PredictInputs, SignatureOf
-from infra.modelserver.runtime.servable import TensorInfo
+from infra.modelserver.rest.parser import Document
+from infra.modelserver.rest.tensors import FLOATS, INT_RANGES, PredictInputs
+from infra.modelserver.runtime.servable import Signature, TensorInfo
 from tasks.wire.dtypes import Array, DataType
 
 _STRUCTURE: Final = b'[]{},:"'
@@ -30,27 +31,16 @@ class _Declined(Exception):
     """This body is left to `tensors`."""
 
 
-def number_inputs(body: bytes, signature_of: SignatureOf) -> PredictInputs | None:
-    """As `tensors.predict_inputs`, for a request that holds numbers only; None for any other.
-
-    Raises:
-        StatusError: as `signature_of`.
-    """
-    try:
-        document = simdjson.Parser().parse(body)
-    except (ValueError, RuntimeError, MemoryError):
-        return None
-    if not isinstance(document, simdjson.Object):
+def number_inputs(asked: Document, signature: Signature) -> PredictInputs | None:
+    """As `tensors.predict_inputs`, for a request that holds numbers only; None for any other."""
+    document = asked.strict
+    if document is None or not all(info.data_type in _BUFFER_KINDS for info in signature.inputs.values()):
         return None
     keys = list(document)
     tensors = {"instances", "inputs"}.intersection(keys)
     if len(tensors) != 1 or not {"signature_name", *tensors}.issuperset(keys) or len(keys) != len(set(keys)):
         return None
-    name = document["signature_name"] if "signature_name" in keys else ""
-    if not isinstance(name, str) or not _NOT_PLAIN.isdisjoint(name):
-        return None
-    signature = signature_of(name)
-    if not all(info.data_type in _BUFFER_KINDS for info in signature.inputs.values()):
+    if not _NOT_PLAIN.isdisjoint(asked.signature_name()):
         return None
     row_format = "instances" in tensors
     try:
@@ -60,9 +50,9 @@ def number_inputs(body: bytes, signature_of: SignatureOf) -> PredictInputs | Non
         return None
     members = [b'"":""' if key == "signature_name" else b'"":' + structure for key in keys]
     # The shapes came from each list's first element; the brackets and commas show whether all the others agree.
-    if body.translate(None, _NOT_STRUCTURE) != b"{" + b",".join(members) + b"}":
+    if asked.body.translate(None, _NOT_STRUCTURE) != b"{" + b",".join(members) + b"}":
         return None
-    return PredictInputs(signature, arrays, row_format)
+    return PredictInputs(arrays, row_format)
 
 
 def _columns(value: Any, inputs: Mapping[str, TensorInfo]) -> tuple[dict[str, Array], bytes]:

@@ -7,11 +7,11 @@ offsets of parse errors are RapidJSON's (reader.h, error/en.h).
 
 import math
 import re
-from collections.abc import Callable
 from itertools import chain
-from typing import Final, TypeVar
+from typing import Final
 
 import orjson
+import simdjson
 
 from infra.modelserver.errors import StatusError, invalid_argument
 from infra.modelserver.rest.json_text import Json, RepeatedKeys, quote
@@ -19,70 +19,79 @@ from infra.modelserver.rest.json_text import Json, RepeatedKeys, quote
 MAX_DEPTH: Final = 10_000  # TensorFlow Serving's parser recurses, and crashes at some ten thousand levels
 _LONG_RUN: Final = 64  # bytes of plain numbers from which on they are parsed in one step
 _LONGEST_RUN: Final = 1 << 20  # and at most so many at once, so that other threads may run
-_LARGE_BODY: Final = 16 << 20  # larger ones are not given to orjson, which would block all other threads
+_LONGEST_INT: Final = 20  # characters of a whole number of 64 bits
+_LARGE_BODY: Final = 16 << 20  # larger ones are not made into objects at once, which would block all other threads
 
-_QUOTABLE: Final = 1 << 20  # bytes of a body that is parsed again for the last digits in an error
-
-T = TypeVar("T")
-
-_FRACTION = re.compile(r"[0-9][.e][-+0-9]")
 _SPACE = re.compile(rb"[ \n\r\t]*")
 _STRING_STOP = re.compile(rb'[\x00-\x1f"\\]')
 _HEX4 = re.compile(rb"[0-9A-Fa-f]{4}")
-_DIGITS = re.compile(rb"[0-9]*")
+_NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]*)?")
 _NUMBERS = re.compile(rb"(?:-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?[ \n\r\t]*+,[ \n\r\t]*+)++")
 _ESCAPES: Final = dict(zip(b'"/\\bfnrt', (b'"', b"/", b"\\", b"\b", b"\f", b"\n", b"\r", b"\t"), strict=True))
 _LITERALS: Final = {ord("n"): (b"null", None), ord("t"): (b"true", True), ord("f"): (b"false", False)}
-_POWERS: Final = [float(f"1e{n}") for n in range(309)]
 
 _OPEN_ARRAY, _CLOSE_ARRAY, _OPEN_OBJECT, _CLOSE_OBJECT, _COMMA, _COLON, _QUOTE, _BACKSLASH = b'[]{},:"\\'
 
 
-def read_object(body: bytes, read: Callable[[dict[str, Json]], T]) -> T:
-    """The result of `read` for a body's object.
+class Document:
+    """A request's body, which must be one JSON object.
 
-    If the text of read's error quotes a fraction, the body is read again with RapidJSON's own rounding, which may
-    differ in the last digits.
+    It is parsed by simdjson, and once more, by a reader of our own, if RapidJSON reads or may read something else.
 
-    Raises:
-        StatusError: INVALID_ARGUMENT if the body is not a JSON object; or as `read`.
+    Attributes:
+        strict: what simdjson has parsed; None if to simdjson it is not an object.
     """
-    document = parse_object(body)
+
+    def __init__(self, body: bytes) -> None:
+        """Parse a body.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT; it is not a JSON object.
+        """
+        self.body, self.strict = body, _parse_strictly(body)
+        self._members = _as_python(body, None) if self.strict is None else None
+
+    def members(self) -> dict[str, Json]:
+        """The object, as Python's own types."""
+        if self._members is None:
+            self._members = _as_python(self.body, self.strict)
+        return self._members
+
+    def signature_name(self) -> str:
+        """The signature that a request names; "" if it names none.
+
+        Raises:
+            StatusError: INVALID_ARGUMENT; the name is not a string.
+        """
+        every: simdjson.Object | dict[str, Json] = self.members() if self.strict is None else self.strict
+        name = every.get("signature_name", "")
+        if not isinstance(name, str):
+            raise invalid_argument(
+                f"JSON Value: {quote(self.members())} not formatted correctly. 'signature_name' key must be a string "
+                "value."
+            )
+        return name
+
+
+def _parse_strictly(body: bytes) -> simdjson.Object | None:
     try:
-        return read(document)
-    except StatusError as error:
-        if len(body) > _QUOTABLE or not _FRACTION.search(error.message):
-            raise
-    return read(parse_object(body, exactly=True))
+        parsed = simdjson.Parser().parse(body)
+    except (ValueError, RuntimeError, MemoryError):
+        return None
+    return parsed if isinstance(parsed, simdjson.Object) else None
 
 
-def parse_object(body: bytes, *, exactly: bool = False) -> dict[str, Json]:
-    """Parse a request's body, which must be one JSON object.
-
-    exactly rounds numbers as RapidJSON does, to the last bit; only the texts of errors show the difference.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT; it is not.
-    """
+def _as_python(body: bytes, parsed: simdjson.Object | None) -> dict[str, Json]:
+    if parsed is not None and len(body) <= _LARGE_BODY:
+        members: dict[str, Json] = parsed.as_dict()
+        # Of repeated keys it has the last alone: every quotation mark must be accounted for.
+        if b"\\u0022" not in body and body.count(b'"') == _quotation_marks(members):
+            return members
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
-    document = None if exactly or len(body) > _LARGE_BODY else _parse_strict(body)
-    if document is None:
-        document = _Reader(body, exactly=exactly).document()
+    document = _Reader(body).document()
     if not isinstance(document, dict):
         raise invalid_argument(f"JSON Value: {quote(document)} Is not object")
-    return document
-
-
-def _parse_strict(body: bytes) -> Json | None:
-    """What orjson reads in the body; None if RapidJSON would read, or may read, something else."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    # orjson silently keeps the last of repeated keys: every quotation mark must be accounted for.
-    if b"\\u0022" in body or body.count(b'"') != _quotation_marks(document):
-        return None
     return document
 
 
@@ -109,10 +118,10 @@ def _quotation_marks(document: Json) -> int:
 class _Reader:
     """One pass over one document, in RapidJSON's own steps but without its recursion."""
 
-    def __init__(self, body: bytes, *, exactly: bool) -> None:
+    def __init__(self, body: bytes) -> None:
         self.data = body + b"\0"  # the end reads as NUL, and a NUL as the end
         self.at = 0
-        self.exactly = exactly
+        self.singly = False  # whether numbers are read one by one
 
     def document(self) -> Json:
         for mark in b"\xef\xbb\xbf":
@@ -189,7 +198,7 @@ class _Reader:
 
     def take_numbers(self, items: list[Json]) -> None:
         """Append a run of plain numbers in one step: an array of a million should not take a million steps."""
-        if self.exactly:
+        if self.singly:
             return
         run = _NUMBERS.match(self.data, self.at, self.at + _LONGEST_RUN)
         if run is None or run.end() - run.start() < _LONG_RUN:
@@ -197,7 +206,7 @@ class _Reader:
         try:
             items.extend(orjson.loads(b"[" + run.group().rstrip(b" \n\r\t")[:-1] + b"]"))
         except orjson.JSONDecodeError:
-            self.exactly = True  # one number is too big: single steps find out which
+            self.singly = True  # one number is too big: single steps find out which
             return
         self.at = run.end()
 
@@ -263,34 +272,23 @@ class _Reader:
         self.at = digits.end()
         return int(digits.group(), 16)
 
-    def digits(self) -> bytes:
-        match = _DIGITS.match(self.data, self.at)
-        self.at = match.end()  # type: ignore[union-attr]
-        return match.group()  # type: ignore[union-attr]
-
     def number(self) -> int | float:
-        """ParseNumber in RapidJSON's normal precision: rounding, and what it takes for a number, are its own."""
-        start = self.at
-        minus = self.take(ord("-"))
-        special = None
-        if self.take(ord("0")):
-            whole = b"0"
-        else:
-            whole = self.digits()
-            if not whole:
-                special = self.nan_or_infinity(minus)
-        number = _Decimal(whole, minus)
-        if number.too_big:
+        """ParseNumber, but rounded as Python rounds; a whole number that 64 bits do not hold is a float."""
+        found = _NUMBER.match(self.data, self.at)
+        if found is None:
+            return self.nan_or_infinity(self.take(ord("-")))
+        fraction, exponent = found.groups()
+        if fraction == b".":
+            raise self.error("Miss fraction part in number.", found.end(1))
+        if exponent and not exponent[-1:].isdigit():
+            raise self.error("Miss exponent in number.", found.end())
+        start, self.at, text = self.at, found.end(), found.group()
+        if not fraction and not exponent and len(text) <= _LONGEST_INT and -(2**63) <= int(text) < 2**64:
+            return int(text)
+        number = float(text)
+        if math.isinf(number):
             raise self.error("Number too big to be stored in double.", start)
-        if self.take(ord(".")):
-            fraction = self.digits()
-            if not fraction:
-                raise self.error("Miss fraction part in number.")
-            number.add_fraction(fraction)
-        exponent = self.exponent(start, number)
-        if number.is_double or exponent is not None:
-            return number.to_double(exponent or 0)
-        return number.to_int() if special is None else special
+        return number
 
     def nan_or_infinity(self, minus: bool) -> float:
         if all(map(self.take, b"NaN")):
@@ -298,74 +296,6 @@ class _Reader:
         if all(map(self.take, b"Inf")) and (self.data[self.at] != ord("i") or all(map(self.take, b"inity"))):
             return -math.inf if minus else math.inf
         raise self.error("Invalid value.")
-
-    def exponent(self, start: int, number: "_Decimal") -> int | None:
-        if not (self.take(ord("e")) or self.take(ord("E"))):
-            return None
-        minus = not self.take(ord("+")) and self.take(ord("-"))
-        digits = self.digits()
-        if not digits:
-            raise self.error("Miss exponent in number.")
-        exponent = int(digits.lstrip(b"0")[:12] or b"0")
-        if not minus and exponent > 308 - number.shift:
-            raise self.error("Number too big to be stored in double.", start)
-        return -exponent if minus else exponent
-
-
-class _Decimal:
-    """The digits of one number on their way to an int or a double (ParseNumber's i64, d, expFrac, significandDigit)."""
-
-    def __init__(self, whole: bytes, minus: bool) -> None:
-        self.minus = minus
-        self.is_double = self.too_big = False
-        self.double = 0.0
-        self.shift = 0  # decimal exponent of the significand so far
-        limit = 2**63 if minus else 2**64 - 1
-        used = len(whole)
-        self.integer = int(whole or b"0") if used < 30 else limit + 1
-        if self.integer > limit:
-            used = next(n for n in range(len(str(limit)), 0, -1) if int(whole[:n]) <= limit)
-            self.integer = int(whole[:used])
-            self.double, self.is_double = float(self.integer), True
-            for digit in whole[used:]:
-                if self.double >= 1.7976931348623157e307:
-                    self.too_big = True
-                    return
-                self.double = self.double * 10 + (digit - 48)
-        self.significant = max(used - 1, 0)
-
-    def add_fraction(self, fraction: bytes) -> None:
-        taken = 0
-        if not self.is_double:
-            for digit in fraction:
-                if self.integer > 2**53 - 1:
-                    break
-                self.integer = self.integer * 10 + (digit - 48)
-                self.shift -= 1
-                taken += 1
-                self.significant += self.integer != 0
-            self.double, self.is_double = float(self.integer), True
-        for digit in fraction[taken:]:
-            if self.significant >= 17:
-                break
-            self.double = self.double * 10.0 + (digit - 48)
-            self.shift -= 1
-            self.significant += self.double > 0.0
-
-    def to_double(self, exponent: int) -> float:
-        double = self.double if self.is_double else float(self.integer)
-        power = exponent + self.shift
-        double = _scale(_scale(double, -308), power + 308) if power < -308 else _scale(double, power)
-        return -double if self.minus else double
-
-    def to_int(self) -> int:
-        return -self.integer if self.minus else self.integer
-
-
-def _scale(significand: float, power: int) -> float:
-    if power < -308:
-        return 0.0
-    return significand * _POWERS[power] if power >= 0 else significand / _POWERS[-power]
 
 
 def _object(keys: list[str], values: list[Json]) -> dict[str, Json]:

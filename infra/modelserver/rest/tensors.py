@@ -4,7 +4,7 @@ A request holds `instances`, a row for each example, or `inputs`, a column for e
 whole; the rules that take a step for each element are applied only to say which element is wrong, and why.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from math import prod
@@ -15,11 +15,9 @@ import numpy as np
 from infra.modelserver.errors import Code, StatusError, invalid_argument
 from infra.modelserver.rest.base64 import decode_object, is_base64
 from infra.modelserver.rest.json_text import Json, members, quote, to_bytes
-from infra.modelserver.rest.parser import read_object
+from infra.modelserver.rest.parser import Document
 from infra.modelserver.runtime.servable import Signature, TensorInfo
 from tasks.wire.dtypes import Array, DataType
-
-SignatureOf = Callable[[str], Signature]
 
 FLOATS: Final[frozenset[int]] = frozenset((DataType.FLOAT, DataType.DOUBLE))
 # These are read as int32 and then truncated to their width without an error.
@@ -36,44 +34,21 @@ _JSON_TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class PredictInputs:
-    """What a predict request asks for: the signature, its inputs by alias, and whether the reply is in rows."""
+    """A predict request's inputs: an array for each alias. row_format says whether the reply is in rows."""
 
-    signature: Signature
     arrays: dict[str, Array]
     row_format: bool
 
 
-def predict_inputs(body: bytes, signature_of: SignatureOf) -> PredictInputs:
-    """The inputs in a predict request's body: an array for each input, its shape the nesting of the lists.
-
-    Args:
-        signature_of: finds a signature by its name, "" for the default one.
+def predict_inputs(asked: Document, signature: Signature) -> PredictInputs:
+    """The inputs that a predict request's body has for a signature; their shapes are the nesting of the lists.
 
     Raises:
-        StatusError: the body is not JSON, or does not fit the signature; or as `signature_of`.
+        StatusError: the body does not fit the signature.
     """
-    return read_object(body, lambda document: _inputs_of(document, signature_of))
-
-
-def signature_name(document: dict[str, Json]) -> str:
-    """The signature that a request names; "" if it names none.
-
-    Raises:
-        StatusError: INVALID_ARGUMENT; the name is not a string.
-    """
-    name = document.get("signature_name", "")
-    if not isinstance(name, str):
-        raise invalid_argument(
-            f"JSON Value: {quote(document)} not formatted correctly. 'signature_name' key must be a string value."
-        )
-    return name
-
-
-def _inputs_of(document: dict[str, Json], signature_of: SignatureOf) -> PredictInputs:
-    name = signature_name(document)
-    signature = signature_of(name)
+    document = asked.members()
     if not signature.inputs:
-        raise invalid_argument(f"Failed to get input map for signature: {name or 'DEFAULT'}")
+        raise invalid_argument(f"Failed to get input map for signature: {asked.signature_name() or 'DEFAULT'}")
     if "instances" in document and "inputs" in document:
         raise _format_error(
             document, "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
@@ -84,9 +59,9 @@ def _inputs_of(document: dict[str, Json], signature_of: SignatureOf) -> PredictI
             raise _format_error(document, "Expecting 'instances' to be an list/array")
         if not rows:
             raise _format_error(document, "No values in 'instances' array")
-        return PredictInputs(signature, _from_rows(rows, signature.inputs), row_format=True)
+        return PredictInputs(_from_rows(rows, signature.inputs), row_format=True)
     if "inputs" in document:
-        return PredictInputs(signature, _from_columns(document["inputs"], signature.inputs), row_format=False)
+        return PredictInputs(_from_columns(document["inputs"], signature.inputs), row_format=False)
     raise invalid_argument("Missing 'inputs' or 'instances' key")
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from infra.modelserver.errors import Code, StatusError
 from infra.modelserver.rest.numbers import number_inputs
+from infra.modelserver.rest.parser import Document
 from infra.modelserver.rest.tensors import PredictInputs, predict_inputs
 from infra.modelserver.runtime.servable import Signature, TensorInfo
 from tasks.wire.dtypes import DataType
@@ -31,11 +32,26 @@ def read(body: str | bytes, **inputs: int) -> PredictInputs:
     """The inputs, read by the general reader, and by the fast one to the same arrays wherever that one reads them."""
     content = body.encode() if isinstance(body, str) else body
     asked = signature(inputs)
-    fast = number_inputs(content, lambda name: asked)
-    general = predict_inputs(content, lambda name: asked)
+    fast = number_inputs(Document(content), asked)
+    general = predict_inputs(Document(content), asked)
     if fast is not None:
         assert_same(fast, general)
     return general
+
+
+def read_fast(body: bytes, asked: Signature) -> PredictInputs | None:
+    """What the fast reader makes of a body; None if it leaves it to the other."""
+    try:
+        return number_inputs(Document(body), asked)
+    except StatusError:
+        return None
+
+
+def read_as_rapidjson(body: bytes, asked: Signature) -> PredictInputs:
+    """What the reader of RapidJSON's dialect makes of a body, and nothing quicker."""
+    document = Document(body)
+    document.strict = None
+    return predict_inputs(document, asked)
 
 
 def assert_same(one: PredictInputs, other: PredictInputs) -> None:
@@ -48,9 +64,15 @@ def assert_same(one: PredictInputs, other: PredictInputs) -> None:
 
 def refusal(body: str, **inputs: int) -> StatusError:
     asked = signature(inputs)
-    assert number_inputs(body.encode(), lambda name: asked) is None
+
+    def read_it() -> None:
+        document = Document(body.encode())
+        document.signature_name()
+        assert number_inputs(document, asked) is None
+        predict_inputs(document, asked)
+
     with pytest.raises(StatusError) as raised:
-        predict_inputs(body.encode(), lambda name: asked)
+        read_it()
     return raised.value
 
 
@@ -122,24 +144,23 @@ def test_rows_may_name_their_inputs_in_any_order() -> None:
     assert (got.arrays["a"].tolist(), got.arrays["b"].tolist()) == ([1, 3], [2, 4])
 
 
-def test_the_signature_is_asked_for_by_its_name() -> None:
-    asked = []
-
-    def find(name: str) -> Signature:
-        asked.append(name)
-        return signature({"x": FLOAT})
-
-    for body in (b'{"signature_name": "s", "inputs": 1}', b'{"inputs": true}', b'{"inputs": [1]}'):
-        if number_inputs(body, find) is None:
-            with pytest.raises(StatusError):
-                predict_inputs(body, find)
-    assert set(asked) == {"s", ""}
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        (b'{"signature_name": "s", "inputs": 1}', "s"),
+        (b'{"signature_name": "s", "inputs": NaN}', "s"),
+        (b'{"inputs": true}', ""),
+        (b'{"signature_name": "s", "inputs": 1, "signature_name": "t"}', "s"),
+    ],
+)
+def test_a_body_may_name_a_signature(body: bytes, name: str) -> None:
+    assert Document(body).signature_name() == name
 
 
 def test_numbers_alone_take_the_fast_way() -> None:
     asked = signature({"x": FLOAT})
     for body in (b'{"instances": [[1, 2.5]]}', b'{"instances": [{"x": [1]}, {"x": [2]}]}', b'{"inputs": {"x": 7}}'):
-        assert number_inputs(body, lambda name: asked) is not None
+        assert number_inputs(Document(body), asked) is not None
 
 
 # What is refused
@@ -355,12 +376,12 @@ def bodies(draw: st.DrawFn) -> bytes:
 @given(bodies(), st.sampled_from([{"x": FLOAT}, {"a": FLOAT, "b": INT32}, {"x": UINT64}, {"x": UINT8}, {"x": STRING}]))
 def test_the_fast_reader_reads_what_the_general_one_reads(body: bytes, inputs: dict[str, int]) -> None:
     asked = signature(inputs)
-    fast = number_inputs(body, lambda name: asked)
+    fast = read_fast(body, asked)
     if fast is not None:
-        assert_same(fast, predict_inputs(body, lambda name: asked))
-    else:
-        with contextlib.suppress(StatusError):
-            predict_inputs(body, lambda name: asked)
+        assert_same(fast, read_as_rapidjson(body, asked))
+    with contextlib.suppress(StatusError):
+        general = predict_inputs(Document(body), asked)
+        assert_same(general, read_as_rapidjson(body, asked))
 
 
 SPELLINGS = (
@@ -388,9 +409,9 @@ def test_the_fast_reader_never_reads_what_the_general_one_refuses(body: bytes, d
     put = data.draw(st.sampled_from(SPELLINGS) | st.sampled_from([*'[]{},:" \\0-.eE\n\t\x00', "", "é", "null", "NaN"]))
     harmed = body[:at] + put.encode() + body[at + size :]
     asked = signature({"x": data.draw(st.sampled_from([FLOAT, INT32, UINT64, HALF]))})
-    fast = number_inputs(harmed, lambda name: asked)
+    fast = read_fast(harmed, asked)
     if fast is not None:
-        assert_same(fast, predict_inputs(harmed, lambda name: asked))
+        assert_same(fast, read_as_rapidjson(harmed, asked))
 
 
 @pytest.mark.parametrize(
@@ -410,12 +431,9 @@ def test_the_fast_reader_never_reads_what_the_general_one_refuses(body: bytes, d
         b'{"instances": [1, null]}',
         b'{"instances": [1, "2"]}',
         b'{"instances": [[]]}',
-        b"[1]",
         b'{"instances": [NaN]}',
-        b'{"instances": [1]',
-        b"",
     ],
 )
 def test_the_fast_reader_leaves_alone_what_is_not_plainly_numbers(body: bytes) -> None:
     asked = signature({"x": FLOAT})
-    assert number_inputs(body, lambda name: asked) is None
+    assert number_inputs(Document(body), asked) is None
