@@ -2,7 +2,9 @@
 
 import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -24,6 +26,24 @@ _INT32_MAX = 2**31 - 1
 _BUSY_MODELS = 8  # that may hold all their calls at once and still leave threads to others
 
 
+class _Threads(ThreadPoolExecutor):
+    """Starts the threads that it needs, and goes on with those that it has if the machine gives it no more.
+
+    gRPC hands over every call in one thread of its own, and an error there ends that thread: no later call would be
+    answered, or refused.
+    """
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **keywords: Any) -> Future[Any]:
+        """As ThreadPoolExecutor; what finds no thread is done by the next one that is free."""
+        try:
+            return super().submit(function, *args, **keywords)
+        except RuntimeError as error:
+            log.error("a call waits for another's thread: %s", error)
+            nothing: Future[Any] = Future()
+            nothing.set_result(None)
+            return nothing
+
+
 class GrpcServer:
     """PredictionService, ModelService and, if the flags say so, grpc.health.v1."""
 
@@ -39,7 +59,7 @@ class GrpcServer:
             bind(flags.bind_address, flags.port, "port").close()
         limits = CallLimits(flags.grpc_max_threads)
         most = _BUSY_MODELS * limits.most
-        pool = ThreadPoolExecutor(max_workers=most, thread_name_prefix="grpc")  # it starts those that it needs
+        pool = _Threads(max_workers=most, thread_name_prefix="grpc")
         self._server = grpc.server(pool, options=_server_options(flags), maximum_concurrent_rpcs=most)
         options = GrpcOptions(
             flags.enable_serialization_as_tensor_content, flags.enforce_session_run_timeout, flags.log_requests

@@ -222,10 +222,8 @@ class Manager:
                 self._monitor.publish(version.name, version.version, State.LOADING)
                 try:
                     version.servable = self._loader(version.name, version.version, version.path)
-                except StatusError as failure:
-                    error = failure
                 except Exception as failure:  # noqa: BLE001 - any error of a loader is that version's failure
-                    error = StatusError(Code.INTERNAL, f"{type(failure).__name__}: {failure}")
+                    error = as_status(failure)
                 else:
                     log.info("loaded %s from %s", what, version.path)
                     return None

@@ -84,7 +84,10 @@ class FileSystemSource:
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            self.poll_once()
+            try:
+                self.poll_once()
+            except Exception:  # the next poll may do better, as when no thread could be started
+                log.exception("a poll of the file system failed")
             if self._interval == 0:
                 return
             self._stopped.wait(self._interval)

@@ -3,12 +3,15 @@
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.modelserver.errors import Code, StatusError
 from infra.modelserver.lifecycle.manager import Manager, ManagerOptions
+from infra.modelserver.lifecycle.policy import VersionPolicy
+from infra.modelserver.lifecycle.source import FileSystemSource, Watched
 from infra.modelserver.lifecycle.states import State, StateMonitor
 
 
@@ -222,3 +225,40 @@ def test_no_request_fails_while_versions_are_swapped() -> None:
         client.join()
     assert failures == []
     until(lambda: list(it.states().values()).count(State.END) == 100)
+
+
+def test_a_version_whose_thread_could_not_start_is_loaded_when_it_is_wanted_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    it = Managed()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_more_threads)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            it.want(1)
+    it.reaches(v1="START")
+    it.want(1)
+    it.reaches(v1="AVAILABLE")
+
+
+def test_a_poll_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    it = Managed()
+    (tmp_path / "1").mkdir()
+    source = FileSystemSource(it.manager.set_wanted, interval=0.01)
+    source.update({"m": Watched("m", str(tmp_path), VersionPolicy())})
+    failed = threading.Event()
+
+    def fail_once(name: str, versions: Any) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise RuntimeError("can't start new thread")
+        it.manager.set_wanted(name, versions)
+
+    monkeypatch.setattr(source, "_set_wanted", fail_once)
+    source.start()
+    until(failed.is_set)
+    until(lambda: it.monitor.available("m") == {1})
+    source.stop()
+
+
+def no_more_threads(_thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
