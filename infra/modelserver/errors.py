@@ -3,9 +3,12 @@
 This package does not import the tree in `tasks.errors`, which is for the steps of a delivery.
 """
 
+import logging
 from enum import IntEnum
 
 import grpc
+
+log = logging.getLogger(__name__)
 
 
 class Code(IntEnum):
@@ -90,6 +93,16 @@ def not_found(message: str) -> StatusError:
 def failed_precondition(message: str) -> StatusError:
     """An error of code FAILED_PRECONDITION."""
     return StatusError(Code.FAILED_PRECONDITION, message)
+
+
+def as_status(error: Exception) -> StatusError:
+    """What answers a request that failed with this error; one that no client should be able to cause is logged."""
+    if isinstance(error, StatusError):
+        return error
+    if isinstance(error, MemoryError):
+        return StatusError(Code.RESOURCE_EXHAUSTED, "Out of memory.")
+    log.error("an unexpected error", exc_info=error)
+    return StatusError(Code.INTERNAL, f"{type(error).__name__}: {error}")
 
 
 class StartupError(Exception):

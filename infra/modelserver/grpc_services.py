@@ -4,18 +4,20 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import grpc
 
-from infra.modelserver.errors import Code, StatusError, invalid_argument
+from infra.modelserver.errors import Code, StatusError, as_status, invalid_argument
 from infra.modelserver.inference import examples
-from infra.modelserver.inference.describe import metadata, model_status
-from infra.modelserver.inference.predict import predict
+from infra.modelserver.inference.describe import metadata, model_status, version_choice
+from infra.modelserver.inference.predict import predict_message
 from infra.modelserver.lifecycle.manager import Manager
 from infra.modelserver.lifecycle.reload import Reloader
 from infra.modelserver.limits import CallLimits
 from infra.modelserver.metrics import Metrics
+from infra.modelserver.runtime.servable import Servable
 from tasks.wire.protos import (
     ClassificationRequest,
     ClassificationResponse,
@@ -24,6 +26,7 @@ from tasks.wire.protos import (
     GetModelStatusRequest,
     GetModelStatusResponse,
     ModelServiceServicer,
+    ModelSpec,
     MultiInferenceRequest,
     MultiInferenceResponse,
     PredictionServiceServicer,
@@ -37,6 +40,7 @@ from tasks.wire.protos import (
 
 log = logging.getLogger(__name__)
 
+Request = TypeVar("Request")
 Reply = TypeVar("Reply")
 
 _LONGEST_MESSAGE = 1024
@@ -63,16 +67,24 @@ def details(message: str) -> str:
     return encoded[:_LONGEST_MESSAGE].decode(errors="ignore") + "...TRUNCATED"
 
 
-def _answer(context: grpc.ServicerContext, work: Callable[[], Reply]) -> Reply:
-    """The work's reply; a StatusError becomes the call's status, and any other error becomes INTERNAL."""
+def _answer(
+    context: grpc.ServicerContext,
+    work: Callable[[], Reply],
+    record: Callable[[Code, float], None] = lambda _code, _seconds: None,
+) -> Reply:
+    """The work's reply; an error becomes the call's status. record is told how it ended, and after how many seconds."""
+    start, error = time.perf_counter(), None
     try:
         return work()
-    except StatusError as error:
-        code, message = error.code, error.message
-    except Exception as error:
-        log.exception("a gRPC call failed")
-        code, message = Code.INTERNAL, f"{type(error).__name__}: {error}"
-    return context.abort(code.grpc_status, details(message))
+    except Exception as problem:  # noqa: BLE001 - whatever it is, the client is answered
+        error = as_status(problem)
+    finally:
+        record(error.code if error else Code.OK, time.perf_counter() - start)
+    return context.abort(error.code.grpc_status, details(error.message))
+
+
+def _spec_of(request: PredictRequest | ClassificationRequest | RegressionRequest) -> ModelSpec | None:
+    return request.model_spec if request.HasField("model_spec") else None
 
 
 class PredictionService(PredictionServiceServicer):  # type: ignore[misc]
@@ -83,34 +95,25 @@ class PredictionService(PredictionServiceServicer):  # type: ignore[misc]
 
     def Predict(self, request: PredictRequest, context: grpc.ServicerContext) -> PredictResponse:  # noqa: N802
         """Run a signature on tensors."""
-        as_content = self._options.as_content
-        return self._measured(
-            "Predict", request.model_spec.name, context,
-            lambda timeout: predict(self._manager, request, timeout, as_content=as_content),
-        )  # fmt: skip
+        work = partial(predict_message, as_content=self._options.as_content)
+        return self._measured("Predict", request, _spec_of(request), context, work)
 
     def Classify(  # noqa: N802
         self, request: ClassificationRequest, context: grpc.ServicerContext
     ) -> ClassificationResponse:
         """Run a classification signature on tf.Examples."""
-        return self._measured(
-            "Classify", request.model_spec.name, context, lambda t: examples.classify(self._manager, request, t)
-        )
+        return self._measured("Classify", request, _spec_of(request), context, examples.classify)
 
     def Regress(self, request: RegressionRequest, context: grpc.ServicerContext) -> RegressionResponse:  # noqa: N802
         """Run a regression signature on tf.Examples."""
-        return self._measured(
-            "Regress", request.model_spec.name, context, lambda t: examples.regress(self._manager, request, t)
-        )
+        return self._measured("Regress", request, _spec_of(request), context, examples.regress)
 
     def MultiInference(  # noqa: N802
         self, request: MultiInferenceRequest, context: grpc.ServicerContext
     ) -> MultiInferenceResponse:
         """Run several signatures on the same tf.Examples."""
-        name = request.tasks[0].model_spec.name if request.tasks else ""
-        return self._measured(
-            "MultiInference", name, context, lambda t: examples.multi_inference(self._manager, request, t)
-        )
+        spec = request.tasks[0].model_spec if request.tasks else ModelSpec()
+        return self._measured("MultiInference", request, spec, context, examples.multi_inference)
 
     def GetModelMetadata(  # noqa: N802
         self, request: GetModelMetadataRequest, context: grpc.ServicerContext
@@ -119,27 +122,29 @@ class PredictionService(PredictionServiceServicer):  # type: ignore[misc]
         return _answer(context, lambda: metadata(self._manager, request))
 
     def _measured(
-        self, api: str, model: str, context: grpc.ServicerContext, work: Callable[[float | None], Reply]
+        self,
+        api: str,
+        request: Request,
+        spec: ModelSpec | None,
+        context: grpc.ServicerContext,
+        work: Callable[[Servable, Request, float | None], Reply],
     ) -> Reply:
-        """The work's reply, when it is the model's turn; work is given the seconds that the call has left."""
+        """The work's reply from the model that spec names, when it is the model's turn; counted, timed and logged."""
+        model = spec.name if spec is not None else ""
 
-        def measured() -> Reply:
-            start, status = time.perf_counter(), Code.INTERNAL
-            try:
-                with self._limits.turn(model, self._seconds_left(context)):
-                    reply = work(self._seconds_left(context))
-                status = Code.OK
-                return reply
-            except StatusError as error:
-                status = error.code
-                raise
-            finally:
-                seconds = time.perf_counter() - start
-                self._metrics.record_request(model, api, "GRPC", status.name, seconds)
-                if self._options.log_requests:
-                    log.info("gRPC %s %s %s %.1f ms", api, model, status.name, 1e3 * seconds)
+        def answer() -> Reply:
+            with self._limits.turn(model, self._seconds_left(context)):
+                if spec is None:
+                    raise invalid_argument("Missing ModelSpec")
+                with self._manager.acquire(*version_choice(spec)) as servable:
+                    return work(servable, request, self._seconds_left(context))
 
-        return _answer(context, measured)
+        def record(code: Code, seconds: float) -> None:
+            self._metrics.record_request(model, api, "GRPC", code.name, seconds)
+            if self._options.log_requests:
+                log.info("gRPC %s %s %s %.1f ms", api, model, code.name, 1e3 * seconds)
+
+        return _answer(context, answer, record)
 
     def _seconds_left(self, context: grpc.ServicerContext) -> float | None:
         return context.time_remaining() if self._options.enforce_timeout else None

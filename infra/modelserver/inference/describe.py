@@ -1,16 +1,23 @@
 """What models there are: GetModelMetadata and GetModelStatus."""
 
 from infra.modelserver.errors import invalid_argument
-from infra.modelserver.inference.predict import version_choice
 from infra.modelserver.lifecycle.manager import Manager
 from tasks.wire.protos import (
     GetModelMetadataRequest,
     GetModelMetadataResponse,
     GetModelStatusRequest,
     GetModelStatusResponse,
+    ModelSpec,
 )
 
 _SIGNATURE_DEF = "signature_def"
+
+
+def version_choice(model_spec: ModelSpec) -> tuple[str, int | None, str | None]:
+    """A ModelSpec's name, version and label, as `Manager.acquire` takes them."""
+    choice = model_spec.WhichOneof("version_choice")
+    version = model_spec.version.value if choice == "version" else None
+    return model_spec.name, version, model_spec.version_label if choice == "version_label" else None
 
 
 def metadata(manager: Manager, request: GetModelMetadataRequest) -> GetModelMetadataResponse:

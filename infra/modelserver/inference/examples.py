@@ -8,8 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from infra.modelserver.errors import Code, StatusError, invalid_argument
-from infra.modelserver.inference.predict import version_choice
-from infra.modelserver.lifecycle.manager import Manager
 from infra.modelserver.runtime import c_api, tensors
 from infra.modelserver.runtime.servable import (
     CLASSIFY_METHOD,
@@ -36,47 +34,10 @@ from tasks.wire.protos import (
 _INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
 
 
-def classify(manager: Manager, request: ClassificationRequest, timeout: float | None = None) -> ClassificationResponse:
-    """Answer a ClassificationRequest; blocks. timeout is in seconds.
-
-    Raises:
-        StatusError: as `Manager.acquire` and `classify_with`.
-    """
-    if not request.HasField("model_spec"):
-        raise invalid_argument("Missing ModelSpec")
-    with manager.acquire(*version_choice(request.model_spec)) as servable:
-        return classify_with(servable, request, timeout)
-
-
-def regress(manager: Manager, request: RegressionRequest, timeout: float | None = None) -> RegressionResponse:
-    """Answer a RegressionRequest; blocks. timeout is in seconds.
-
-    Raises:
-        StatusError: as `Manager.acquire` and `regress_with`.
-    """
-    if not request.HasField("model_spec"):
-        raise invalid_argument("Missing ModelSpec")
-    with manager.acquire(*version_choice(request.model_spec)) as servable:
-        return regress_with(servable, request, timeout)
-
-
-def multi_inference(
-    manager: Manager, request: MultiInferenceRequest, timeout: float | None = None
-) -> MultiInferenceResponse:
-    """Answer a MultiInferenceRequest; blocks. timeout is in seconds.
-
-    Raises:
-        StatusError: as `Manager.acquire` and `multi_inference_with`.
-    """
-    spec = request.tasks[0].model_spec if request.tasks else InferenceTask().model_spec
-    with manager.acquire(*version_choice(spec)) as servable:
-        return multi_inference_with(servable, request, timeout)
-
-
-def classify_with(
+def classify(
     servable: Servable, request: ClassificationRequest, timeout: float | None = None
 ) -> ClassificationResponse:
-    """Answer a ClassificationRequest from one servable.
+    """Answer a ClassificationRequest; blocks. timeout is in seconds.
 
     Raises:
         StatusError: the signature does not exist or does not classify, the input is empty, the run failed, or its
@@ -92,8 +53,8 @@ def classify_with(
     return response
 
 
-def regress_with(servable: Servable, request: RegressionRequest, timeout: float | None = None) -> RegressionResponse:
-    """Answer a RegressionRequest from one servable.
+def regress(servable: Servable, request: RegressionRequest, timeout: float | None = None) -> RegressionResponse:
+    """Answer a RegressionRequest; blocks. timeout is in seconds.
 
     Raises:
         StatusError: the signature does not exist or does not regress, the input is empty, the run failed, or its
@@ -109,13 +70,13 @@ def regress_with(servable: Servable, request: RegressionRequest, timeout: float 
     return response
 
 
-def multi_inference_with(
+def multi_inference(
     servable: Servable, request: MultiInferenceRequest, timeout: float | None = None
 ) -> MultiInferenceResponse:
-    """Answer a MultiInferenceRequest from one servable, in one run.
+    """Answer a MultiInferenceRequest in one run; blocks. timeout is in seconds.
 
     Raises:
-        StatusError: as `classify_with` and `regress_with`, or the tasks do not go together.
+        StatusError: as `classify` and `regress`, or the tasks do not go together.
     """
     feeds: set[str] = set()
     fetches: set[str] = set()
@@ -229,17 +190,13 @@ def _run(
     api: str, servable: Servable, feeds: set[str], examples: list[bytes], fetches: Sequence[str], timeout: float | None
 ) -> dict[str, Array]:
     """Feed the serialized examples, and fetch tensors: by their names in the graph, shape (examples, …)."""
-    tensor = tensors.strings(examples)
-    try:
-        results = servable.run_tensors(api, tuple(sorted(feeds)), [tensor] * len(feeds), tuple(fetches), timeout)
+    with c_api.kept_tensors() as kept:
+        tensor = tensors.strings(examples)
+        kept.append(tensor)
+        results = servable.run(api, tuple(sorted(feeds)), [tensor] * len(feeds), tuple(fetches), timeout)
+        kept.extend(results)
         servable.metrics.record_examples(servable.name, len(examples))
-        try:
-            return {name: c_api.array_from_tensor(result) for name, result in zip(fetches, results, strict=True)}
-        finally:
-            for result in results:
-                c_api.delete(result)
-    finally:
-        c_api.delete(tensor)
+        return {name: c_api.array_from_tensor(result) for name, result in zip(fetches, results, strict=True)}
 
 
 def _fill_spec(spec: ModelSpec, asked: ModelSpec, servable: Servable) -> None:

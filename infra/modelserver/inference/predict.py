@@ -1,47 +1,60 @@
-"""Answering a PredictRequest (predict_util.cc)."""
+"""Predict: from a signature's inputs to its outputs (predict_util.cc), the one path that REST, gRPC and warm-up take.
 
-from collections.abc import Mapping, Sequence
+Who asks brings the form: what makes a tensor of each input, and what reads the outputs.
+"""
 
-from infra.modelserver.errors import StatusError, failed_precondition, invalid_argument
-from infra.modelserver.lifecycle.manager import Manager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+from infra.modelserver.errors import Code, StatusError, failed_precondition, invalid_argument
 from infra.modelserver.runtime import c_api, tensors
-from infra.modelserver.runtime.servable import DEFAULT_SIGNATURE, Servable, Signature
-from tasks.wire.protos import ModelSpec, PredictRequest, PredictResponse, TensorProto
+from infra.modelserver.runtime.servable import DEFAULT_SIGNATURE, METHODS, Servable, Signature
+from tasks.wire.protos import PredictRequest, PredictResponse
 
 
-def version_choice(model_spec: ModelSpec) -> tuple[str, int | None, str | None]:
-    """A ModelSpec's name, version and label, as Manager.acquire takes them."""
-    choice = model_spec.WhichOneof("version_choice")
-    version = model_spec.version.value if choice == "version" else None
-    return model_spec.name, version, model_spec.version_label if choice == "version_label" else None
-
-
+@contextmanager
 def predict(
-    manager: Manager, request: PredictRequest, timeout: float | None = None, *, as_content: bool = False
-) -> PredictResponse:
-    """Answer a PredictRequest; blocks.
+    servable: Servable,
+    signature: Signature,
+    feeds: Mapping[str, Callable[[], int]],
+    outputs: Sequence[str] = (),
+    timeout: float | None = None,
+) -> Iterator[dict[str, int]]:
+    """Run a signature, blocking; within the context there are its output tensors, by alias.
 
     Args:
+        feeds: by alias, what makes the input's tensor; it is called once all aliases have been found right.
+        outputs: the aliases of those wanted; none for all.
         timeout: in seconds; None for no limit.
-        as_content: pack the outputs into tensor_content.
 
     Raises:
-        StatusError: as `Manager.acquire` and `predict_with`.
+        StatusError: INTERNAL if the signature is not for predictions; INVALID_ARGUMENT for aliases that do not fit it,
+            or a feed that makes no tensor; or as `Servable.run`.
     """
-    if not request.HasField("model_spec"):
-        raise invalid_argument("Missing ModelSpec")
-    with manager.acquire(*version_choice(request.model_spec)) as servable:
-        return predict_with(servable, request, timeout, as_content=as_content)
+    _check_inputs(servable, signature, feeds.keys())
+    with c_api.kept_tensors() as kept:
+        for alias in signature.inputs:
+            make = feeds.get(alias) or partial(c_api.tensor_from_proto, signature.defaults[alias])
+            try:
+                kept.append(make())
+            except StatusError as error:
+                raise invalid_argument(f"tensor parsing error: {alias}") from error
+        aliases = _check_outputs(signature, outputs)
+        names = tuple([info.name for info in signature.inputs.values()])
+        fetches = tuple([signature.outputs[alias].name for alias in aliases])
+        results = servable.run("Predict", names, tuple(kept), fetches, timeout)
+        kept.extend(results)
+        yield dict(zip(aliases, results, strict=True))
 
 
-def predict_with(
+def predict_message(
     servable: Servable, request: PredictRequest, timeout: float | None = None, *, as_content: bool = False
 ) -> PredictResponse:
-    """Answer a PredictRequest from one servable.
+    """Answer a PredictRequest; blocks. as_content packs the outputs into tensor_content.
 
     Raises:
-        StatusError: FAILED_PRECONDITION if there is no such signature, INVALID_ARGUMENT if a tensor cannot be parsed,
-            or as `Servable.check_inputs`, `check_outputs` and `run_tensors`.
+        StatusError: FAILED_PRECONDITION if there is no such signature, or as `predict`.
     """
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     signature = servable.signatures.get(name)
@@ -51,41 +64,58 @@ def predict_with(
     response.model_spec.name = request.model_spec.name
     response.model_spec.signature_name = name
     response.model_spec.version.value = servable.version
-    feeds: list[int] = []
-    results: list[int] = []
-    try:
-        _parse_inputs(servable, signature, request.inputs, feeds)
-        aliases = servable.check_outputs(signature, request.output_filter)
-        results = servable.run_tensors(
-            "Predict",
-            servable.feed_names(signature),
-            feeds,
-            tuple([signature.outputs[alias].name for alias in aliases]),
-            timeout,
-        )
-        for alias, tensor in zip(aliases, results, strict=True):
+    feeds = {alias: partial(tensors.from_proto, proto) for alias, proto in request.inputs.items()}
+    with predict(servable, signature, feeds, request.output_filter, timeout) as outputs:
+        for alias, tensor in outputs.items():
             tensors.to_proto(tensor, response.outputs[alias], as_content=as_content)
-        return response
-    finally:
-        _delete(feeds)
-        _delete(results)
+    return response
 
 
-def _parse_inputs(
-    servable: Servable, signature: Signature, inputs: Mapping[str, TensorProto], feeds: list[int]
-) -> None:
-    servable.check_inputs(signature, inputs)
-    for alias in signature.inputs:
-        try:
-            feeds.append(
-                tensors.from_proto(inputs[alias])
-                if alias in inputs
-                else c_api.tensor_from_proto(signature.defaults[alias])
+def _check_inputs(servable: Servable, signature: Signature, sent: Collection[str]) -> None:
+    if servable.check_method_names and signature.method_name not in METHODS:
+        raise StatusError(
+            Code.INTERNAL,
+            f"Expected prediction signature method_name to be one of {{{', '.join(METHODS)}}}. "
+            f"Was: {signature.method_name}",
+        )
+    wanted, defaults = signature.inputs, signature.defaults
+    if sent == wanted.keys():
+        return
+    if len(sent) > len(wanted) or (len(sent) < len(wanted) and not defaults):
+        raise invalid_argument(
+            f"input size does not match signature: {len(sent)}!={len(wanted)} len({_braced(sent)}) != "
+            f"len({_braced(wanted)}). Sent extra: {_braced(set(sent) - wanted.keys())}. "
+            f"Missing but required: {_braced(wanted.keys() - set(sent))}."
+        )
+    for alias, info in wanted.items():
+        if alias not in sent and alias not in defaults:
+            raise invalid_argument(
+                f"Signature input alias: {alias}(feed name: {info.name}) not found in request and no default value "
+                f"provided. Inputs expected to be in the request {_braced(sent)}, or default input alias set: "
+                f"{','.join(sorted(defaults))}"
             )
-        except StatusError as error:
-            raise invalid_argument(f"tensor parsing error: {alias}") from error
+    used = wanted.keys() & set(sent)
+    if len(used) != len(sent):
+        raise invalid_argument(
+            f"Inputs contains invalid name. Used request inputs: {','.join(sorted(used))}, "
+            f"request input: {','.join(sorted(sent))}"
+        )
 
 
-def _delete(every: Sequence[int]) -> None:
-    for tensor in every:
-        c_api.delete(tensor)
+def _check_outputs(signature: Signature, wanted: Sequence[str]) -> Sequence[str]:
+    """The aliases of the outputs to answer with."""
+    seen: set[str] = set()
+    for alias in wanted:
+        if alias not in signature.outputs:
+            raise invalid_argument(
+                f"output tensor alias not found in signature: {alias} Outputs expected to be in the set "
+                f"{_braced(signature.outputs)}."
+            )
+        if alias in seen:
+            raise invalid_argument(f"duplicate output tensor alias: {alias}")
+        seen.add(alias)
+    return tuple(wanted or signature.outputs)
+
+
+def _braced(names: Iterable[str]) -> str:
+    return "{" + ",".join(sorted(names)) + "}"

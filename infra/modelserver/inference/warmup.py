@@ -6,8 +6,8 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 
 from infra.modelserver.errors import Code, StatusError, invalid_argument
-from infra.modelserver.inference.examples import classify_with, multi_inference_with, regress_with
-from infra.modelserver.inference.predict import predict_with
+from infra.modelserver.inference.examples import classify, multi_inference, regress
+from infra.modelserver.inference.predict import predict_message
 from infra.modelserver.runtime.servable import Servable
 from tasks.wire.protos import PredictionLog
 from tasks.wire.tfrecord import RecordError, read_records
@@ -66,13 +66,13 @@ def _parse(record: bytes, path: Path) -> PredictionLog:
 def _run(servable: Servable, log: PredictionLog) -> None:
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":
-        predict_with(servable, log.predict_log.request, SECONDS)
+        predict_message(servable, log.predict_log.request, SECONDS)
     elif kind == "classify_log":
-        classify_with(servable, log.classify_log.request, SECONDS)
+        classify(servable, log.classify_log.request, SECONDS)
     elif kind == "regress_log":
-        regress_with(servable, log.regress_log.request, SECONDS)
+        regress(servable, log.regress_log.request, SECONDS)
     elif kind == "multi_inference_log":
-        multi_inference_with(servable, log.multi_inference_log.request, SECONDS)
+        multi_inference(servable, log.multi_inference_log.request, SECONDS)
     elif kind == "session_run_log":
         number = PredictionLog.DESCRIPTOR.fields_by_name[kind].number
         raise StatusError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
 
-from infra.modelserver.errors import Code, StatusError, invalid_argument, not_found
+from infra.modelserver.errors import Code, StatusError, as_status, invalid_argument, not_found
 from infra.modelserver.lifecycle.policy import Action, Managed, Phase, may_apply, next_action
 from infra.modelserver.lifecycle.states import State, StateMonitor, VersionStatus
 from infra.modelserver.runtime.servable import Servable
@@ -186,9 +186,9 @@ class Manager:
                 self._monitor.publish(name, number, State.START)
 
     def _begin(self, version: _Version, action: Action) -> None:
-        version.phase = Phase.LOADING if action.load else Phase.UNLOADING
         work = self._load if action.load else self._unload
         threading.Thread(target=work, args=(version,), name=f"{version.name}-{version.version}", daemon=True).start()
+        version.phase = Phase.LOADING if action.load else Phase.UNLOADING  # if it could not start, it may yet
 
     def _publish_ready(self) -> None:
         """Let requests find what is ready. Call with the lock held."""

@@ -7,15 +7,17 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeAlias
 
-from infra.modelserver.errors import Code, StatusError, failed_precondition, invalid_argument
+from infra.modelserver.errors import Code, as_status, failed_precondition, invalid_argument
 from infra.modelserver.inference import examples
+from infra.modelserver.inference.predict import predict
 from infra.modelserver.lifecycle.manager import Manager
 from infra.modelserver.metrics import Metrics
 from infra.modelserver.rest import encode, paths
 from infra.modelserver.rest.browsers import from_page
-from infra.modelserver.rest.dispatch import SMALL_BYTES, Dispatcher
+from infra.modelserver.rest.dispatch import Dispatcher
 from infra.modelserver.rest.examples import fill_request
 from infra.modelserver.rest.json_text import valid_text
 from infra.modelserver.rest.memory import keep_freed_memory
@@ -23,8 +25,9 @@ from infra.modelserver.rest.numbers import number_inputs
 from infra.modelserver.rest.parser import Document
 from infra.modelserver.rest.paths import Route
 from infra.modelserver.rest.tensors import predict_inputs
-from infra.modelserver.runtime.blocking import check_may_block
-from infra.modelserver.runtime.servable import DEFAULT_SIGNATURE
+from infra.modelserver.runtime import c_api
+from infra.modelserver.runtime.servable import DEFAULT_SIGNATURE, TensorInfo
+from tasks.wire.dtypes import Array, DataType
 from tasks.wire.protos import ClassificationRequest, RegressionRequest
 
 log = logging.getLogger(__name__)
@@ -139,7 +142,7 @@ class _RestApp:
         if uri != path:
             return Reply(400, (_TEXT,), f"Unexpected path: {uri}. Should be {path}".encode())
         page = await self._options.dispatcher.call(self._options.metrics.page)
-        return Reply(200, (_TEXT,), page.encode())
+        return Reply(200, (_TEXT,), valid_text(page).encode())
 
     def _preflight(self, scope: Scope) -> Reply:
         """The reply to a browser that asks whether it may send a request: yes, if it names its origin."""
@@ -161,16 +164,10 @@ class _RestApp:
             return Reply(200, headers, content)
         except paths.BadVersion as problem:
             return Reply(problem.code.http_status, headers)
-        except StatusError as problem:
-            code = problem.code
-            return Reply(code.http_status, headers, encode.error(problem))
-        except MemoryError:
-            code = Code.RESOURCE_EXHAUSTED
-            return Reply(code.http_status, headers, encode.error(StatusError(code, "Out of memory.")))
-        except Exception as problem:
-            code = Code.INTERNAL
-            log.exception("%s %s failed", method, uri)
-            return Reply(code.http_status, headers, encode.error(StatusError(code, f"Internal error: {problem}")))
+        except Exception as problem:  # noqa: BLE001 - whatever it is, the client is answered
+            error = as_status(problem)
+            code = error.code
+            return Reply(code.http_status, headers, encode.error(error))
         finally:
             if asked is not None and method == "POST":
                 seconds = time.perf_counter() - started
@@ -205,24 +202,19 @@ class _RestApp:
             if signature is None:
                 raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
             inputs = number_inputs(document, signature) or predict_inputs(document, signature)
-            outputs = servable.run(signature, inputs.arrays, self._left(started))
-            if sum(array.nbytes for array in outputs.values()) > SMALL_BYTES:  # takes long to write
-                check_may_block()
-            return encode.predictions(signature, outputs, row_format=inputs.row_format)
+            feeds = {alias: partial(_feed, array, signature.inputs[alias]) for alias, array in inputs.arrays.items()}
+            with predict(servable, signature, feeds, timeout=self._left(started)) as outputs:
+                arrays = {alias: c_api.array_from_tensor(tensor) for alias, tensor in outputs.items()}
+            return encode.predictions(signature, arrays, row_format=inputs.row_format)
 
     def _infer(self, asked: Route, body: bytes, started: float) -> bytes:
         classify = asked.verb == paths.CLASSIFY
         request = ClassificationRequest() if classify else RegressionRequest()
-        spec = request.model_spec
-        spec.name = valid_text(asked.name)
-        if asked.version is not None:
-            spec.version.value = asked.version
-        elif asked.label is not None:
-            spec.version_label = valid_text(asked.label)
         fill_request(body, request)
-        if classify:
-            return encode.classifications(examples.classify(self._manager, request, self._left(started)).result)
-        return encode.regressions(examples.regress(self._manager, request, self._left(started)).result)
+        with self._manager.acquire(asked.name, asked.version, asked.label) as servable:
+            if classify:
+                return encode.classifications(examples.classify(servable, request, self._left(started)).result)
+            return encode.regressions(examples.regress(servable, request, self._left(started)).result)
 
 
 async def read_body(scope: Scope, receive: Receive, idle_seconds: float = IDLE_SECONDS) -> bytes | Reply | None:
@@ -274,3 +266,9 @@ def _page(status: int) -> Reply:
     phrase = _PHRASES[status]
     page = f"<HTML><HEAD>\n<TITLE>{status} {phrase}</TITLE>\n</HEAD><BODY>\n<H1>{phrase}</H1>\n</BODY></HTML>\n"
     return Reply(status, _HTML, page.encode())
+
+
+def _feed(array: Array, info: TensorInfo) -> int:
+    """A tensor of an input's values: what no array carries came as strings, or is empty."""
+    kind = DataType(info.data_type)
+    return c_api.tensor_from_array(array, info.data_type if kind.is_number else DataType.STRING)

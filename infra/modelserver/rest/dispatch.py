@@ -1,29 +1,22 @@
 """Running blocking model calls from the event loop."""
 
 import asyncio
-import math
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from infra.modelserver.errors import Code, StatusError
-from infra.modelserver.runtime.blocking import QUICK_SECONDS, WouldBlock, expected, nothing_may_block
+from infra.modelserver.runtime.blocking import SMALL_BYTES, Pace, WouldBlock, nothing_may_block
 
 T = TypeVar("T")
-
-SMALL_BYTES = 1 << 16
-_KINDS = 1024
-_TURNS = 20
 
 
 class Dispatcher:
     """Keeps long work off the event loop, and short work out of the threads.
 
-    To go to a thread and back costs more than a small model's whole answer. So work on a small body runs on the loop if
-    such work took under 2 ms before; work that may turn out long raises WouldBlock there, and moves to a thread.
+    To go to a thread and back costs more than a small model's whole answer. So work that may run on the loop (see
+    `runtime.blocking`) does.
 
     Each model has threads of its own: a run that has begun cannot be interrupted, and occupies its thread until it
     ends, even after its request has timed out. So a model can delay only its own clients.
@@ -33,10 +26,7 @@ class Dispatcher:
         """threads is how many each model may occupy; serves tells whether a model of that name is served."""
         self._threads, self._serves = threads, serves
         self._pools: dict[str, ThreadPoolExecutor] = {}
-        self._not_now: dict[Hashable, int] = {}
-        # The attributes above are used by the loop's thread alone; those below by every thread.
-        self._lock = threading.Lock()
-        self._seconds: OrderedDict[Hashable, float] = OrderedDict()  # expected, by kind of work, latest used last
+        self._pace = Pace()
 
     async def call(self, function: Callable[..., T], *args: Any, model: str = "", timeout: float | None = None) -> T:
         """Call a blocking function in one of the model's threads.
@@ -71,12 +61,12 @@ class Dispatcher:
         if size > SMALL_BYTES:
             return await self.call(function, *args, model=model, timeout=timeout)
 
-        if self._may_try(kind):
+        if self._pace.is_quick(kind):
             try:
                 with nothing_may_block():
                     return self._timed(kind, function, *args)
             except WouldBlock:
-                self._not_now[kind] = _TURNS
+                self._pace.put_off(kind)
         return await self.call(self._timed, kind, function, *args, model=model, timeout=timeout)
 
     def _pool(self, model: str) -> ThreadPoolExecutor:
@@ -87,30 +77,16 @@ class Dispatcher:
             self._pools[name] = ThreadPoolExecutor(self._threads, thread_name_prefix=f"rest-{name}")
         return self._pools[name]
 
-    def _may_try(self, kind: Hashable) -> bool:
-        """Whether work of this kind is expected to be short. After a WouldBlock it is not tried for some turns."""
-        turns = self._not_now.pop(kind, 0)
-        if turns > 1:
-            self._not_now[kind] = turns - 1
-        return not turns and self._seconds.get(kind, QUICK_SECONDS) < QUICK_SECONDS
-
     def _timed(self, kind: Hashable, function: Callable[..., T], *args: Any) -> T:
-        start = time.perf_counter()
+        start, done = time.perf_counter(), True
         try:
-            result = function(*args)
+            return function(*args)
         except WouldBlock:
+            done = False
             raise
-        except Exception:
-            self._note(kind, time.perf_counter() - start)
-            raise
-        self._note(kind, time.perf_counter() - start)
-        return result
-
-    def _note(self, kind: Hashable, seconds: float) -> None:
-        with self._lock:
-            self._seconds[kind] = expected(self._seconds.pop(kind, math.inf), seconds)
-            if len(self._seconds) > _KINDS:
-                self._seconds.popitem(last=False)
+        finally:
+            if done:
+                self._pace.record(kind, time.perf_counter() - start)
 
     def close(self) -> None:
         """Start no more calls."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from infra.modelserver.errors import Code, StatusError, failed_precondition, invalid_argument
+from infra.modelserver.errors import Code, StatusError, as_status, failed_precondition, invalid_argument
 from infra.modelserver.metrics import Metrics
 from infra.modelserver.runtime import c_api
 from infra.modelserver.runtime.blocking import check_may_block
@@ -189,9 +189,9 @@ class Batcher:
         finally:
             for task in tasks:  # after a failure too: a queued task reads its part until it is done
                 task.done.wait()
-                _delete(task.results)
+                c_api.delete_all(task.results)
             for part in parts:
-                _delete(part)
+                c_api.delete_all(part)
 
     def _submit(
         self, call: c_api.Call, tensors: Sequence[int], shapes: list[tuple[int, ...]], rows: int,
@@ -208,13 +208,11 @@ class Batcher:
         error: StatusError | None = None
         try:
             self._run_together(call, tasks, rows)
-        except StatusError as failure:
-            error = failure
         except Exception as failure:  # noqa: BLE001 - those who wait must be told of any error
-            error = StatusError(Code.INTERNAL, f"{type(failure).__name__}: {failure}")
+            error = as_status(failure)
         for task in tasks:
             if error is not None:
-                _delete(task.results)
+                c_api.delete_all(task.results)
                 task.error, task.results = error, []
             task.done.set()
 
@@ -233,15 +231,12 @@ class Batcher:
         if len(tasks) == 1 and not padding:
             tasks[0].results = self._session.run(call, tasks[0].tensors, timeout)
             return
-        merged: list[int] = []
-        outputs: list[int] = []
-        try:
-            merged = _all_of(_merge([task.tensors[i] for task in tasks], padding) for i in range(call.inputs))
-            outputs = self._session.run(call, merged, timeout)
+        with c_api.kept_tensors() as kept:
+            for i in range(call.inputs):
+                kept.append(_merge([task.tensors[i] for task in tasks], padding))
+            outputs = self._session.run(call, tuple(kept), timeout)
+            kept.extend(outputs)
             _split(outputs, tasks, rows + padding)
-        finally:
-            _delete(merged)
-            _delete(outputs)
 
 
 def _rows(shapes: Sequence[tuple[int, ...]]) -> int:
@@ -258,19 +253,17 @@ def _rows(shapes: Sequence[tuple[int, ...]]) -> int:
 def _merge(tensors: list[int], padding: int) -> int:
     """One tensor of all rows, and then the first row of the last tensor `padding` times."""
     shapes = [c_api.read_shape(tensor) for tensor in tensors]
-    made: list[int] = []
-    try:
+    with c_api.kept_tensors() as kept:
         if len({shape[1:] for shape in shapes}) > 1:
             widest = np.max([shape[1:] for shape in shapes], axis=0)
-            made = _all_of(_pad(tensor, shape, widest) for tensor, shape in zip(tensors, shapes, strict=True))
-            tensors = list(made)
+            for tensor, shape in zip(tensors, shapes, strict=True):
+                kept.append(_pad(tensor, shape, widest))
+            tensors = list(kept)
         if padding:
             row = c_api.slice_rows(tensors[-1], 0, 1)
-            made.append(row)
+            kept.append(row)
             tensors = [*tensors, *[row] * padding]
         return c_api.concatenate(tensors)
-    finally:
-        _delete(made)
 
 
 def _pad(tensor: int, shape: tuple[int, ...], widest: Array) -> int:
@@ -312,11 +305,6 @@ def _all_of(made: Iterable[int]) -> list[int]:
         for tensor in made:
             tensors.append(tensor)
     except BaseException:
-        _delete(tensors)
+        c_api.delete_all(tensors)
         raise
     return tensors
-
-
-def _delete(tensors: Sequence[int]) -> None:
-    for tensor in tensors:
-        c_api.delete(tensor)

@@ -1,22 +1,55 @@
-"""Telling work that may take long from work that may not: on an event loop, long work delays every other request."""
+"""What may run on the event loop, where long work delays every other request: decided here, for REST and for runs.
 
+A request is answered there if its body is small, if such work was quick before, and if its model's run is known to be
+quick: one whose time depends on the shapes of its inputs alone (`graphs.bounded`), and that was quick, with a small
+answer, for these shapes before. The first two are asked before the work begins. The last is known only in its midst: so
+work that turns out long raises WouldBlock, and is begun again in a thread.
+"""
+
+import math
 import threading
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
-QUICK_SECONDS = 0.002
+SMALL_BYTES = 1 << 16  # of a body, or of an answer
+_QUICK_SECONDS = 0.002
 _LEAST_SECONDS = 0.00025
+_KINDS = 1024
+_TURNS = 20
 
 _thread = threading.local()
 
 
-def expected(before: float, seconds: float) -> float:
-    """A new estimate, in seconds, of how long work of a kind takes: `before` was expected, and it took `seconds`.
+class Pace:
+    """How long work of each kind is expected to take, judging by earlier turns. Thread-safe.
 
-    On a busy machine even the quickest work sometimes takes long. So the estimate falls at once but rises by a quarter
-    at a time: it takes ten slow runs in a row before quick work is no longer taken for quick.
+    On a busy machine even the quickest work sometimes takes long. So what is expected falls at once but rises by a
+    quarter at a time: it takes ten slow turns in a row before quick work is no longer taken for quick.
     """
-    return max(_LEAST_SECONDS, min(seconds, 1.25 * before))
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seconds: OrderedDict[Hashable, float] = OrderedDict()  # by kind, latest used last
+        self._put_off: dict[Hashable, int] = {}
+
+    def is_quick(self, kind: Hashable) -> bool:
+        """Whether work of this kind is expected to take under 2 ms; not if it is not known, or was put off."""
+        turns = self._put_off.pop(kind, 0)
+        if turns > 1:
+            self._put_off[kind] = turns - 1
+        return not turns and self._seconds.get(kind, math.inf) < _QUICK_SECONDS
+
+    def put_off(self, kind: Hashable) -> None:
+        """Take work of this kind for slow the next 20 times that it is asked: it raised WouldBlock."""
+        self._put_off[kind] = _TURNS
+
+    def record(self, kind: Hashable, seconds: float) -> None:
+        """Note how long a turn took; infinity for one that may not run on the loop, however long it takes."""
+        with self._lock:
+            self._seconds[kind] = max(_LEAST_SECONDS, min(seconds, 1.25 * self._seconds.pop(kind, math.inf)))
+            if len(self._seconds) > _KINDS:
+                self._seconds.popitem(last=False)
 
 
 class WouldBlock(Exception):

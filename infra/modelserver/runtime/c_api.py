@@ -17,16 +17,16 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_size_t, c_void_p
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from infra.modelserver.errors import Code, StatusError, invalid_argument
-from infra.modelserver.runtime.blocking import QUICK_SECONDS, check_may_block, expected
+from infra.modelserver.runtime.blocking import SMALL_BYTES, Pace, check_may_block
 from tasks.wire.dtypes import Array, DataType
 from tasks.wire.protos import RunOptions, TensorProto, tensorflow_directory
 
@@ -307,7 +307,20 @@ def delete(tensor: int) -> None:
     (_quick if _quick.TF_TensorByteSize(tensor) < _LARGE else _blocking).TF_DeleteTensor(tensor)
 
 
-Shapes: TypeAlias = tuple[tuple[int, ...], ...]
+def delete_all(tensors: Iterable[int]) -> None:
+    """Free tensors."""
+    for tensor in tensors:
+        delete(tensor)
+
+
+@contextmanager
+def kept_tensors() -> Iterator[list[int]]:
+    """A list of tensors, which are freed at the context's end."""
+    tensors: list[int] = []
+    try:
+        yield tensors
+    finally:
+        delete_all(tensors)
 
 
 class Call:
@@ -316,27 +329,16 @@ class Call:
     is_bounded says that these shapes, and not the values, decide how long a run takes (`graphs.bounded`).
     """
 
-    __slots__ = ("_seconds", "feeds", "fetches", "inputs", "is_bounded", "outputs", "results", "values")
+    __slots__ = ("feeds", "fetches", "inputs", "is_bounded", "outputs", "pace", "results", "values")
 
     def __init__(
         self, inputs: Sequence[tuple[int, int]], outputs: Sequence[tuple[int, int]], *, is_bounded: bool = False
     ) -> None:
-        self.is_bounded = is_bounded
+        self.is_bounded, self.pace = is_bounded, Pace()
         self.inputs, self.outputs = len(inputs), len(outputs)
         self.feeds = (_Output * len(inputs))(*[_Output(*endpoint) for endpoint in inputs])
         self.fetches = (_Output * len(outputs))(*[_Output(*endpoint) for endpoint in outputs])
         self.values, self.results = c_void_p * len(inputs), c_void_p * len(outputs)
-        self._seconds: dict[Shapes, float] = {}  # expected; a lost update between threads does no harm
-
-    def is_quick(self, shapes: Shapes) -> bool:
-        """Whether a run on inputs of these shapes takes under 2 ms, judging by earlier ones."""
-        return self.is_bounded and self._seconds.get(shapes, math.inf) < QUICK_SECONDS
-
-    def record(self, shapes: Shapes, seconds: float) -> None:
-        """Note how long a run on inputs of these shapes took."""
-        if len(self._seconds) >= _SHAPES and shapes not in self._seconds:
-            self._seconds.clear()
-        self._seconds[shapes] = expected(self._seconds.get(shapes, math.inf), seconds)
 
 
 @lru_cache(maxsize=256)
@@ -408,7 +410,7 @@ class Session:
         timeout_ms = max(1, int(timeout * 1000)) if timeout is not None and timeout < _FOREVER else None
         # To hand a run of microseconds to TensorFlow's pool costs more than the run. In the caller it has no time-out.
         shapes = tuple([read_shape(tensor) for tensor in tensors]) if call.is_bounded else ()
-        in_caller = call.is_quick(shapes)
+        in_caller = call.is_bounded and call.pace.is_quick(shapes)
         if not in_caller:
             check_may_block()
         options = byref(_run_options(timeout_ms, in_caller=in_caller))
@@ -419,9 +421,12 @@ class Session:
         )  # fmt: skip
         seconds = time.perf_counter() - start
         status.check()
-        call.record(shapes, seconds)  # one that failed may have ended early
         self._on_run(seconds)
-        return list(results)
+        made: list[int] = list(results)
+        if call.is_bounded:  # one that failed may have ended early, and so is not recorded
+            is_small = sum(map(byte_size, made)) <= SMALL_BYTES
+            call.pace.record(shapes, seconds if is_small else math.inf)
+        return made
 
     def close(self) -> None:
         """Free the memory. No run may be under way."""

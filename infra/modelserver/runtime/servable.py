@@ -1,18 +1,18 @@
 """One loaded model version: its signatures, and running them."""
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
 
-from infra.modelserver.errors import Code, StatusError, invalid_argument
+from infra.modelserver.errors import Code, StatusError
 from infra.modelserver.metrics import Metrics
 from infra.modelserver.runtime import c_api
 from infra.modelserver.runtime.graphs import bounded
-from tasks.wire.dtypes import Array, DataType, data_type_of
+from tasks.wire.dtypes import DataType
 from tasks.wire.protos import MetaGraphDef, SignatureDef, SignatureDefMap
 from tasks.wire.protos import TensorInfo as TensorInfoProto
 
@@ -21,7 +21,7 @@ CLASSIFY_METHOD = "tensorflow/serving/classify"
 REGRESS_METHOD = "tensorflow/serving/regress"
 DEFAULT_SIGNATURE = "serving_default"
 MAX_ANSWER_BYTES = 2**31 - 1  # of gRPC
-_METHODS = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
+METHODS = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class Servable:
         """Put a runner in front of the session from now on."""
         self.runner = wrap(self.runner)
 
-    def run_tensors(
+    def run(
         self,
         api: str,
         feeds: tuple[str, ...],
@@ -152,7 +152,7 @@ class Servable:
         fetches: tuple[str, ...],
         timeout: float | None,
     ) -> list[int]:
-        """Feed and fetch tensors by their names in the graph; `tensors` has one for each of `feeds`.
+        """Feed and fetch tensors by their names in the graph, blocking; `tensors` has one for each of `feeds`.
 
         The inputs stay the caller's, and the outputs become the caller's. api is the name that the metrics count under.
 
@@ -165,109 +165,8 @@ class Servable:
         self.metrics.record_run(self.name, api, time.perf_counter() - start)
         size = sum(map(c_api.byte_size, results))
         if size > MAX_ANSWER_BYTES:
-            for tensor in results:
-                c_api.delete(tensor)
+            c_api.delete_all(results)
             raise StatusError(
                 Code.RESOURCE_EXHAUSTED, f"The outputs take {size} bytes; an answer takes {MAX_ANSWER_BYTES} at most"
             )
         return results
-
-    def feed_names(self, signature: Signature) -> tuple[str, ...]:
-        """The names in the graph of a signature's inputs, in the signature's order."""
-        return tuple([info.name for info in signature.inputs.values()])
-
-    def check_inputs(self, signature: Signature, sent: Collection[str]) -> None:
-        """Check the method name and the aliases of the inputs sent, as TensorFlow Serving does (predict_util.cc).
-
-        Raises:
-            StatusError: INVALID_ARGUMENT for missing or unknown inputs, INTERNAL for the method name.
-        """
-        if self.check_method_names and signature.method_name not in _METHODS:
-            raise StatusError(
-                Code.INTERNAL,
-                f"Expected prediction signature method_name to be one of {{{', '.join(_METHODS)}}}. "
-                f"Was: {signature.method_name}",
-            )
-        wanted, defaults = signature.inputs, signature.defaults
-        if sent == wanted.keys():
-            return
-        if len(sent) > len(wanted) or (len(sent) < len(wanted) and not defaults):
-            raise invalid_argument(
-                f"input size does not match signature: {len(sent)}!={len(wanted)} len({_braced(sent)}) != "
-                f"len({_braced(wanted)}). Sent extra: {_braced(set(sent) - wanted.keys())}. "
-                f"Missing but required: {_braced(wanted.keys() - set(sent))}."
-            )
-        for alias, info in wanted.items():
-            if alias not in sent and alias not in defaults:
-                raise invalid_argument(
-                    f"Signature input alias: {alias}(feed name: {info.name}) not found in request and no default value "
-                    f"provided. Inputs expected to be in the request {_braced(sent)}, or default input alias set: "
-                    f"{','.join(sorted(defaults))}"
-                )
-        used = wanted.keys() & set(sent)
-        if len(used) != len(sent):
-            raise invalid_argument(
-                f"Inputs contains invalid name. Used request inputs: {','.join(sorted(used))}, "
-                f"request input: {','.join(sorted(sent))}"
-            )
-
-    def check_outputs(self, signature: Signature, wanted: Sequence[str]) -> Sequence[str]:
-        """The aliases of the outputs to answer with: those wanted, or all if none is.
-
-        Raises:
-            StatusError: INVALID_ARGUMENT for an alias that is unknown, or wanted twice.
-        """
-        if not wanted:
-            return tuple(signature.outputs)
-        seen: set[str] = set()
-        for alias in wanted:
-            if alias not in signature.outputs:
-                raise invalid_argument(
-                    f"output tensor alias not found in signature: {alias} Outputs expected to be in the set "
-                    f"{_braced(signature.outputs)}."
-                )
-            if alias in seen:
-                raise invalid_argument(f"duplicate output tensor alias: {alias}")
-            seen.add(alias)
-        return tuple(wanted)
-
-    def run(self, signature: Signature, inputs: Mapping[str, Array], timeout: float | None = None) -> dict[str, Array]:
-        """Run a signature, blocking, with TensorFlow Serving's own checks of aliases first (predict_util.cc).
-
-        Args:
-            inputs: an array for each alias (for strings an object array of bytes); the session checks dtype and shape.
-            timeout: in seconds; None for no limit.
-
-        Returns:
-            An array for each output.
-
-        Raises:
-            StatusError: as `check_inputs` and `run_tensors`.
-        """
-        self.check_inputs(signature, inputs.keys())
-        feeds: list[int] = []
-        results: list[int] = []
-        try:
-            for alias, info in signature.inputs.items():
-                array = inputs.get(alias)
-                if array is None:
-                    feeds.append(c_api.tensor_from_proto(signature.defaults[alias]))
-                    continue
-                # Quantized types share NumPy's with plain ones.
-                same = array.dtype == info.dtype and DataType(info.data_type).is_number
-                data_type = info.data_type if same else data_type_of(array.dtype)
-                feeds.append(c_api.tensor_from_array(array, data_type))
-            fetches = tuple([info.name for info in signature.outputs.values()])
-            results = self.run_tensors("Predict", self.feed_names(signature), feeds, fetches, timeout)
-            return {
-                alias: c_api.array_from_tensor(tensor) for alias, tensor in zip(signature.outputs, results, strict=True)
-            }
-        finally:
-            for tensor in feeds:
-                c_api.delete(tensor)
-            for tensor in results:
-                c_api.delete(tensor)
-
-
-def _braced(names: Iterable[str]) -> str:
-    return "{" + ",".join(sorted(names)) + "}"

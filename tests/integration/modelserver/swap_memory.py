@@ -7,15 +7,18 @@ and that failed. No request may fail, and the memory of what is unloaded must co
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import psutil
 
 from infra.modelserver.errors import StatusError
+from infra.modelserver.inference.predict import predict
 from infra.modelserver.lifecycle.manager import Manager, ManagerOptions
 from infra.modelserver.lifecycle.states import State, StateMonitor
 from infra.modelserver.metrics import Metrics
+from infra.modelserver.runtime import c_api
 from infra.modelserver.runtime.servable import LoadOptions, Servable
 
 DEADLINE = 60.0
@@ -36,7 +39,9 @@ def swap(base: Path, swaps: int) -> tuple[int, int, int, int]:
                 with manager.acquire("m", None, None) as servable:
                     signature = servable.signatures["serving_default"]
                     (alias, info), *_ = signature.inputs.items()
-                    servable.run(signature, {alias: np.ones([max(size, 1) for size in info.shape or ()], info.dtype)})
+                    ones = np.ones([max(size, 1) for size in info.shape or ()], info.dtype)
+                    with predict(servable, signature, {alias: partial(c_api.tensor_from_array, ones, info.data_type)}):
+                        pass
                 answered[0] += 1
             except StatusError:
                 failed[0] += 1

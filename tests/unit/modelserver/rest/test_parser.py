@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+import simdjson
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -116,7 +117,7 @@ def test_nan_is_a_number() -> None:
 
 def test_a_body_is_parsed_twice_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[str] = []
-    strict, own = parser.simdjson.Parser, parser._Reader
+    strict, own = simdjson.Parser, parser._Reader
 
     def counted(kind: str, make: Any) -> Any:
         def made(*args: Any) -> Any:
@@ -125,7 +126,7 @@ def test_a_body_is_parsed_twice_at_most(monkeypatch: pytest.MonkeyPatch) -> None
 
         return made
 
-    monkeypatch.setattr(parser.simdjson, "Parser", counted("strict", strict))
+    monkeypatch.setattr(simdjson, "Parser", counted("strict", strict))
     monkeypatch.setattr(parser, "_Reader", counted("own", own))
     for body, kinds in (
         (b'{"instances": [1.5]}', ["strict"]),
