@@ -14,7 +14,6 @@ def main() -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"
     )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         code = _run(sys.argv[1:])
     except (StartupError, WireError) as error:

@@ -1,14 +1,12 @@
-"""The REST application: from a request's head and body to a reply."""
+"""The REST application: from a request to a reply."""
 
-import asyncio
 import logging
 import re
 import time
 import zlib
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 from infra.modelserver.errors import Code, as_status, failed_precondition, invalid_argument
 from infra.modelserver.inference import examples
@@ -24,6 +22,7 @@ from infra.modelserver.rest.memory import keep_freed_memory
 from infra.modelserver.rest.numbers import number_inputs
 from infra.modelserver.rest.parser import Document
 from infra.modelserver.rest.paths import Route
+from infra.modelserver.rest.protocol import Reply, Request, page
 from infra.modelserver.rest.tensors import predict_inputs
 from infra.modelserver.runtime import c_api
 from infra.modelserver.runtime.servable import DEFAULT_SIGNATURE, TensorInfo
@@ -51,19 +50,11 @@ class RestOptions:
     refuse_pages: bool = False
 
 
-Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-MAX_BODY_BYTES: Final = 2**31 - 1  # as over gRPC
 MAX_UNZIPPED_BYTES: Final = 100 * 2**20  # gzip_zlib.h, kMaxUncompressedBytes
-IDLE_SECONDS: Final = 50.0  # libevent's time-out for a client that stops in the middle of its request
 
 _METHODS: Final = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"))
 _JSON: Final = (b"content-type", b"application/json")
 _TEXT: Final = (b"content-type", b"text/plain")
-_HTML: Final = ((b"content-type", b"text/html"), (b"connection", b"close"))
 _CORS: Final = (
     (b"access-control-allow-origin", b"*"),
     (b"access-control-allow-methods", b"POST, GET"),
@@ -73,67 +64,39 @@ _PAGE_REFUSED: Final = (
     b'{"error": "Web pages may not ask this server: --rest_api_enable_cors_support would let every page. '
     b'Programs name it localhost, or by its address."}'
 )
-_PHRASES: Final = {
-    400: "Bad Request",
-    404: "Not Found",
-    408: "Request Time-out",
-    413: "Request Entity Too Large",
-    501: "Not Implemented",
-}
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One HTTP reply."""
+class RestApp:
+    """What answers for a manager's models."""
 
-    status: int
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    body: bytes = b""
-
-
-def make_app(manager: Manager, options: RestOptions) -> App:
-    """The ASGI application that answers for a manager's models."""
-    keep_freed_memory()
-    return _RestApp(manager, options)
-
-
-class _RestApp:
     def __init__(self, manager: Manager, options: RestOptions) -> None:
+        keep_freed_memory()
         self._manager, self._options = manager, options
         self._timeout = options.timeout if options.timeout > 0 else None
         self._cors = _CORS if options.enable_cors else ()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        reply = await self._reply(scope, receive)
-        if reply is None:
-            return
-        headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body})
-
-    async def _reply(self, scope: Scope, receive: Receive) -> Reply | None:
-        """The reply; None if the client has gone."""
-        if self._options.refuse_pages and from_page(scope["headers"]):
+    def refusal(self, request: Request) -> Reply | None:
+        """The reply to a request that is refused before its body is read; None for others."""
+        if self._options.refuse_pages and from_page(request.headers):
             return Reply(403, (_JSON, (b"connection", b"close")), _PAGE_REFUSED)
-        body = await read_body(scope, receive)
-        if not isinstance(body, bytes):
-            return body
-        method, path = scope["method"], scope["raw_path"].decode("latin-1")
-        uri = f"{path}?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else path
+        return None
+
+    async def answer(self, request: Request) -> Reply:
+        """The reply to a request."""
+        method, uri = request.method, request.uri
         if method not in _METHODS:
-            return _page(501)
+            return page(501)
         if not paths.is_valid_uri(uri):
-            return _page(400)
+            return page(400)
+        path = uri.partition("?")[0]
         if path == self._options.monitoring_path:
             return await self._metrics(path, uri)
         if not paths.is_ours(uri):
-            return _page(404)
+            return page(404)
         if method == "OPTIONS" and self._options.enable_cors:
-            return self._preflight(scope)
+            return self._preflight(request)
         started = time.perf_counter()
-        reply = await self._answer(method, uri, body, scope, started)
+        reply = await self._answer(request, started)
         if self._options.log_requests:
             log.info("%s %s %d, %.1f ms", method, uri, reply.status, (time.perf_counter() - started) * 1000)
         return reply
@@ -141,25 +104,24 @@ class _RestApp:
     async def _metrics(self, path: str, uri: str) -> Reply:
         if uri != path:
             return Reply(400, (_TEXT,), f"Unexpected path: {uri}. Should be {path}".encode())
-        page = await self._options.dispatcher.call(self._options.metrics.page)
-        return Reply(200, (_TEXT,), valid_text(page).encode())
+        text = await self._options.dispatcher.call(self._options.metrics.page)
+        return Reply(200, (_TEXT,), valid_text(text).encode())
 
-    def _preflight(self, scope: Scope) -> Reply:
+    def _preflight(self, request: Request) -> Reply:
         """The reply to a browser that asks whether it may send a request: yes, if it names its origin."""
-        if re.search(rb"https?://", _header(scope, b"origin")):
+        if re.search(rb"https?://", request.header(b"origin")):
             return Reply(200, self._cors)
         return Reply(failed_precondition("").code.http_status, self._cors)
 
-    async def _answer(self, method: str, uri: str, body: bytes, scope: Scope, started: float) -> Reply:
+    async def _answer(self, request: Request, started: float) -> Reply:
         asked, code = None, Code.OK
         headers = (_JSON, *self._cors)
         try:
-            asked = paths.route(method, uri)
-            zipped = b"gzip" in _header(scope, b"content-encoding")
-            size = MAX_UNZIPPED_BYTES if zipped else len(body)
+            asked = paths.route(request.method, request.uri)
+            body, zipped = request.body(), b"gzip" in request.header(b"content-encoding")
             content = await self._options.dispatcher.call_quick(
-                (asked.verb, asked.name), size, self._work, asked, body, zipped, started,
-                model=asked.name, timeout=self._left(started),
+                (asked.verb, asked.name), MAX_UNZIPPED_BYTES if zipped else len(body),
+                self._work, asked, body, zipped, started, model=asked.name, timeout=self._left(started),
             )  # fmt: skip
             return Reply(200, headers, content)
         except paths.BadVersion as problem:
@@ -169,7 +131,7 @@ class _RestApp:
             code = error.code
             return Reply(code.http_status, headers, encode.error(error))
         finally:
-            if asked is not None and method == "POST":
+            if asked is not None and request.method == "POST":
                 seconds = time.perf_counter() - started
                 self._options.metrics.record_request(asked.name, asked.verb.title(), "REST", code.name, seconds)
 
@@ -217,30 +179,6 @@ class _RestApp:
             return encode.regressions(examples.regress(servable, request, self._left(started)).result)
 
 
-async def read_body(scope: Scope, receive: Receive, idle_seconds: float = IDLE_SECONDS) -> bytes | Reply | None:
-    """The whole body; an error reply if it is too large or stops coming; None if the client has gone."""
-    declared = _header(scope, b"content-length")
-    if declared.isdigit() and int(declared[:12]) > MAX_BODY_BYTES:
-        return _page(413)
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(idle_seconds) as idle:
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    return None
-                chunks.append(message.get("body", b""))
-                if not message.get("more_body"):
-                    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-                size += len(chunks[-1])
-                if size > MAX_BODY_BYTES:
-                    return _page(413)
-                idle.reschedule(asyncio.get_running_loop().time() + idle_seconds)
-    except TimeoutError:
-        return _page(408)
-
-
 def unzip(body: bytes) -> bytes:
     """A gzip body unpacked; empty, as for TensorFlow Serving, if it is damaged or too large."""
     unpacker = zlib.decompressobj(wbits=31)
@@ -251,21 +189,6 @@ def unzip(body: bytes) -> bytes:
     if len(content) > MAX_UNZIPPED_BYTES or not unpacker.eof or unpacker.unused_data:
         return b""
     return content
-
-
-def _header(scope: Scope, name: bytes) -> bytes:
-    value: bytes
-    for key, value in scope["headers"]:
-        if key == name:
-            return value
-    return b""
-
-
-def _page(status: int) -> Reply:
-    """The page that libevent sends for a request that no handler takes."""
-    phrase = _PHRASES[status]
-    page = f"<HTML><HEAD>\n<TITLE>{status} {phrase}</TITLE>\n</HEAD><BODY>\n<H1>{phrase}</H1>\n</BODY></HTML>\n"
-    return Reply(status, _HTML, page.encode())
 
 
 def _feed(array: Array, info: TensorInfo) -> int:

@@ -1,95 +1,260 @@
-"""HTTP for the REST API: uvicorn's protocol, adapted to serving models.
+"""HTTP/1.1 for the REST API: from a connection's bytes to requests, and from replies to bytes.
 
-Bodies are large: uvicorn pauses the socket and wakes the application every 64 KB. Waking it when the body is whole, or
-a megabyte of it is there, more than halves what a predict request of 32 digits (250 KB) costs before it is parsed.
+httptools reads the heads. A body is kept in the pieces that come until it is whole: it may have hundreds of megabytes.
+A reply's head and body go out in one piece, which wakes the client once. A client's requests are answered one after
+another, in their order.
 
-Replies are small: head and body go out in one piece, while uvicorn would write, and wake the client, twice.
-
-Clients offer to upgrade: Java's HttpClient sends `Upgrade: h2c` with its first POST, after which uvicorn's parser takes
-the body for another protocol. The offer is ignored, as RFC 9110 allows and TensorFlow Serving does.
+Clients offer to upgrade: Java's HttpClient sends `Upgrade: h2c` with its first POST. The offer is passed over, as RFC
+9110 allows and TensorFlow Serving does.
 """
 
 import asyncio
-import re
-from typing import Any, Final, cast
+import logging
+from collections import deque
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from http.client import responses
+from typing import Final, Protocol, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
 
-PIECE_BYTES: Final = 1 << 20
-WAKE_SECONDS: Final = 1.0  # how often a slow client's progress is noted, or it would look idle
+log = logging.getLogger(__name__)
 
-_UPGRADE = re.compile(rb"\r\nupgrade(?=[ \t]*:)", re.IGNORECASE)
+MAX_BODY_BYTES: Final = 2**31 - 1  # as over gRPC
+IDLE_SECONDS: Final = 50.0  # libevent's time-out for a client that stops in the middle of its request
+KEPT_SECONDS: Final = 75.0  # that a connection may lie idle between two requests
 
+Headers = tuple[tuple[bytes, bytes], ...]
 
-class _JoinedReply:
-    """What uvicorn writes one reply to: the transport, but it holds the head back until the body comes."""
-
-    __slots__ = ("_head", "_transport")
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._head: bytes | None = None
-
-    def write(self, data: bytes) -> None:
-        if self._head is None and data.startswith(b"HTTP/1.1 ") and not data.startswith(b"HTTP/1.1 100 "):
-            self._head = data
-        else:
-            self._transport.writelines([self._take_head(), data])
-
-    def close(self) -> None:
-        head = self._take_head()
-        if head:
-            self._transport.write(head)
-        self._transport.close()
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
-
-    def _take_head(self) -> bytes:
-        head, self._head = self._head or b"", None
-        return head
+_CLOSE: Final = (b"connection", b"close")
+_HTML: Final = ((b"content-type", b"text/html"), _CLOSE)
+_PHRASES: Final = {408: "Request Time-out", 413: "Request Entity Too Large"}  # libevent's, where they are not Python's
 
 
-class RestProtocol(HttpToolsProtocol):
-    """The protocol class for `uvicorn.Config(http=…)`."""
+@dataclass(slots=True)
+class Request:
+    """One HTTP request. uri is the path with its query, as it was sent; headers' names are in lower case."""
 
-    def __init__(self, *args: Any, **keywords: Any) -> None:
-        super().__init__(*args, **keywords)
-        self._woken = 0.0
-        self._in_head = True
+    method: str
+    uri: str
+    headers: list[tuple[bytes, bytes]]
+    keep_alive: bool
+    pieces: list[bytes] = field(default_factory=list)
+    size: int = 0
+
+    def header(self, name: bytes) -> bytes:
+        """The first value of a header; empty if it is not there."""
+        return next((value for key, value in self.headers if key == name), b"")
+
+    def body(self) -> bytes:
+        """The body, whole."""
+        if len(self.pieces) != 1:
+            self.pieces = [b"".join(self.pieces)]
+        return self.pieces[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One HTTP reply. The connection is closed after it if its headers say so."""
+
+    status: int
+    headers: Headers = ()
+    body: bytes = b""
+
+
+class App(Protocol):
+    """What answers requests."""
+
+    def refusal(self, request: Request) -> Reply | None:
+        """The reply to a request that is refused by its head; None for others."""
+
+    def answer(self, request: Request) -> Awaitable[Reply]:
+        """The reply to a request whose body is there."""
+
+
+def page(status: int) -> Reply:
+    """The page that libevent sends for a request that no handler takes; the connection is closed after it."""
+    phrase = _PHRASES.get(status) or responses[status]
+    text = f"<HTML><HEAD>\n<TITLE>{status} {phrase}</TITLE>\n</HEAD><BODY>\n<H1>{phrase}</H1>\n</BODY></HTML>\n"
+    return Reply(status, _HTML, text.encode())
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection, used by the loop's thread alone."""
+
+    def __init__(
+        self, app: App, connections: "set[Connection]", idle: float = IDLE_SECONDS, kept: float = KEPT_SECONDS
+    ) -> None:
+        """It is in `connections` while it is open. idle and kept are in seconds, as IDLE_SECONDS and KEPT_SECONDS."""
+        self._app, self._connections, self._idle, self._kept = app, connections, idle, kept
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._request: Request | None = None  # that is still coming
+        self._ready: deque[Request | Reply] = deque()  # whole requests, and refusals, in their order
+        self._answering: asyncio.Task[None] | None = None
+        self._reading = self._writable = True
+        self._deaf = False  # whether what is sent further is not read
+        self._closing = False  # whether the connection ends when all is answered
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is open."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._connections.add(self)
+        self._heard = self._loop.time()
+        self._timer = self._loop.call_later(self._idle, self._check_idle)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """The connection is gone; what is under way is finished for nobody."""
+        self._connections.discard(self)
+        self._timer.cancel()
+        self._ready.clear()
+        self._deaf = True
 
     def data_received(self, data: bytes) -> None:
         """Some bytes have arrived."""
-        if self._in_head and _UPGRADE.search(data):
-            data = _UPGRADE.sub(b"\r\nx-offer", data, count=1)
-        super().data_received(data)
+        self._heard = self._loop.time()
+        while data and not self._deaf:
+            try:
+                self._parser.feed_data(data)
+                break
+            except httptools.HttpParserUpgrade as offer:
+                data = self._without_offer() + data[offer.args[0] :]
+            except httptools.HttpParserError:
+                self._refuse(page(400))
+        if self._ready and self._reading and not self._deaf:  # one request at a time
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _without_offer(self) -> bytes:
+        """The head that ended with an offer, without it, for a new parser: the old one takes no more."""
+        request = self._request
+        if request is None or request.method == "CONNECT":
+            self._refuse(page(501))
+            return b""
+        version = self._parser.get_http_version().encode()
+        self._parser = httptools.HttpRequestParser(self)
+        lines = [b"%s: %s\r\n" % header for header in request.headers if header[0] != b"upgrade"]
+        return b"%s %s HTTP/%s\r\n%s\r\n" % (request.method.encode(), self._url, version, b"".join(lines))
+
+    # What the parser calls
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        super().on_message_begin()
-        self._woken = self.loop.time()
+        self._url, self._headers = b"", list[tuple[bytes, bytes]]()
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the URL."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
-        self._in_head = False
-        super().on_headers_complete()
-        self.cycle.transport = cast(asyncio.Transport, _JoinedReply(self.transport))
+        parser = self._parser
+        if self._deaf:
+            return
+        keep = parser.get_http_version() != "1.0" and parser.should_keep_alive()
+        url = httptools.parse_url(self._url)
+        uri = url.path + b"?" + url.query if url.query else url.path
+        request = Request(parser.get_method().decode(), uri.decode("latin-1"), self._headers, keep)
+        self._request = request
+        if parser.should_upgrade():
+            return
+        declared = request.header(b"content-length")
+        refusal = self._app.refusal(request)
+        if refusal is None and declared.isdigit() and int(declared[:12]) > MAX_BODY_BYTES:
+            refusal = page(413)
+        if refusal is not None:
+            self._refuse(refusal)
+        elif request.header(b"expect").lower() == b"100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         """Some of the body has arrived."""
-        cycle = self.cycle
-        if cycle.response_complete:
+        request = self._request
+        if request is None:  # it was refused
             return
-        cycle.body += body
-        now = self.loop.time()
-        if len(cycle.body) > PIECE_BYTES:
-            self.flow.pause_reading()
-        elif now - self._woken < WAKE_SECONDS:
-            return
-        self._woken = now
-        cycle.message_event.set()
+        request.pieces.append(body)
+        request.size += len(body)
+        if request.size > MAX_BODY_BYTES:
+            self._refuse(page(413))
 
     def on_message_complete(self) -> None:
         """The request is whole."""
-        self._in_head = True
-        super().on_message_complete()
+        if self._request is not None and not self._parser.should_upgrade():
+            self._ready.append(self._request)
+            self._request = None
+            self._proceed()
+
+    # Answering
+
+    def _refuse(self, reply: Reply) -> None:
+        """Reply when all requests before are answered, and read nothing more."""
+        self._request, self._deaf = None, True
+        self._ready.append(reply)
+        self._proceed()
+
+    def _proceed(self) -> None:
+        """Answer the next request if the one before is answered, and the client takes what is sent."""
+        if self._answering is not None or not self._writable:
+            return
+        if self._ready:
+            self._answering = self._loop.create_task(self._answer(self._ready.popleft()))
+        elif not self._reading:
+            self._reading = True
+            self._transport.resume_reading()
+
+    async def _answer(self, asked: Request | Reply) -> None:
+        if isinstance(asked, Reply):
+            self._send(asked, keep_alive=False)
+        else:
+            reply = await self._app.answer(asked)
+            self._send(reply, keep_alive=asked.keep_alive, has_body=asked.method != "HEAD")
+        self._answering = None
+        self._heard = self._loop.time()
+        self._proceed()
+
+    def _send(self, reply: Reply, *, keep_alive: bool, has_body: bool = True) -> None:
+        if self._transport.is_closing():
+            return
+        status = b"HTTP/1.1 %d %s" % (reply.status, responses.get(reply.status, "").encode())
+        lines = [status, *[b"%s: %s" % header for header in reply.headers], b"content-length: %d" % len(reply.body)]
+        closes = _CLOSE in reply.headers or not keep_alive or (self._closing and not self._ready)
+        if closes and _CLOSE not in reply.headers:
+            lines.append(b"connection: close")
+        self._transport.writelines([b"\r\n".join(lines) + b"\r\n\r\n", reply.body if has_body else b""])
+        if closes:
+            self._ready.clear()
+            self._deaf = True
+            self._transport.close()
+
+    # Waiting and ending
+
+    def pause_writing(self) -> None:
+        """The client does not take what is sent: nothing more is answered to it."""
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        """The client takes it again."""
+        self._writable = True
+        self._proceed()
+
+    def _check_idle(self) -> None:
+        """End a connection whose client stopped in the middle of a request, or asks nothing more."""
+        limit = self._idle if self._request is not None else self._kept
+        left = self._heard + limit - self._loop.time()
+        if left <= 0 and self._answering is None and not self._ready:
+            if self._request is not None:
+                self._refuse(page(408))
+            else:
+                self._transport.close()
+            return
+        self._timer = self._loop.call_later(max(left, self._idle / 10), self._check_idle)
+
+    def shut_down(self) -> None:
+        """Close the connection, once the requests under way are answered."""
+        self._closing = True
+        if self._answering is None and self._request is None:
+            self._transport.close()
