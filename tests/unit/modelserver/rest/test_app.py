@@ -1,10 +1,16 @@
-"""Unpacking a request's body."""
+"""The REST application apart from HTTP: bodies that are packed, and the metrics page."""
 
+import asyncio
 import gzip
 
 import pytest
 
-from infra.modelserver.rest.app import unzip
+from infra.modelserver.lifecycle.manager import Manager
+from infra.modelserver.lifecycle.states import StateMonitor
+from infra.modelserver.metrics import Metrics
+from infra.modelserver.rest.app import RestApp, RestOptions, unzip
+from infra.modelserver.rest.dispatch import Dispatcher
+from infra.modelserver.rest.protocol import Reply, Request
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"{}" * 100_000])
@@ -19,3 +25,21 @@ def test_gzip_bodies_are_unpacked(content: bytes) -> None:
 )
 def test_what_is_no_single_gzip_file_is_empty(body: bytes) -> None:
     assert unzip(body) == b""
+
+
+def test_the_metrics_page_is_text_whatever_names_clients_made_up() -> None:
+    metrics = Metrics()
+    metrics.record_request("a\udcff", "Predict", "REST", "NOT_FOUND", 0.1)
+    manager = Manager(lambda *_: None, StateMonitor())  # type: ignore[arg-type]
+
+    async def run() -> Reply:
+        dispatcher = Dispatcher(1, manager.serves)
+        app = RestApp(manager, RestOptions(dispatcher, metrics, monitoring_path="/metrics"))
+        try:
+            return await app.answer(Request("GET", "/metrics", [], keep_alive=True))
+        finally:
+            dispatcher.close()
+
+    reply = asyncio.run(run())
+    assert reply.status == 200
+    assert 'model_name="a\N{REPLACEMENT CHARACTER}"' in reply.body.decode()
