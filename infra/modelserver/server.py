@@ -3,6 +3,7 @@
 import logging
 import signal
 import threading
+from queue import SimpleQueue
 
 from infra.modelserver import settings_files
 from infra.modelserver.config import ServerConfig
@@ -20,6 +21,23 @@ from infra.modelserver.runtime import c_api
 log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 10.0
+
+
+def set_at_signals(stopping: threading.Event) -> None:
+    """Set an event at SIGTERM or SIGINT, from another thread.
+
+    A signal interrupts the main thread wherever it is. If that is within `stopping.wait()`, where it holds the event's
+    lock, the handler would wait for the lock, and the thread for the handler, for ever.
+    """
+    signals: SimpleQueue[int] = SimpleQueue()  # takes no lock that Python code may hold
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _frame: signals.put(number))
+
+    def wait() -> None:
+        signals.get()
+        stopping.set()
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()
 
 
 class ModelServer:
@@ -54,8 +72,7 @@ class ModelServer:
         Raises:
             StartupError: a model did not load, or a port cannot be had after all.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stopping.set())
+        set_at_signals(self._stopping)
         c_api.load()
         log.info("TensorFlow %s; loading models", c_api.version())
         if not self._load_models():
