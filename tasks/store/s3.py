@@ -2,11 +2,12 @@
 
 import contextlib
 import email.utils
+import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import stamina
 
@@ -25,6 +26,7 @@ from tasks.store.credentials import credentials
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
+    from botocore.loaders import Loader
     from botocore.session import Session
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, GetObjectRequestTypeDef
@@ -61,16 +63,27 @@ class _Exists(StoreError):
     """412: something is there already."""
 
 
-def _own_session() -> "Session":
-    """A session for a store other than AWS's: AWS_ variables and ~/.aws are meant for another.
+@functools.cache
+def _descriptions() -> "Loader":
+    """What botocore knows of its services, parsed once a process: nine tenths of the time that connecting takes."""
+    from botocore.loaders import create_loader
 
-    A profile that does not exist would be an error, and FIPS endpoints are refused for any store but AWS's. The
-    certificates of AWS_CA_BUNDLE still count.
+    return create_loader()
+
+
+def _session(own: bool) -> "Session":
+    """A session, which finds credentials as they are now.
+
+    Args:
+        own: for a store other than AWS's: AWS_ variables and ~/.aws are meant for another. A profile that does not
+            exist would be an error, and FIPS endpoints are refused for any store but AWS's. The certificates of
+            AWS_CA_BUNDLE still count.
     """
     import botocore.session
 
     session = botocore.session.get_session()
-    for name, (_, _, default, convert) in list(session.session_var_map.items()):
+    session.register_component("data_loader", _descriptions())
+    for name, (_, _, default, convert) in list(session.session_var_map.items()) if own else []:
         if name != "ca_bundle":
             session.session_var_map[name] = (None, None, default, convert)
     return session
@@ -79,12 +92,16 @@ def _own_session() -> "Session":
 class S3Store(Store):
     """One bucket. Every call has a deadline."""
 
-    def __init__(self, client: "S3Client", once: "S3Client", bucket: str, endpoint: str) -> None:
-        """`once`: a client that never retries."""
-        self._client = client
-        self._once = once
+    def __init__(self, make_client: Callable[[int], "S3Client"], bucket: str, endpoint: str) -> None:
+        """`make_client`: makes a client that tries a request again so many times."""
+        self._make_client = make_client
+        self._client = make_client(4)
         self.bucket = bucket
         self.endpoint = endpoint
+
+    @functools.cached_property
+    def _client_without_retries(self) -> "S3Client":
+        return self._make_client(0)
 
     @classmethod
     def connect(cls, settings: Settings) -> "S3Store":
@@ -94,7 +111,6 @@ class S3Store(Store):
             InvalidSettings: half of the credentials is missing, or the endpoint is not a URL.
             InvalidName: no store takes a bucket of that name.
         """
-        import boto3
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError
 
@@ -107,27 +123,27 @@ class S3Store(Store):
         config = Config(
             connect_timeout=min(5.0, settings.call_deadline),
             read_timeout=settings.call_deadline,
-            retries={"mode": "standard", "max_attempts": 4},
             max_pool_connections=32,
             s3={"addressing_style": "path"},
             # Checksums that a store may not know are left out; files are verified against their manifest instead.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
-        own = _own_session() if access is not None and settings.store_url is not None else None
-        try:
-            session = boto3.Session(botocore_session=own)
-            client, once = (
-                session.client(
-                    "s3",
-                    endpoint_url=settings.store_url,
-                    region_name=settings.s3_region,
-                    aws_access_key_id=access,
-                    aws_secret_access_key=secret,
-                    config=chosen,
-                )
-                for chosen in (config, config.merge(Config(retries={"total_max_attempts": 1})))
+        session = _session(own=access is not None and settings.store_url is not None)
+
+        def make_client(retries: int) -> "S3Client":
+            client = session.create_client(
+                "s3",
+                endpoint_url=settings.store_url,
+                region_name=settings.s3_region,
+                aws_access_key_id=access,
+                aws_secret_access_key=secret,
+                config=config.merge(Config(retries={"mode": "standard", "max_attempts": retries})),
             )
+            return cast("S3Client", client)
+
+        try:
+            return cls(make_client, settings.bucket, settings.store_url or "AWS S3")
         except ValueError as error:
             raise InvalidSettings(
                 f"SLIPWAY_S3_ENDPOINT={settings.s3_endpoint!r} is not a URL of a store ({error}): give one such as "
@@ -138,7 +154,6 @@ class S3Store(Store):
                 f"AWS's own settings in the environment or in ~/.aws cannot be used: {error} Correct or unset them, or "
                 "give the store's keys as SLIPWAY_S3_ACCESS_KEY and SLIPWAY_S3_SECRET_KEY."
             ) from error
-        return cls(client, once, settings.bucket, settings.store_url or "AWS S3")
 
     def uri(self, key: str) -> str:
         return f"s3://{self.bucket}/{key}"
@@ -221,7 +236,7 @@ class S3Store(Store):
     def delete_once(self, key: str) -> None:
         """Remove `key`, without retries: if the answer is lost, someone else may have written there since."""
         with self._errors(key):
-            self._once.delete_object(Bucket=self.bucket, Key=key)
+            self._client_without_retries.delete_object(Bucket=self.bucket, Key=key)
 
     def delete_all(self, prefix: str) -> int:
         """Remove all objects under `prefix`, and the parts of uploads that were never finished; how many objects."""

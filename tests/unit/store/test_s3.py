@@ -226,6 +226,29 @@ def test_what_the_environment_says_of_aws_does_not_concern_a_store_of_ones_own(
     assert "x-amz-security-token" not in signed
 
 
+def test_a_step_that_connects_finds_the_credentials_as_they_are_now(
+    fake_s3: FakeS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("first", "second"):
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        fake_s3.store(s3_access_key=None, s3_secret_key=None).put("k", b"")
+    signed = [asked.headers["Authorization"] for asked in fake_s3.asked]
+    assert ["Credential=first/" in signed[0], "Credential=second/" in signed[1]] == [True, True]
+
+
+def test_only_the_first_step_that_connects_reads_what_boto3_knows_of_s3(
+    fake_s3: FakeS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_s3.store()
+
+    def read_again(_: object, path: str) -> None:
+        raise AssertionError(f"{path} was read again")
+
+    monkeypatch.setattr("botocore.loaders.JSONFileLoader.load_file", read_again)
+    fake_s3.store().delete_once("k")
+
+
 def test_a_profile_of_aws_that_is_nowhere_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nowhere")
     with pytest.raises(InvalidSettings, match=r"nowhere.* unset them, or .*SLIPWAY_S3_ACCESS_KEY"):
