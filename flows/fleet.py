@@ -7,9 +7,9 @@ from prefect import flow
 from flows.defaults import FLEET
 from flows.steps import choose_policy, fleet_history, preview_rollout, replica_states
 from tasks.delivery.preview import Preview
+from tasks.delivery.strategies import StrategyName
 from tasks.fleet.history import ConfigChange
 from tasks.fleet.replicas import ReplicaState
-from tasks.records import Strategy
 
 
 @flow(name="plan", flow_run_name="plan {model} {version} to {fleet}")
@@ -17,7 +17,7 @@ def plan(
     model: str,
     version: int,
     fleet: str = FLEET,
-    strategy: Strategy = "blue-green",
+    strategy: StrategyName = "blue-green",
     policy: dict[str, Any] | None = None,
 ) -> Preview:
     """What a rollout of `version` to `fleet` would load, unload and relabel, as an artifact of this run."""

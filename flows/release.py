@@ -20,8 +20,9 @@ from flows.steps import (
     try_in_sandbox,
 )
 from flows.train import train
+from tasks.delivery.strategies import StrategyName
 from tasks.policy import Policy
-from tasks.records import Build, Manifest, Record, Strategy
+from tasks.records import Build, Manifest, Record
 from tasks.validation.validate import ValidationReport
 
 
@@ -52,7 +53,7 @@ def release(
     seed: int | None = None,
     split_seed: int | None = None,
     fleet: str = FLEET,
-    strategy: Strategy = "blue-green",
+    strategy: StrategyName = "blue-green",
     force: str | None = None,
     new_fleet: bool = False,
     policy: dict[str, Any] | None = None,
@@ -82,7 +83,7 @@ def release_saved_model(
     saved_model: str,
     inputs: str | None = None,
     fleet: str = FLEET,
-    strategy: Strategy = "blue-green",
+    strategy: StrategyName = "blue-green",
     force: str | None = None,
     new_fleet: bool = False,
     policy: dict[str, Any] | None = None,
@@ -106,7 +107,7 @@ def release_saved_model(
 
 
 def deliver(
-    build: Build, fleet: str, strategy: Strategy, policy: Policy, force: str | None, new_fleet: bool = False
+    build: Build, fleet: str, strategy: StrategyName, policy: Policy, force: str | None, new_fleet: bool = False
 ) -> Release:
     """Publish the build unless it is worse than the live version, and roll it out."""
     try:

@@ -13,7 +13,7 @@ from flows.steps import (
     await_config,
     begin_rollout,
     choose_policy,
-    end_rollout,
+    finish_rollout,
     make_plan,
     record_in_mlflow,
     require_replicas,
@@ -21,7 +21,7 @@ from flows.steps import (
     soak,
     validate,
 )
-from tasks.records import Strategy
+from tasks.delivery.strategies import StrategyName
 from tasks.validation.validate import ValidationReport
 
 
@@ -30,15 +30,15 @@ def rollout(
     model: str,
     version: int,
     fleet: str = FLEET,
-    strategy: Strategy = "blue-green",
+    strategy: StrategyName = "blue-green",
     force: str | None = None,
     new_fleet: bool = False,
     policy: dict[str, Any] | None = None,
 ) -> ValidationReport:
     """Have every replica of `fleet` serve `version` of `model`, or what it served before.
 
-    Clients never meet a version that has not been validated: it is served under another name first, and with strategy
-    `labels` it soaks there.
+    The strategy plans the stages. Clients never meet a version that has not been accepted, and whoever finds a rollout
+    dead finishes one whose version was, and aborts any other.
 
     Args:
         force: a reason for rolling it out even if it breaks clients of the live version, or is much slower;
@@ -57,19 +57,19 @@ def rollout(
     rule = choose_policy(model, policy)
     record = begin_rollout(fleet, model, version, strategy, flow_run.root_flow_run_id, rule, force)
     try:
-        trial, final = make_plan(fleet, record).stages
-        replicas = await_config(fleet, serve(fleet, record, trial), model, rule)
-        validate(fleet, record, trial.target, replicas, rule, record.against).require_passed()
-        if record.soak:
-            soak(fleet, record, trial.target, replicas, rule)
-        accept(fleet, record)
-        replicas = await_config(fleet, serve(fleet, record, final), model, rule)
-        report = validate(fleet, record, final.target, replicas, rule)
-        report.require_passed()
+        for stage in make_plan(fleet, record).stages:
+            replicas = await_config(fleet, serve(fleet, record, stage), model, rule, stage.only)
+            beside = record.against if stage.accepts else None
+            report = validate(fleet, record, stage.target, replicas, rule, beside)
+            report.require_passed()
+            if stage.soak:
+                soak(fleet, record, stage.target, replicas, rule, stage.soak)
+            if stage.accepts:
+                accept(fleet, record)
     except BaseException as error:
         failure = abort(fleet, record, error)
         record_in_mlflow(model, version)
         raise failure from error
-    end_rollout(fleet, record)
-    record_in_mlflow(model, version)
+    for decided in finish_rollout(fleet, record):
+        record_in_mlflow(model, decided)
     return report

@@ -198,9 +198,9 @@ make_plan = step(with_fleet(rollout.make_plan))
 serve = step(with_fleet(rollout.serve), "serve {record.model} {record.version} as {stage.target}")
 await_config = step(with_fleet(replicas.await_config))
 validate = step(with_fleet(validation.validate), "validate {target}", _validation)
-soak = step(with_fleet(soaking.soak), "soak {target} for {record.soak:g} s")
+soak = step(with_fleet(soaking.soak), "soak {target} for {seconds:g} s")
 accept = step(with_fleet(rollout.accept), "accept {record.model} {record.version}")
-end_rollout = step(with_fleet(rollout.end_rollout))
+finish_rollout = step(with_fleet(rollout.finish_rollout))
 abort = step(with_fleet(recover.abort), "abort {record.model} {record.version}")
 
 # Rollback, recovery, and clearing what was left.

@@ -4,38 +4,21 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, AliasChoices, Field, TypeAdapter, ValidationError
 
-from tasks.errors import Corrupt, GateFailed, InvalidInput
+from tasks.errors import Corrupt, GateFailed
 from tasks.policy import Policy
 from tasks.processes import ProcessRef
 
-StrategyName = Literal["blue-green", "labels"]
-STRATEGIES: tuple[StrategyName, ...] = get_args(StrategyName)
-_RENAMED = {"candidate": "blue-green"}  # names that Slipway 0.2.0 and its records use
+RENAMED_STRATEGIES = {"candidate": "blue-green"}  # names that Slipway 0.2.0 and its records use
 
 
-def renamed_strategy(name: Any) -> Any:
+def renamed_strategy(name: str) -> str:
     """The present name of a strategy; `name` itself unless it is an old one."""
-    return _RENAMED.get(name, name) if isinstance(name, str) else name
+    return RENAMED_STRATEGIES.get(name, name)
 
-
-# Forms offer the present names; the Prefect API, which checks parameters by the schema, takes the old ones too. These
-# have no type there, so that the API's refusal of any other name lists the present ones (jsonschema's `best_match`).
-Strategy = Annotated[
-    StrategyName,
-    BeforeValidator(renamed_strategy),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"title": "strategy", "type": "string", "enum": list(STRATEGIES)},
-                {"title": "old name", "enum": list(_RENAMED), "deprecated": True},
-            ]
-        }
-    ),
-]
 
 VerdictState = Literal["accepted", "rejected", "retired"]
 
@@ -43,18 +26,6 @@ VerdictState = Literal["accepted", "rejected", "retired"]
 def now() -> datetime:
     """The present moment in UTC, to the second: what records and people need."""
     return datetime.now(UTC).replace(microsecond=0)
-
-
-def strategy_named(name: str) -> Strategy:
-    """The strategy called `name`, by its present name or an old one.
-
-    Raises:
-        InvalidInput: there is no such strategy.
-    """
-    found = next((known for known in STRATEGIES if known == renamed_strategy(name)), None)
-    if found is None:
-        raise InvalidInput(f"Strategy {name!r} is not known: use {' or '.join(map(repr, STRATEGIES))}.")
-    return found
 
 
 @dataclass(frozen=True)
@@ -248,7 +219,7 @@ class RolloutRecord(Record):
 
     model: str
     version: int
-    strategy: Strategy
+    strategy: Annotated[str, AfterValidator(renamed_strategy)]  # a later release may have written one of its own
     run: str
     process: ProcessRef  # the one that works on it: began it, or recovers it
     deadline: datetime  # after it, anyone may take the rollout for dead
@@ -257,7 +228,7 @@ class RolloutRecord(Record):
     started: datetime = field(default_factory=now)
     against: int | None = None  # the live version that this one is compared with; None if it need not be
     forced: str | None = None  # a person's reason for rolling it out whatever that comparison says
-    # How long its golden examples are asked before clients meet it, seconds; called `watched` until 0.2.0.
+    # How long it soaks by a strategy that has it soak, seconds; called `watched` until 0.2.0.
     soak: Annotated[float, Field(validation_alias=AliasChoices("soak", "watched"))] = 0.0
     policy: Policy | None = None  # the rule that it goes by; None: an earlier release began it
 

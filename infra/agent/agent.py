@@ -129,7 +129,9 @@ class Agent:
         return models
 
     def _newest(self) -> FleetConfig:
-        self._config = self.fleet.newer(self._config.number) or self._config
+        newer = self.fleet.newer(self._config.number)
+        if newer is not None:
+            self._config = self.fleet.seen_by(self.replica.name, newer)
         self.health.newest = self._config.number
         return self._config
 

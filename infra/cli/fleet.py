@@ -121,12 +121,14 @@ def history(
     """List a fleet's configs, newest first: when, by which run and why each was written, and what it changed."""
     from tasks.fleet.config import Fleet as ConnectedFleet
     from tasks.fleet.history import fleet_history
+    from tasks.fleet.replicas import unknown_message
 
-    found = fleet_history(ConnectedFleet.connect(settings(), fleet), last)
+    mine = ConnectedFleet.connect(settings(), fleet)
+    found = fleet_history(mine, last)
     if as_json:
         print_json(found)
     elif not found:
-        print(f"Fleet {fleet or settings().fleet} has no config: nothing was ever rolled out to it.")
+        print(unknown_message(mine) or f"Fleet {mine.name} has no config: nothing was ever rolled out to it.")
     else:
         print_table(
             ["CONFIG", "TIME (UTC)", "RUN", "WHY", "CHANGED"],
@@ -146,14 +148,20 @@ def history(
 @example("slipway reconcile --fleet default")
 def reconcile(fleet: Fleet = None, as_json: Json = False) -> None:
     """Finish or abort the rollouts of a fleet whose run has died."""
+    from tasks.fleet.config import Fleet as ConnectedFleet
+    from tasks.fleet.replicas import unknown_message
+
     with running_flows():
         from flows.reconcile import reconcile as flow
 
         done: Sequence[str] = flow(fleet or settings().fleet)
     if as_json:
         print_json(done)
+    elif done:
+        print("\n".join(done))
     else:
-        print("\n".join(done) or f"Fleet {fleet or settings().fleet} has no rollout whose run has died.")
+        mine = ConnectedFleet.connect(settings(), fleet)
+        print(unknown_message(mine) or f"Fleet {mine.name} has no rollout whose run has died.")
 
 
 @example("slipway prune MLP --keep 5")

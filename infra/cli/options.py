@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
+from tasks.delivery import strategies
 from tasks.errors import InvalidInput
-from tasks.records import STRATEGIES, StrategyName, strategy_named
 
 
-def _strategy(name: str) -> StrategyName:
+def _strategy(name: str) -> str:
     try:
-        return strategy_named(name)
+        return strategies.present_name(name)
     except InvalidInput as error:
         raise typer.BadParameter(str(error)) from None
 
@@ -21,11 +21,11 @@ Version = Annotated[int, typer.Argument(help="Number of a published version, as 
 Fleet = Annotated[str | None, typer.Option("--fleet", help="Fleet to deliver to; SLIPWAY_FLEET if not given.")]
 FleetName = Annotated[str | None, typer.Argument(metavar="[FLEET]", help="SLIPWAY_FLEET if not given.")]
 StrategyOption = Annotated[
-    StrategyName,
+    str,
     typer.Option(
         "--strategy",
         parser=_strategy,
-        metavar=f"[{'|'.join(STRATEGIES)}]",
+        metavar=f"[{'|'.join(strategies.known())}]",
         help="labels: soaked on trial, then it gets the label stable; the version before stays loaded.",
     ),
 ]

@@ -4,23 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-from tasks.fleet.config import STABLE, FleetConfig, Serving, live_in, live_version, serving_entry, servings
+from tasks.delivery import strategies
+from tasks.delivery.stages import Stage, Start
+from tasks.errors import InvalidInput
+from tasks.fleet.config import FleetConfig, Serving, live_in, live_version, serving_entry, servings
 from tasks.names import candidate_name
-from tasks.records import Record, Strategy, strategy_named
+from tasks.records import Record
 from tasks.serving.client import Target
 from tasks.wire.protos import ModelConfig
 
 ABOUT_ROUTES = "Over gRPC the same model, label and version answer in the same way."
 ABOUT_MEMORY = "Memory is an estimate: the files of all copies held at once, without what a server needs beside them."
-
-
-@dataclass(frozen=True)
-class Stage(Record):
-    """One change of a fleet's config: names whose entries change, or are left out (those without versions)."""
-
-    name: str
-    servings: tuple[Serving, ...]
-    target: Target  # where the version is asked after the change
 
 
 @dataclass(frozen=True)
@@ -48,7 +42,7 @@ class Plan(Record):
 
     model: str
     version: int
-    strategy: Strategy
+    strategy: str
     config: int  # number of the fleet config that it starts from
     stages: tuple[Stage, ...]
     changes: tuple[Change, ...]
@@ -86,24 +80,28 @@ class ReplicaPlan(Record):
     uncounted: tuple[str, ...]  # what is in memory too, but is not Slipway's
 
 
-def plan_rollout(current: FleetConfig, model: str, version: int, strategy: Strategy) -> Plan:
+def plan_rollout(
+    current: FleetConfig, model: str, version: int, strategy: str, replicas: Sequence[str] = (), soak: float = 0.0
+) -> Plan:
     """The plan that brings a fleet from `current` to `version` of `model`.
 
     A model server answers requests that name neither a version nor a label with the highest version that it has
     loaded (TensorFlow Serving's server_core.cc). So nothing above the live version is ever loaded under the model's
-    own name: a version on trial is served under another name, and one that was rolled back from is unloaded.
+    own name before it is accepted: a version on trial is served under another name, and one that was rolled back from
+    is unloaded. A strategy whose plan breaks that is refused.
 
-    `blue-green`: after its trial the version takes the model's name, with the label `stable` if clients ask for that.
-    `labels`: the label `stable` moves to it, and the version before stays loaded if it is a lower one. A rollback to
-    that one needs no other name for its trial, since it can be asked by its number.
+    Args:
+        replicas: the names of those that report.
+        soak: how long the version soaks if the strategy has it soak, seconds.
 
     Raises:
-        InvalidInput: there is no such strategy.
+        InvalidInput: there is no such strategy, or what it plans is not safe.
     """
-    strategy = strategy_named(strategy)
-    now = servings(current)
-    stages = _stages(now, model, version, strategy)
+    now, strategy = servings(current), strategies.present_name(strategy)
+    start = Start(model, version, now.get(model), tuple(sorted(replicas)), soak)
+    stages = strategies.strategy_named(strategy)(start)
     states = _states(stages, now)
+    _require_safe(strategy, start, stages, states)
     changes = tuple(map(_change, stages, states, states[1:]))
     return Plan(model, version, strategy, current.number, stages, changes, _routes(states, model))
 
@@ -113,7 +111,7 @@ def plan_replica(
 ) -> ReplicaPlan:
     """What the plan does on a replica that serves `serves`: `current`, or an older config if it lags behind."""
     now = servings(serves)
-    states = [now, *_states(plan.stages, servings(current))[1:]]
+    states = [now, *_states(plan.stages, servings(current), replica)[1:]]
     held = [dict.fromkeys(_copies(before) + _copies(after)) for before, after in pairwise(states)]
     there = {(sources[copy].model, copy.version) for copy in _copies(now) if copy in sources}
     wanted = {(sources[c].model, c.version): sources[c].size for copies in held for c in copies if c in sources}
@@ -132,12 +130,16 @@ def plan_replica(
 
 def routes_table(plan: Plan) -> tuple[list[str], list[list[str]]]:
     """Which URL answers with which version, now and after each stage: a header, and a row for each URL."""
-    header = ["asked at", "now", *(f"stage {stage.name}" for stage in plan.stages)]
+    header = ["asked at", "now", *(_heading(stage) for stage in plan.stages)]
     rows = [
         [f"/v1/models/{route.target}", *("none" if v is None else str(v) for v in route.answers)]
         for route in plan.routes
     ]
     return header, rows
+
+
+def _heading(stage: Stage) -> str:
+    return f"stage {stage.name}" + (f" on {', '.join(stage.only)}" if stage.only else "")
 
 
 def stage_entries(stage: Stage, base_path: str) -> dict[str, ModelConfig | None]:
@@ -160,27 +162,36 @@ def entry_to_restore(config: FleetConfig, model: str) -> ModelConfig | None:
     return serving_entry(model, entry.base_path, kept, labels)
 
 
-def _stages(now: Mapping[str, Serving], model: str, version: int, strategy: Strategy) -> tuple[Stage, Stage]:
-    """The stage in which the version is on trial, and the one in which clients meet it."""
-    before, candidate = now.get(model), candidate_name(model)
-    live, loaded = live_in(before), sorted(before.versions) if before is not None else []
-    labelled = strategy == "labels" or (before is not None and STABLE in before.labels)
-    not_above = [v for v in loaded if live is not None and v <= live]
-    lower = [v for v in not_above if v < version][-1:] if strategy == "labels" else []
-    after = Serving(model, (*lower, version), {STABLE: version} if labelled else {})
+def _require_safe(
+    strategy: str, start: Start, stages: Sequence[Stage], states: Sequence[Mapping[str, Serving]]
+) -> None:
+    """Raise unless a rollout by these stages is safe, and can be finished or aborted wherever it dies.
 
-    # A version that is loaded under the model's name is asked there, unless clients could meet it by accident.
-    in_place = version in not_above
-    trial = [] if in_place else [Serving(candidate, (version,), {})]
-    # What is neither live nor kept is unloaded, to make room for the version on trial.
-    kept = [v for v in not_above if v == live or v in after.versions]
-    if before is not None and kept not in ([], loaded):
-        labels = {label: v for label, v in before.labels.items() if v in kept}
-        trial.insert(0, Serving(model, tuple(kept), labels))
-    return (
-        Stage("trial", tuple(trial), Target(model, version=version) if in_place else Target(candidate)),
-        Stage("final", (after, Serving(candidate, (), {})), Target(model, label=STABLE if labelled else None)),
-    )
+    Raises:
+        InvalidInput: says what is wrong with them.
+    """
+
+    def refuse(why: str) -> InvalidInput:
+        return InvalidInput(f"Strategy {strategy!r} is not safe: {why} Nothing was changed.")
+
+    if [stage.accepts for stage in stages].count(True) != 1 or stages[-1].accepts:
+        raise refuse("exactly one of its stages has to accept the version, and not the last.")
+    accepting = [stage.accepts for stage in stages].index(True)
+    for stage, before in list(zip(stages, states, strict=False))[: accepting + 1]:
+        there = before[start.model].versions if start.model in before else ()
+        for version in (v for s in stage.servings if s.name == start.model for v in s.versions if v not in there):
+            if start.live is None or version > start.live:
+                raise refuse(
+                    f"its stage {stage.name!r} loads {start.model} {version} above the live version before it is "
+                    "accepted, and clients that name no version would meet it."
+                )
+    # An abort and `reconcile` restore these two names, and know no others.
+    others = {s.name for stage in stages for s in stage.servings} - {start.model, candidate_name(start.model)}
+    if others:
+        raise refuse(f"it changes {', '.join(sorted(others))} too.")
+    after, left = states[-1].get(start.model), states[-1].get(candidate_name(start.model))
+    if stages[-1].only or live_in(after) != start.version or (left is not None and left.versions):
+        raise refuse(f"its last stage has to have all replicas serve {start.version} to clients, and nothing on trial.")
 
 
 def _routes(states: Sequence[Mapping[str, Serving]], model: str) -> tuple[Route, ...]:
@@ -212,11 +223,16 @@ def _answering(state: Mapping[str, Serving], target: Target) -> int | None:
     return max(serving.versions, default=None)
 
 
-def _states(stages: Sequence[Stage], current: Mapping[str, Serving]) -> list[Mapping[str, Serving]]:
-    """What is served before the first stage, and after each."""
-    return list(
-        accumulate(stages, lambda state, stage: {**state, **{s.name: s for s in stage.servings}}, initial=current)
-    )
+def _states(
+    stages: Sequence[Stage], current: Mapping[str, Serving], replica: str | None = None
+) -> list[Mapping[str, Serving]]:
+    """What is served before the first stage, and after each: on one replica, or on those that a stage concerns."""
+
+    def after(state: Mapping[str, Serving], stage: Stage) -> Mapping[str, Serving]:
+        concerned = replica is None or not stage.only or replica in stage.only
+        return {**state, **{s.name: s for s in stage.servings}} if concerned else state
+
+    return list(accumulate(stages, after, initial=current))
 
 
 def _change(stage: Stage, before: Mapping[str, Serving], after: Mapping[str, Serving]) -> Change:

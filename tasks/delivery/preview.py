@@ -1,16 +1,19 @@
 """What a rollout would do, before anything is done: on each replica, stage by stage."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tasks.delivery.plan import Copy, Plan, ReplicaPlan, Source, plan_replica, plan_rollout
+from tasks.delivery.stages import Stage
 from tasks.errors import NotFound
 from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, FleetConfig, live_version
 from tasks.fleet.converge import model_in_store
 from tasks.names import candidate_name
 from tasks.policy import Policy
-from tasks.records import Manifest, Record, Strategy
+from tasks.records import Manifest, Record
+from tasks.validation.checks.base import Expected
+from tasks.validation.checks.registered import sentences
 from tasks.validation.compatibility import broken, held_against
 from tasks.validation.soak import soak_time
 from tasks.versions import catalog
@@ -28,7 +31,7 @@ class Preview(Record):
     warnings: tuple[str, ...]
 
 
-def preview_rollout(fleet: Fleet, model: str, version: int, strategy: Strategy, policy: Policy) -> Preview:
+def preview_rollout(fleet: Fleet, model: str, version: int, strategy: str, policy: Policy) -> Preview:
     """What a rollout of `version` would do now, by this policy. Nothing is changed.
 
     Raises:
@@ -37,49 +40,41 @@ def preview_rollout(fleet: Fleet, model: str, version: int, strategy: Strategy, 
     """
     manifest = catalog.manifest(fleet.store, model, version)
     current, present = fleet.newest(), replicas.reporting(fleet)
-    serving = {report.config: fleet.read(report.config) for report in present}
-    plan = plan_rollout(current, model, version, strategy)
+    configs = {report.config: fleet.read(report.config) for report in present}
+    serving = {report.replica: fleet.seen_by(report.replica, configs[report.config]) for report in present}
+    against = held_against(fleet.store, manifest, live_version(current, model))
+    soak = soak_time(fleet.store, model, version, policy)
+    plan = plan_rollout(current, model, version, strategy, [report.replica for report in present], soak)
     sources = _sources(fleet, manifest, [current, *serving.values()])
     return Preview(
         fleet=fleet.name,
         live=live_version(current, model),
         plan=plan,
-        replicas=tuple(plan_replica(plan, current, r.replica, serving[r.config], sources) for r in present),
-        steps=steps(
-            plan,
-            fleet.name,
-            live_version(current, model),
-            manifest,
-            soak_time(fleet.store, model, version, plan.strategy, policy),
+        replicas=tuple(
+            plan_replica(plan, fleet.seen_by(name, current), name, serves, sources) for name, serves in serving.items()
         ),
-        warnings=tuple(_warnings(fleet, current, manifest, len(present))),
+        steps=steps(plan, fleet.name, live_version(current, model), Expected(manifest, policy, against)),
+        warnings=tuple(_warnings(fleet, current, manifest, against, len(present))),
     )
 
 
-def steps(plan: Plan, fleet: str, live: int | None, manifest: Manifest, soak: float) -> tuple[str, ...]:
-    """The plan in words, in the order in which a rollout goes.
+def steps(plan: Plan, fleet: str, live: int | None, expected: Expected) -> tuple[str, ...]:
+    """The plan in words, in the order in which a rollout goes: each stage and each check says its own sentence.
 
     Args:
         live: the version that serves now.
-        soak: how long the version is asked before it is accepted, seconds.
+        expected: what the version is held against; it is compared with its `live` where it is accepted.
     """
-    trial, final = plan.stages
-    signatures = f"{len(manifest.signatures)} signature{'s' * (len(manifest.signatures) != 1)}"
-    accuracy = ", and its accuracy on the held-out examples" if manifest.training.dataset else ""
     back = f"version {live} serves again" if live is not None else f"no version of {plan.model} is served"
-    in_place = trial.target.version is not None
     return (
         f"Finish or abort the rollouts of dead runs in fleet {fleet}.",
-        f"Find version {plan.version} loaded as {trial.target} on every replica."
-        if in_place
-        else f"Serve version {plan.version} as {trial.target}, and wait until every replica does.",
-        f"Ask {trial.target} on each replica: {signatures} over REST and gRPC{accuracy}.",
-        *([f"Soak it: ask it again and again for {soak:g} s."] if soak else []),
-        f"Accept version {plan.version}.",
-        f"Serve it as {final.target}, and wait until every replica does.",
-        f"Ask {final.target} in the same way.",
+        *(sentence for stage in plan.stages for sentence in stage.sentences(plan.version, _checks(stage, expected))),
         f"If anything is wrong: abort, and {back}, proven on every replica.",
     )
+
+
+def _checks(stage: Stage, expected: Expected) -> list[str]:
+    return sentences(expected if stage.accepts else replace(expected, live=None))
 
 
 def _sources(fleet: Fleet, manifest: Manifest, configs: Iterable[FleetConfig]) -> dict[Copy, Source]:
@@ -107,14 +102,15 @@ def _size_in_store(fleet: Fleet, model: str, version: int) -> int | None:
         return None
 
 
-def _warnings(fleet: Fleet, current: FleetConfig, manifest: Manifest, present: int) -> Iterable[str]:
+def _warnings(
+    fleet: Fleet, current: FleetConfig, manifest: Manifest, live: Manifest | None, present: int
+) -> Iterable[str]:
     model, version = manifest.model, manifest.version
     verdict = catalog.verdict(fleet.store, model, version)
     if verdict is not None and verdict.state == "rejected":
         yield f"Version {version} was rejected before: {verdict.reason}"
     if live_version(current, model) == version:
         yield f"Version {version} serves already."
-    live = held_against(fleet.store, manifest, live_version(current, model))
     breaks = broken(manifest.signatures, live.signatures) if live is not None else ()
     if live is not None and breaks:
         yield (

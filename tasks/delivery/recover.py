@@ -2,15 +2,18 @@
 
 import contextlib
 import dataclasses
+import logging
 from datetime import timedelta
 
 import stamina
 
+from tasks.delivery import strategies
 from tasks.delivery.plan import entry_to_restore
 from tasks.delivery.rollout import (
     deadline_of,
     decide,
     end_rollout,
+    finish_rollout,
     is_ours,
     make_plan,
     require_ours,
@@ -18,6 +21,8 @@ from tasks.delivery.rollout import (
 )
 from tasks.errors import (
     TRANSPORT_ERRORS,
+    Corrupt,
+    InvalidInput,
     LoadFailed,
     RolloutFailed,
     SlipwayError,
@@ -31,12 +36,25 @@ from tasks.records import RolloutRecord, now
 from tasks.store import keys
 from tasks.versions import catalog
 
+log = logging.getLogger(__name__)
+
 
 def find_dead_rollouts(fleet: Fleet) -> list[RolloutRecord]:
-    """Rollouts whose run is gone or whose deadline has passed."""
+    """Rollouts whose run is gone or whose deadline has passed.
+
+    One whose record cannot be read is left as it is, with a warning: it stops the rollouts of its own model alone.
+    """
     names = [key.rpartition("/")[2].removesuffix(".json") for key in fleet.store.keys(keys.rollouts_prefix(fleet.name))]
-    records = [fleet.rollout_under_way(name) for name in names]
+    records = [_readable(fleet, name) for name in names]
     return [r for r in records if r is not None and (now() > r.deadline or is_gone(r.process))]
+
+
+def _readable(fleet: Fleet, model: str) -> RolloutRecord | None:
+    try:
+        return fleet.rollout_under_way(model)
+    except Corrupt as error:
+        log.warning("Fleet %s: the rollout of %s is left as it is: %s", fleet.name, model, error)
+        return None
 
 
 def restore(fleet: Fleet, record: RolloutRecord) -> FleetConfig:
@@ -93,10 +111,16 @@ def _restore_and_end(fleet: Fleet, record: RolloutRecord, cause: BaseException, 
 def recover_rollout(fleet: Fleet, record: RolloutRecord) -> str:
     """Finish or abort the rollout of a run that is dead; what was done, in one sentence.
 
-    An accepted version had proven itself on every replica, and clients may have met it: its rollout is finished.
-    Any other is aborted.
+    An accepted version had proven itself on every replica, and clients may have met it: its rollout is finished, by the
+    last stage of its plan. Any other is aborted. One by a strategy that is not known here, which a newer Slipway began,
+    is left to that.
     """
     trial = f"{record.model} version {record.version}, which the dead run {record.run} was rolling out,"
+    try:
+        strategies.strategy_named(record.strategy)
+    except InvalidInput as error:
+        log.warning("Fleet %s: %s is left as it is: %s", fleet.name, trial, error)
+        return f"{trial} is left as it is: {error} Or run `slipway reconcile` of the Slipway that began it."
     fleet = fleet.under(record.policy)
     # Taken over before the fleet is changed: a run that was only taken for dead then finds that it has lost its place.
     record = dataclasses.replace(record, process=this_process(), deadline=deadline_of(fleet))
@@ -107,7 +131,7 @@ def recover_rollout(fleet: Fleet, record: RolloutRecord) -> str:
     if _was_accepted(fleet, record):
         final = make_plan(fleet, record).stages[-1]
         replicas.await_config(fleet, serve(fleet, record, final), record.model)
-        end_rollout(fleet, record)
+        finish_rollout(fleet, record)
         return f"{trial} had been accepted: it serves."
     config = restore(fleet, record)
     replicas.await_config(fleet, config, record.model)

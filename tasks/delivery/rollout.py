@@ -3,21 +3,25 @@
 import contextlib
 import dataclasses
 import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import stamina
 
-from tasks.delivery.plan import Plan, Stage, plan_rollout, stage_entries
+from tasks.delivery import strategies
+from tasks.delivery.plan import Plan, plan_rollout, stage_entries
+from tasks.delivery.stages import Stage
 from tasks.errors import (
     GateFailed,
     RolloutConflict,
     SlipwayError,
     StoreUnreachable,
 )
+from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, FleetConfig, live_version
 from tasks.policy import Policy
 from tasks.processes import this_process
-from tasks.records import Manifest, RolloutRecord, Strategy, Verdict, VerdictState, now, strategy_named
+from tasks.records import Manifest, RolloutRecord, Verdict, VerdictState, now
 from tasks.store import keys
 from tasks.validation.compatibility import broken, held_against, require_reason
 from tasks.validation.soak import soak_time
@@ -27,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def begin_rollout(
-    fleet: Fleet, model: str, version: int, strategy: Strategy, run: str, policy: Policy, force: str | None = None
+    fleet: Fleet, model: str, version: int, strategy: str, run: str, policy: Policy, force: str | None = None
 ) -> RolloutRecord:
     """Take the model's place in the fleet for this run, with a record from which others can restore what was before.
 
@@ -39,10 +43,10 @@ def begin_rollout(
         NotFound: there is no such version.
         GateFailed: clients of the live version could not go on asking as they do; nothing was changed.
         RolloutConflict: another rollout of this model is under way.
-        InvalidInput: `force` gives no reason, or there is no such strategy.
+        InvalidInput: `force` gives no reason, or there is no such strategy, or its plan is not safe.
     """
     require_reason(force)
-    strategy = strategy_named(strategy)
+    strategy = strategies.present_name(strategy)
     manifest = catalog.manifest(fleet.store, model, version)
     deadline = deadline_of(fleet.under(policy))
     record = RolloutRecord(model, version, strategy, run, this_process(), deadline, forced=force, policy=policy)
@@ -63,14 +67,13 @@ def begin_rollout(
         live = None if force is not None else held_against(fleet.store, manifest, live_version(current, model))
         if live is not None:
             _require_unbroken(manifest, live)
-        soak = soak_time(fleet.store, model, version, strategy, policy)
         record = dataclasses.replace(
             record,
-            deadline=record.deadline + timedelta(seconds=soak),
             previous_config=current.number,
             against=live.version if live is not None else None,
-            soak=soak,
+            soak=soak_time(fleet.store, model, version, policy),
         )
+        record = dataclasses.replace(record, deadline=deadline_of(fleet.under(policy), make_plan(fleet, record).stages))
         fleet.store.put(key, record.to_json())
     except BaseException:
         with contextlib.suppress(SlipwayError):
@@ -79,9 +82,13 @@ def begin_rollout(
     return record
 
 
-def deadline_of(fleet: Fleet) -> datetime:
-    """When a rollout that begins now must have ended: two configs to reach, two validations, and an abort."""
-    return now() + timedelta(seconds=5 * fleet.deadline)
+def deadline_of(fleet: Fleet, stages: Sequence[Stage] = ()) -> datetime:
+    """When a rollout that begins now must have ended: a config to reach and a validation for each stage, and an abort.
+
+    As long as its stages are not known, or one that is dead is recovered, it may take as long as one of two.
+    """
+    configs = max(2, len(stages))
+    return now() + timedelta(seconds=(2 * configs + 1) * fleet.deadline + sum(stage.soak for stage in stages))
 
 
 def _require_unbroken(new: Manifest, live: Manifest) -> None:
@@ -101,9 +108,29 @@ def end_rollout(fleet: Fleet, record: RolloutRecord) -> None:
                 fleet.store.delete_once(keys.rollout_key(fleet.name, record.model))
 
 
+def finish_rollout(fleet: Fleet, record: RolloutRecord) -> list[int]:
+    """End a rollout whose version serves; the versions that it decided about. Idempotent.
+
+    A version that the fleet went back from is retired: a rollback serves it again only if told to.
+    """
+    decided, left = [record.version], live_version(fleet.read(record.previous_config or 0), record.model)
+    before = catalog.verdict(fleet.store, record.model, left) if left is not None and left > record.version else None
+    if before is not None and before.state == "accepted" and is_ours(fleet, record):
+        reason = f"fleet {fleet.name} went back from it to version {record.version}"
+        decide(fleet, dataclasses.replace(record, version=before.version), "retired", reason)
+        decided.append(before.version)
+    end_rollout(fleet, record)
+    return decided
+
+
 def make_plan(fleet: Fleet, record: RolloutRecord) -> Plan:
-    """What the rollout will do, from what the fleet served when it began: trial, and final stage."""
-    return plan_rollout(fleet.read(record.previous_config or 0), record.model, record.version, record.strategy)
+    """What the rollout will do, from what the fleet served when it began.
+
+    Raises:
+        InvalidInput: a newer Slipway began it, by a strategy that is not known here.
+    """
+    before, present = fleet.read(record.previous_config or 0), [r.replica for r in replicas.reporting(fleet)]
+    return plan_rollout(before, record.model, record.version, record.strategy, present, record.soak)
 
 
 def serve(fleet: Fleet, record: RolloutRecord, stage: Stage) -> FleetConfig:
@@ -114,7 +141,7 @@ def serve(fleet: Fleet, record: RolloutRecord, stage: Stage) -> FleetConfig:
     """
     entries = stage_entries(stage, fleet.base_path(record.model))
     note = f"run {record.run}: {stage.name} {record.model} {record.version}"
-    return fleet.change(entries, note, require_turn=lambda: require_ours(fleet, record))
+    return fleet.change(entries, note, require_turn=lambda: require_ours(fleet, record), only=stage.only)
 
 
 def accept(fleet: Fleet, record: RolloutRecord) -> None:

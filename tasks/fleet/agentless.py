@@ -57,13 +57,14 @@ def reports(fleet: Fleet, direct: WithoutAgents) -> list[ReplicaReport]:
     """What each server serves now, and which config it has reached. Nothing is changed."""
     newest = fleet.newest()
     with _members(fleet, direct) as members:
-        return [_observed_report(newest, member) for member in members]
+        return [_observed_report(fleet, newest, member) for member in members]
 
 
 def _converged_report(fleet: Fleet, newest: FleetConfig, member: _Member) -> ReplicaReport:
     """Bring one server to `newest`; its report, which is written to the store too."""
     replica, last = member.replica, member.last
     try:
+        newest = fleet.seen_by(replica.name, newest)
         if last.config != newest.number or not replica.reached(newest):
             replica.converge(newest, fleet.deadline)
             log.info("%s has reached config %d", replica.name, newest.number)
@@ -77,9 +78,10 @@ def _converged_report(fleet: Fleet, newest: FleetConfig, member: _Member) -> Rep
     return report
 
 
-def _observed_report(newest: FleetConfig, member: _Member) -> ReplicaReport:
+def _observed_report(fleet: Fleet, newest: FleetConfig, member: _Member) -> ReplicaReport:
     replica, last = member.replica, member.last
     try:
+        newest = fleet.seen_by(replica.name, newest)
         reached, models = replica.reached(newest), replica.states(newest.models)
     except SlipwayError as error:
         return replica.report(last.config, {}, str(error))

@@ -1,9 +1,10 @@
 """A fleet's desired state: numbered TensorFlow Serving configs in the store, each created once and never changed."""
 
 import copy
+import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from google.protobuf import text_format
@@ -11,7 +12,7 @@ from google.protobuf import text_format
 from tasks import names
 from tasks.errors import Corrupt
 from tasks.policy import Policy
-from tasks.records import Record, ReplicaReport, RolloutRecord, Strategy, now
+from tasks.records import Record, ReplicaReport, RolloutRecord, now
 from tasks.settings import ServerAddress, Settings
 from tasks.store.base import Store
 from tasks.store.connect import connect
@@ -22,6 +23,16 @@ from tasks.wire.protos import ModelConfig, ModelServerConfig
 log = logging.getLogger(__name__)
 
 PLATFORM = "tensorflow"
+_HELD = "# held back: "  # a comment, which model servers and older agents skip
+
+
+@dataclass(frozen=True)
+class Held(Record):
+    """A name whose entry in a config is for some replicas alone; the others are held back, and serve it as before."""
+
+    name: str
+    only: tuple[str, ...]  # the replicas that the entry is for
+    before: int  # number of the config whose entry of that name holds for the others
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,7 @@ class FleetConfig:
 
     number: int
     models: ModelServerConfig
+    held: tuple[Held, ...] = ()
 
     def entry(self, name: str) -> ModelConfig | None:
         """What this config says of the model `name`."""
@@ -122,7 +134,17 @@ class Fleet:
         if number == 0:
             return FleetConfig(0, with_entries(ModelServerConfig(), {}))
         key = config_key(self.name, number)
-        return FleetConfig(number, parse(self.store.get(key).decode("utf-8", "replace"), self.store.uri(key)))
+        text, source = self.store.get(key).decode("utf-8", "replace"), self.store.uri(key)
+        return FleetConfig(number, parse(text, source), held_in(text, source))
+
+    def seen_by(self, replica: str, config: FleetConfig) -> FleetConfig:
+        """`config` as one replica has to serve it: what it is held back from stays as it was. Mostly no request."""
+        held = [held for held in config.held if replica not in held.only]
+        if not held:
+            return config
+        before = {number: self.read(number) for number in {h.before for h in held}}
+        entries = {h.name: before[h.before].entry(h.name) for h in held}
+        return replace(config, models=with_entries(config.models, entries))
 
     def change(
         self,
@@ -131,6 +153,7 @@ class Fleet:
         *,
         require_turn: Callable[[], None] = lambda: None,
         always: bool = False,
+        only: Sequence[str] = (),
     ) -> FleetConfig:
         """Write the next desired state: the newest one with these entries put in place (None: left out).
 
@@ -139,20 +162,21 @@ class Fleet:
 
         Args:
             note: who writes, and why; one line, kept in the config.
+            only: the replicas that these entries are for, if not all; the others serve these names as before.
             require_turn: raises if the writer has lost its right to write. It is called after the newest state was
                 read: a run that took over and then wrote is either seen by it, or wins the number.
         """
         current = self.newest()
         while True:
             require_turn()
-            merged = with_entries(current.models, entries)
-            if merged == current.models and not always:
+            merged, held = with_entries(current.models, entries), _held(current, entries, only)
+            if (merged, held) == (current.models, current.held) and not always:
                 return current
             number = current.number + 1
-            data = render(merged, f"{now().isoformat()} {note}")
+            data = render(merged, f"{now().isoformat()} {note}", held)
             if self.store.create(config_key(self.name, number), data):
                 log.info("fleet %s: config %d written: %s", self.name, number, note)
-                return FleetConfig(number, merged)
+                return FleetConfig(number, merged, held)
             current = self.newest(current.number)
 
     def rollout_under_way(self, model: str) -> RolloutRecord | None:
@@ -193,6 +217,23 @@ def with_entries(config: ModelServerConfig, entries: Mapping[str, ModelConfig | 
     return merged
 
 
+def _held(current: FleetConfig, names: Collection[str], only: Sequence[str]) -> tuple[Held, ...]:
+    """Who is held back from what, once the entries of `names` in `current` are replaced by others for `only`."""
+    before = {held.name: held.before for held in current.held}
+    others = tuple(held for held in current.held if held.name not in names)
+    return others + tuple(Held(name, tuple(only), before.get(name, current.number)) for name in names if only)
+
+
+def held_in(text: str, source: str) -> tuple[Held, ...]:
+    """Who is held back from what, as the comments of a config's text form say it.
+
+    Raises:
+        Corrupt: one of them does not say it.
+    """
+    lines = (line for line in text.splitlines() if line.startswith(_HELD))
+    return tuple(Held.from_json(line.removeprefix(_HELD).encode(), source) for line in lines)
+
+
 def parse(text: str, source: str) -> ModelServerConfig:
     """A ModelServerConfig from its text form.
 
@@ -208,9 +249,10 @@ def parse(text: str, source: str) -> ModelServerConfig:
     return config
 
 
-def render(config: ModelServerConfig, note: str) -> bytes:
-    """`config` in its text form, under a comment that says who wrote it and why."""
-    return f"# {' '.join(note.split())}\n{text_format.MessageToString(config)}".encode()
+def render(config: ModelServerConfig, note: str, held: Sequence[Held] = ()) -> bytes:
+    """`config` in its text form, under comments that say who wrote it and why, and which replicas are held back."""
+    lines = [f"# {' '.join(note.split())}", *(f"{_HELD}{json.dumps(asdict(h))}" for h in held)]
+    return "\n".join([*lines, text_format.MessageToString(config)]).encode()
 
 
 STABLE = "stable"  # the label of the version that clients meet, where they ask for one
@@ -241,12 +283,6 @@ def labels_of(labels: Mapping[str, int], version: int) -> list[str]:
 def live_version(config: FleetConfig, model: str) -> int | None:
     """The version that clients of `model` meet: the one labelled `stable`, else the highest; None if none serves."""
     return live_in(servings(config).get(model))
-
-
-def serving_strategy(config: FleetConfig, model: str) -> Strategy:
-    """The strategy by which `model` is served now: `labels` if a version has the label `stable`."""
-    found = servings(config).get(model)
-    return "labels" if found is not None and STABLE in found.labels else "blue-green"
 
 
 def live_in(serving: Serving | None) -> int | None:

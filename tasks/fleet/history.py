@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tasks.errors import InvalidInput
-from tasks.fleet.config import Fleet, parse
+from tasks.fleet.config import Fleet, Held, held_in, parse
 from tasks.records import Record
 from tasks.store.keys import config_key, configs_prefix, number_in
 from tasks.wire.protos import ModelConfig, ModelServerConfig
@@ -42,7 +42,9 @@ def fleet_history(fleet: Fleet, last: int = 20) -> list[ConfigChange]:
     for number in numbers[-last:]:
         before = configs.get(max((n for n in configs if n < number), default=0), ModelServerConfig())
         time, run, note = read_note(texts[number])
-        found.append(ConfigChange(number, time, run, note, tuple(differences(before, configs[number]))))
+        held = held_in(texts[number], fleet.store.uri(config_key(fleet.name, number)))
+        changes = (*differences(before, configs[number]), *map(_held_back, held))
+        found.append(ConfigChange(number, time, run, note, changes))
     found.reverse()
     return found
 
@@ -71,6 +73,10 @@ def differences(before: ModelServerConfig, after: ModelServerConfig) -> list[str
         elif old[name] != entry:
             words += _entry_differences(old[name], entry)
     return words
+
+
+def _held_back(held: Held) -> str:
+    return f"{held.name} so on {', '.join(held.only)} alone, elsewhere as in config {held.before}"
 
 
 def _entry_differences(old: ModelConfig, new: ModelConfig) -> list[str]:

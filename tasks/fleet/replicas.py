@@ -69,10 +69,25 @@ def no_replica_message(fleet: Fleet) -> str:
         return f"No replica of fleet {fleet.name!r} reports: {silent}{more}. Start one, with its agent."
     fleets = fleet.store.children(keys.fleets_prefix())
     others = [name for name in fleets if fleet.store.keys(keys.replicas_prefix(name))]
-    meant = difflib.get_close_matches(fleet.name, others, n=1)
-    guess = f" Is {meant[0]!r} meant?" if meant else ""
     known = f"Fleets with replicas: {', '.join(others)}." if others else "No fleet has one: `make up` starts one here."
-    return f"Fleet {fleet.name!r} has no replica: none has ever reported.{guess} {known}"
+    return f"Fleet {fleet.name!r} has no replica: none has ever reported.{_guess(fleet, others)} {known}"
+
+
+def unknown_message(fleet: Fleet) -> str | None:
+    """That a fleet does not exist, and which one may be meant; None if the store has anything of it."""
+    fleets = fleet.store.children(keys.fleets_prefix())
+    if fleet.name in fleets:
+        return None
+    known = f"Fleets: {', '.join(fleets)}." if fleets else "There is no fleet yet."
+    return (
+        f"Fleet {fleet.name!r} does not exist: nothing was rolled out to it, and no replica of it has reported."
+        f"{_guess(fleet, fleets)} {known}"
+    )
+
+
+def _guess(fleet: Fleet, others: Sequence[str]) -> str:
+    meant = difflib.get_close_matches(fleet.name, others, n=1)
+    return f" Is {meant[0]!r} meant?" if meant else ""
 
 
 def _ago(report: ReplicaReport) -> str:
@@ -107,8 +122,8 @@ class ReplicaState(Record):
 def replica_states(fleet: Fleet) -> list[ReplicaState]:
     """The state of every replica that ever reported, sorted by name."""
     newest, found = fleet.newest().number, reports(fleet)
-    labels = {number: _labels(fleet, number) for number in {report.config for report in found}}
-    return [judge(report, newest, now(), labels[report.config]) for report in found]
+    configs = {number: _config(fleet, number) for number in {report.config for report in found}}
+    return [judge(r, newest, now(), _labels(fleet.seen_by(r.replica, configs[r.config]))) for r in found]
 
 
 def judge(report: ReplicaReport, newest: int, time: datetime, labels: Labels) -> ReplicaState:
@@ -125,19 +140,29 @@ def judge(report: ReplicaReport, newest: int, time: datetime, labels: Labels) ->
     return ReplicaState(report, "failing" if report.error else state, silent.total_seconds(), labels)
 
 
-def _labels(fleet: Fleet, number: int) -> Labels:
-    """The labels of a config; none if a replica reports a number that the fleet never had."""
+def _config(fleet: Fleet, number: int) -> FleetConfig:
+    """A config; an empty one if a replica reports a number that the fleet never had."""
     try:
-        return {name: serving.labels for name, serving in servings(fleet.read(number)).items()}
+        return fleet.read(number)
     except NotFound:
-        return {}
+        return fleet.read(0)
 
 
-def await_config(fleet: Fleet, config: FleetConfig, model: str, policy: Policy | None = None) -> list[ReplicaReport]:
+def _labels(config: FleetConfig) -> Labels:
+    return {name: serving.labels for name, serving in servings(config).items()}
+
+
+def await_config(
+    fleet: Fleet, config: FleetConfig, model: str, policy: Policy | None = None, only: Sequence[str] = ()
+) -> list[ReplicaReport]:
     """Wait until enough of the reporting replicas have reached `config`, and return the reports of those that have.
 
     Enough is the quorum of them, the policy's or else the fleet's own. Servers without agents are brought to it first.
     A replica that is held up by another model than `model` is waited for: the rollout of that model will be aborted.
+
+    Args:
+        policy: the rollout's.
+        only: the replicas that are waited for, if not all: those that `config` changes.
 
     Raises:
         RolloutFailed: too many replicas could not reach it; carries the first one's own error.
@@ -146,7 +171,8 @@ def await_config(fleet: Fleet, config: FleetConfig, model: str, policy: Policy |
     fleet = fleet.under(policy)
     end = time.monotonic() + fleet.deadline
     while True:
-        present = agentless.converge(fleet, fleet.without_agents) if fleet.without_agents else reporting(fleet)
+        found = agentless.converge(fleet, fleet.without_agents) if fleet.without_agents else reporting(fleet)
+        present = [r for r in found if not only or r.replica in only]
         reached = [r for r in present if r.config >= config.number]
         failed = [r for r in present if r not in reached and fails_at(r, config.number, model)]
         needed = needed_for(fleet.quorum, len(present))
@@ -155,7 +181,7 @@ def await_config(fleet: Fleet, config: FleetConfig, model: str, policy: Policy |
         if failed and len(present) - len(failed) < needed:
             raise RolloutFailed(f"Fleet {fleet.name!r}: replica {failed[0].replica}: {failed[0].error}")
         if time.monotonic() > end:
-            raise DeadlineExceeded(_too_late(fleet, config, [r for r in present if r not in reached]))
+            raise DeadlineExceeded(_too_late(fleet, config, [r for r in present if r not in reached], only))
         time.sleep(_POLL)
 
 
@@ -180,10 +206,11 @@ def converge_without_agents(fleet: Fleet) -> list[str]:
     return [f"Replica {r.replica} stays at config {r.config}: {r.error}" for r in found if r.error is not None]
 
 
-def _too_late(fleet: Fleet, config: FleetConfig, behind: Sequence[ReplicaReport]) -> str:
+def _too_late(fleet: Fleet, config: FleetConfig, behind: Sequence[ReplicaReport], only: Sequence[str]) -> str:
     if not behind:
+        which = f" of {', '.join(only)}" if only else ""
         return (
-            f"Fleet {fleet.name!r} has no replica that reports: none did in the last {LEASE.seconds} s. "
+            f"Fleet {fleet.name!r} has no replica that reports: none{which} did in the last {LEASE.seconds} s. "
             "Start one with its agent (`make up` on one machine)."
         )
     lagging = "; ".join(f"{r.replica} is at config {r.config}" + (f" ({r.error})" if r.error else "") for r in behind)

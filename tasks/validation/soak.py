@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tasks.fleet.config import Fleet
 from tasks.policy import Policy
-from tasks.records import ReplicaReport, RolloutRecord, Strategy
+from tasks.records import ReplicaReport, RolloutRecord
 from tasks.serving.client import Target
 from tasks.store.base import Store
 from tasks.validation.checks.base import Expected
@@ -19,17 +19,24 @@ log = logging.getLogger(__name__)
 _PAUSE = 0.5  # seconds between two rounds
 
 
-def soak_time(store: Store, model: str, version: int, strategy: Strategy, policy: Policy) -> float:
-    """How long a version soaks before `stable` moves to it, seconds.
+def soak_time(store: Store, model: str, version: int, policy: Policy) -> float:
+    """How long a version soaks by a strategy that has it soak, seconds.
 
-    0 with strategy `blue-green`, and if the version was accepted before, so that a rollback is quick.
+    0 if the version was accepted before, so that a rollback is quick.
     """
     verdict = catalog.verdict(store, model, version)
     proven = verdict is not None and verdict.state == "accepted"
-    return 0.0 if proven or strategy == "blue-green" else policy.soak
+    return 0.0 if proven else policy.soak
 
 
-def soak(fleet: Fleet, record: RolloutRecord, target: Target, asked: Sequence[ReplicaReport], policy: Policy) -> None:
+def soak(
+    fleet: Fleet,
+    record: RolloutRecord,
+    target: Target,
+    asked: Sequence[ReplicaReport],
+    policy: Policy,
+    seconds: float,
+) -> None:
     """Ask these replicas for the golden examples again and again, while clients may ask `target` too.
 
     Raises:
@@ -38,9 +45,9 @@ def soak(fleet: Fleet, record: RolloutRecord, target: Target, asked: Sequence[Re
     """
     manifest = catalog.manifest(fleet.store, record.model, record.version)
     expected = Expected(manifest, policy, examples=golden_examples(fleet.store, manifest))
-    rounds, end = 0, time.monotonic() + record.soak
+    rounds, end = 0, time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(_PAUSE)
         validate_version(expected, asked, target).require_passed()
         rounds += 1
-    log.info("%s: asked %d times in %g s, all right", target, rounds, record.soak)
+    log.info("%s: asked %d times in %g s, all right", target, rounds, seconds)

@@ -18,7 +18,7 @@ from flows.release import deliver, release_saved_model
 from flows.rollback import rollback
 from tasks.errors import SlipwayError
 from tasks.policy import Policy
-from tasks.records import Build, Strategy, Training
+from tasks.records import Build, Training
 from tasks.savedmodel.golden import GOLDEN
 from tasks.savedmodel.read import SavedModelFolder
 from tasks.settings import settings
@@ -44,7 +44,7 @@ class Release:
         environment: Mapping[str, str],
         prefect_api: str,
         *,
-        strategy: Strategy = "blue-green",
+        strategy: str = "blue-green",
         dies_after: Write | None = None,
     ) -> None:
         """Begin it.
@@ -95,7 +95,7 @@ def quick_flows(prefect_api: str | None = None) -> AbstractContextManager[object
 
 
 @flow
-def publish_and_roll_out(model: str, saved_model: str, fleet: str, strategy: Strategy) -> None:
+def publish_and_roll_out(model: str, saved_model: str, fleet: str, strategy: str) -> None:
     """A release from its first write on."""
     with tempfile.TemporaryDirectory() as folder:
         directory = prepare_affine(Path(saved_model), Path(folder) / "build", int(Path(saved_model).name))
@@ -108,7 +108,7 @@ def _release(
     fleet: str,
     environment: Mapping[str, str],
     prefect_api: str,
-    strategy: Strategy,
+    strategy: str,
     dies_after: Write | None,
     telling: Connection,
 ) -> None:

@@ -15,7 +15,7 @@ from infra.stack.programs import settings_environment
 from tasks.errors import SlipwayError
 from tasks.fleet.config import Fleet, live_version
 from tasks.names import candidate_name
-from tasks.records import Claim, Strategy
+from tasks.records import Claim
 from tasks.settings import Settings, settings
 from tasks.store import keys
 from tasks.versions import catalog, fetch
@@ -74,7 +74,7 @@ class ThreeReplicas:
         return self.models / "affine" / str(1 + number % 3)
 
     def release(
-        self, number: int, *, strategy: Strategy = "blue-green", dies_after: Write | None = None, **environment: str
+        self, number: int, *, strategy: str = "blue-green", dies_after: Write | None = None, **environment: str
     ) -> Release:
         """Begin the release of a SavedModel in a process of its own."""
         mine = {name: value for name, value in os.environ.items() if name.startswith("SLIPWAY_")} | environment

@@ -9,8 +9,8 @@ import pytest
 
 from flows.reconcile import reconcile
 from flows.rollout import rollout
+from tasks.delivery import strategies
 from tasks.fleet.config import live_version
-from tasks.records import STRATEGIES, Strategy
 from tests.helpers.clients import Client
 from tests.helpers.releases import Write
 from tests.helpers.three_replicas import ThreeReplicas
@@ -33,6 +33,7 @@ OWN = {
     "its verdict": Write("/verdicts/"),
     "the config that has it live": Write("/configs/", 2),
 }
+DECIDING = {"blue-green": COMMON | OWN, "labels": OWN}
 
 
 @contextmanager
@@ -51,13 +52,13 @@ def serve_by_labels(three: ThreeReplicas) -> None:
         three.require_whole()
 
 
-@pytest.mark.parametrize(("strategy", "moments"), [("blue-green", COMMON | OWN), ("labels", OWN)], ids=STRATEGIES)
+@pytest.mark.parametrize("strategy", DECIDING)
 def test_a_release_that_dies_at_a_write_that_decides_is_finished_or_undone(
-    three_replicas: ThreeReplicas, strategy: Strategy, moments: dict[str, Write]
+    three_replicas: ThreeReplicas, strategy: str
 ) -> None:
     serve_by_labels(three_replicas)
     with undisturbed_clients(three_replicas):
-        for number, (moment, write) in enumerate(moments.items()):
+        for number, (moment, write) in enumerate(DECIDING[strategy].items()):
             dying = three_replicas.release(number, strategy=strategy, dies_after=write, SLIPWAY_SOAK="0.2")
             assert dying.end() == "killed", moment
             reconcile(three_replicas.fleet.name)
@@ -128,7 +129,7 @@ def test_a_death_at_any_moment_is_mended_by_reconcile_or_the_next_release(
         whole = seconds_of_a_release(three_replicas, MOMENTS)
         for number in range(MOMENTS):
             moment = moments.uniform(0, whole)
-            strategy = moments.choice(STRATEGIES)
+            strategy = moments.choice(strategies.known())
             told = f"release {number} of seed {SEED} by {strategy}, killed {moment:.2f} s after its start"
             dying = three_replicas.release(number, strategy=strategy, SLIPWAY_SOAK="0.5")
             dying.kill_after(moment)

@@ -12,13 +12,13 @@ from flows.reconcile import reconcile
 from flows.rollback import rollback
 from flows.rollout import rollout
 from infra.stack.programs import settings_environment
+from tasks.delivery import strategies
 from tasks.delivery.preview import preview_rollout
 from tasks.errors import RolloutFailed, SlipwayError
 from tasks.fleet import replicas
 from tasks.fleet.agentless import CONFIGS
 from tasks.fleet.config import Fleet, live_version, serving_entry
 from tasks.names import candidate_name
-from tasks.records import STRATEGIES
 from tasks.settings import Settings, settings
 from tasks.store import keys
 from tasks.versions import catalog
@@ -163,11 +163,11 @@ def test_a_release_that_dies_on_its_way_is_finished_or_undone_on_every_server(
     rollout("affine", publish_affine(agentless_fleet, small_models, 1), agentless_fleet.name, "labels")
     ended: str | None = "killed"
     died, accepted = 0, {1}
-    strategies = itertools.cycle(STRATEGIES)
+    by_turns = itertools.cycle(strategies.known())
     with Client(*servers, labels=["stable"]).hammering() as client:
         for writes in itertools.count(FIRST_OF_THE_ROLLOUT, 3):
             model = small_models / "affine" / str(1 + writes % 3)
-            api, strategy = str(PREFECT_API_URL.value()), next(strategies)
+            api, strategy = str(PREFECT_API_URL.value()), next(by_turns)
             ended = Release(
                 model, agentless_fleet.name, environment, api, strategy=strategy, dies_after=Write(nth=writes)
             ).end()

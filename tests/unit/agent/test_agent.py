@@ -26,6 +26,9 @@ class FakeFleet:
     def newer(self, number: int) -> FleetConfig | None:
         return FleetConfig(self.number, ModelServerConfig()) if self.number != number else None
 
+    def seen_by(self, replica: str, config: FleetConfig) -> FleetConfig:
+        return config
+
     def put_report(self, report: str) -> None:
         self.reports.append(report)
 
@@ -38,6 +41,7 @@ class FakeServer:
 class CrashingReplica:
     """Its model server ends at every config that it is brought to."""
 
+    name = "r1"
     store, trust, server = cast(Store, None), cast(Trust, None), FakeServer()
 
     def converge(self, config: FleetConfig, deadline: float) -> States:

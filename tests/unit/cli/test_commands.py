@@ -58,4 +58,4 @@ def test_no_command_imports_tensorflow_or_prefect_before_it_runs() -> None:
 def test_an_unknown_strategy_is_refused_with_those_that_are_known(name: str) -> None:
     shown = runner.invoke(application([name]), [name, "MLP", *(["7"] if name != "release" else []), "--strategy", "x"])
     assert shown.exit_code == 2
-    assert "'x' is not known: use 'blue-green' or 'labels'" in shown.output
+    assert "'x' is not known: use 'blue-green'" in shown.output

@@ -1,14 +1,21 @@
 """A rollout is decided before anything is done."""
 
-from collections.abc import Mapping
-from itertools import combinations
-
 import pytest
 
-from tasks.delivery.plan import Copy, ReplicaPlan, Source, entry_to_restore, plan_replica, plan_rollout, stage_entries
+from tasks.delivery import strategies
+from tasks.delivery.plan import (
+    Copy,
+    ReplicaPlan,
+    Source,
+    entry_to_restore,
+    plan_replica,
+    plan_rollout,
+    routes_table,
+    stage_entries,
+)
+from tasks.delivery.stages import Stage, Start, final, trial
 from tasks.errors import InvalidInput
-from tasks.fleet.config import FleetConfig, Serving, live_version, serving_entry, servings, with_entries
-from tasks.records import STRATEGIES, Strategy
+from tasks.fleet.config import FleetConfig, live_version, serving_entry, with_entries
 from tasks.serving.client import Target
 from tasks.wire.protos import ModelConfig, ModelServerConfig
 
@@ -79,36 +86,6 @@ def test_a_plan_says_which_version_answers_at_each_place_and_when() -> None:
     }
 
 
-STABLE_BEFORE: tuple[dict[str, int], ...] = ({}, *({"stable": n} for n in (1, 2, 3)))
-BEFORE = [
-    serving(*loaded, **labels)
-    for count in (1, 2, 3)
-    for loaded in combinations((1, 2, 3), count)
-    for labels in STABLE_BEFORE
-    if not labels or labels["stable"] in loaded
-]
-
-
-@pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("version", [1, 2, 3, 4])
-def test_whoever_names_no_version_meets_the_live_one_before_and_the_new_one_after(
-    version: int, strategy: Strategy
-) -> None:
-    for before in BEFORE:
-        live = live_version(before, "MLP")
-        trial, after = plan_rollout(before, "MLP", version, strategy).stages
-        states: list[Mapping[str, Serving]] = [servings(before)]
-        for stage in (trial, after):
-            states.append({**states[-1], **{s.name: s for s in stage.servings}})
-        for state, meant in zip(states[1:], (live, version), strict=True):
-            assert max(state["MLP"].versions) == meant, (before, trial, after)
-            assert set(state["MLP"].labels.values()) <= {meant}, (before, trial, after)
-        back = entry_to_restore(before, "MLP")
-        assert back is not None
-        assert max(back.model_version_policy.specific.versions) == live, before
-        assert set(back.version_labels.values()) <= {live}, before
-
-
 def test_what_is_loaded_above_the_stable_version_is_not_restored() -> None:
     on_trial = serving(5, 6, stable=5, canary=6)
     assert entry_to_restore(on_trial, "MLP") == serving_entry("MLP", "s3://b/models/MLP", [5], {"stable": 5})
@@ -140,13 +117,13 @@ SIX = serving(6)
 
 
 def test_a_plan_takes_the_old_name_of_a_strategy_and_refuses_unknown_ones() -> None:
-    plan = plan_rollout(serving(6), "MLP", 7, "candidate")  # type: ignore[arg-type]
+    plan = plan_rollout(serving(6), "MLP", 7, "candidate")
     assert plan == plan_rollout(serving(6), "MLP", 7, "blue-green")
-    with pytest.raises(InvalidInput, match="'canary' is not known: use 'blue-green' or 'labels'"):
-        plan_rollout(serving(6), "MLP", 7, "canary")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="'canary' is not known: use 'blue-green'"):
+        plan_rollout(serving(6), "MLP", 7, "canary")
 
 
-def on_a_replica(serves: FleetConfig, strategy: Strategy = "blue-green", current: FleetConfig = SIX) -> ReplicaPlan:
+def on_a_replica(serves: FleetConfig, strategy: str = "blue-green", current: FleetConfig = SIX) -> ReplicaPlan:
     return plan_replica(plan_rollout(current, "MLP", 7, strategy), current, "r1", serves, SOURCES)
 
 
@@ -168,6 +145,22 @@ def test_a_replica_that_lags_behind_catches_up_in_the_first_stage() -> None:
     assert (found.config, found.downloads) == (4, 1100)
     assert (found.changes[0].loads, found.changes[0].unloads) == (("MLP 6", "MLP-candidate 7"), ("MLP 5",))
     assert found.changes[1:] == plan_rollout(serving(6), "MLP", 7, "blue-green").changes[1:]
+
+
+def test_a_stage_for_some_replicas_changes_nothing_on_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def one_first(start: Start) -> tuple[Stage, ...]:
+        return trial(start, start.alone), final(start, start.alone, "first", only=("r1",)), final(start, start.alone)
+
+    monkeypatch.setattr(strategies, "strategy_named", lambda _: one_first)
+    plan = plan_rollout(SIX, "MLP", 7, "blue-green")
+    loads = {name: [c.loads for c in plan_replica(plan, SIX, name, SIX, SOURCES).changes] for name in ("r1", "r2")}
+    assert loads == {
+        "r1": [("MLP-candidate 7",), ("MLP 7",), ()],
+        "r2": [("MLP-candidate 7",), (), ("MLP 7",)],
+    }
+    assert routes_table(plan)[0] == ["asked at", "now", "stage trial", "stage first on r1", "stage final"]
+    first = list(plan.stages[1].sentences(7, ["1 signature"]))
+    assert first == ["Serve version 7 as MLP on r1, and wait until that is so.", "Ask MLP on r1: 1 signature."]
 
 
 def test_what_slipway_did_not_write_is_named_and_not_counted() -> None:

@@ -4,17 +4,24 @@ from pathlib import Path
 
 import pytest
 
+from tasks.delivery.recover import recover_rollout
 from tasks.delivery.rollback import Rollback, choose_rollback
+from tasks.delivery.rollout import accept, begin_rollout, finish_rollout
 from tasks.errors import NoReplica, NotFound
 from tasks.fleet.config import Fleet, serving_entry
-from tasks.records import ReplicaReport, Training, Verdict, VerdictState
+from tasks.records import ReplicaReport, RolloutRecord, Training, Verdict, VerdictState
 from tasks.store import keys
 from tasks.store.base import Store
 from tasks.versions import catalog
+from tests.helpers.policies import POLICY
 from tests.helpers.saved_models import write_saved_model
 from tests.helpers.versions import UNSIGNED, publish_version
 
 DECISIONS: tuple[VerdictState | None, ...] = ("accepted", "rejected", "accepted", None, "accepted")
+
+
+def decide(fleet: Fleet, number: int, state: VerdictState) -> None:
+    catalog.decide(fleet.store, Verdict(model="MLP", version=number, state=state, reason="", run="test"))
 
 
 @pytest.fixture
@@ -43,6 +50,46 @@ def test_it_goes_to_the_accepted_version_before_the_one_that_serves(fleet_of_fiv
         NotFound, match="MLP has no accepted version with a lower number than 1: there is nothing to go back to"
     ):
         choose_rollback(fleet_of_five, "MLP", None)
+
+
+def test_it_does_not_go_to_a_version_that_was_gone_back_from_unless_told(fleet_of_five: Fleet) -> None:
+    serve(fleet_of_five, 5)
+    decide(fleet_of_five, 3, "retired")
+    assert choose_rollback(fleet_of_five, "MLP", None).version == 1
+    decide(fleet_of_five, 1, "rejected")
+    with pytest.raises(NotFound, match=r"nothing to go back to\. `--to 3` serves a retired one again\."):
+        choose_rollback(fleet_of_five, "MLP", None)
+    assert choose_rollback(fleet_of_five, "MLP", 3).version == 3
+
+
+def rolled_out(fleet: Fleet, number: int) -> RolloutRecord:
+    """A rollout of this version that has come to its end."""
+    record = begin_rollout(fleet, "MLP", number, "blue-green", "a run", POLICY)
+    accept(fleet, record)
+    serve(fleet, number)
+    return record
+
+
+def test_what_a_rollout_goes_back_from_is_retired_with_its_end(fleet_of_five: Fleet) -> None:
+    serve(fleet_of_five, 5)
+    record = rolled_out(fleet_of_five, 3)
+    assert finish_rollout(fleet_of_five, record) == [3, 5]
+    verdict = catalog.verdict(fleet_of_five.store, "MLP", 5)
+    assert verdict is not None
+    assert (verdict.state, verdict.reason) == ("retired", "fleet test went back from it to version 3")
+    assert catalog.version(fleet_of_five.store, "MLP", 3).state == "accepted"
+    assert finish_rollout(fleet_of_five, record) == [3], "once more changes nothing"
+    assert finish_rollout(fleet_of_five, rolled_out(fleet_of_five, 4)) == [4]
+    assert catalog.version(fleet_of_five.store, "MLP", 3).state == "accepted"
+    assert choose_rollback(fleet_of_five, "MLP", None).version == 3
+
+
+def test_a_dead_run_that_went_back_is_finished_with_what_it_left_retired(fleet_of_five: Fleet) -> None:
+    serve(fleet_of_five, 5)
+    record = rolled_out(fleet_of_five, 3)
+    fleet_of_five.put_report(ReplicaReport("r1", "", "", 1000, {}))
+    assert recover_rollout(fleet_of_five, record).endswith("had been accepted: it serves.")
+    assert catalog.version(fleet_of_five.store, "MLP", 5).state == "retired"
 
 
 def test_it_goes_where_it_is_told_to(fleet_of_five: Fleet) -> None:

@@ -1,16 +1,20 @@
 """The steps of a rollout over a store that loses answers or is away for a while."""
 
 import contextlib
+import json
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tasks.delivery.recover import abort, recover_rollout
-from tasks.delivery.rollout import accept, begin_rollout, end_rollout, make_plan, serve
+from tasks.delivery.recover import abort, find_dead_rollouts, recover_rollout
+from tasks.delivery.rollout import accept, begin_rollout, deadline_of, end_rollout, make_plan, serve
 from tasks.errors import InvalidInput, RolloutConflict, ServingUnreachable, StoreUnreachable, ValidationFailed
 from tasks.fleet.config import Fleet
 from tasks.policy import Policy
-from tasks.records import ReplicaReport, RolloutRecord, Training
+from tasks.processes import this_process
+from tasks.records import ReplicaReport, RolloutRecord, Training, now
 from tasks.store import keys
 from tasks.store.base import Store
 from tasks.versions import catalog
@@ -55,7 +59,7 @@ def begun(flaky_fleet: Fleet, rule: Policy = IN_TIME) -> RolloutRecord:
 
 
 def test_a_rollout_begins_with_a_strategy_by_its_old_name_too(flaky_fleet: Fleet) -> None:
-    record = begin_rollout(flaky_fleet, "affine", 1, "candidate", "this run", IN_TIME)  # type: ignore[arg-type]
+    record = begin_rollout(flaky_fleet, "affine", 1, "candidate", "this run", IN_TIME)
     assert record.strategy == "blue-green"
     assert flaky_fleet.rollout_under_way("affine") == record
 
@@ -83,8 +87,8 @@ def test_whoever_finds_a_rollout_dead_goes_by_the_policy_that_it_began_with(
 
 
 def test_a_rollout_by_an_unknown_strategy_is_refused_before_anything_is_written(flaky_fleet: Fleet) -> None:
-    with pytest.raises(InvalidInput, match="'canary' is not known: use 'blue-green' or 'labels'"):
-        begin_rollout(flaky_fleet, "affine", 1, "canary", "this run", IN_TIME)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="'canary' is not known: use 'blue-green'"):
+        begin_rollout(flaky_fleet, "affine", 1, "canary", "this run", IN_TIME)
     assert flaky_fleet.rollout_under_way("affine") is None
 
 
@@ -177,6 +181,36 @@ def test_a_version_is_not_rejected_for_the_absence_of_a_server(
         accept(flaky_fleet, record)
     abort(flaky_fleet, record, ServingUnreachable("No model server answers."))
     assert catalog.version(flaky, "affine", 1).state == ("retired" if accepted else "published")
+
+
+def put_record(fleet: Fleet, model: str, **changed: object) -> None:
+    """A rollout whose run is dead, as another release may have written it."""
+    record = RolloutRecord(model, 1, "labels", "a dead run", this_process(), now() - timedelta(seconds=9))
+    fields = json.loads(record.to_json()) | changed
+    fleet.store.put(keys.rollout_key(fleet.name, model), json.dumps(fields).encode())
+
+
+def test_a_dead_rollout_by_a_strategy_that_is_not_known_is_left_as_it_is_and_others_are_not(flaky_fleet: Fleet) -> None:
+    put_record(flaky_fleet, "affine", strategy="shadow", previous_config=0)
+    put_record(flaky_fleet, "torn", version="seven")
+    put_record(flaky_fleet, "whole")
+    before = flaky_fleet.store.get(keys.rollout_key("test", "affine"))
+    affine, whole = [recover_rollout(flaky_fleet, record) for record in find_dead_rollouts(flaky_fleet)]
+    assert "is left as it is: Strategy 'shadow' is not known: use 'blue-green'" in affine
+    assert whole.endswith("had changed nothing.")
+    assert flaky_fleet.store.get(keys.rollout_key("test", "affine")) == before
+    assert flaky_fleet.rollout_under_way("whole") is None
+    assert flaky_fleet.newest().number == 0
+    with pytest.raises(RolloutConflict, match="by run a dead run"):
+        begun(flaky_fleet)
+
+
+def test_a_rollout_has_as_long_as_its_stages_take(flaky_fleet: Fleet) -> None:
+    stages = make_plan(flaky_fleet, begun(flaky_fleet)).stages
+    left = [(deadline_of(flaky_fleet, given) - now()).total_seconds() for given in ((), stages, stages * 2)]
+    assert left == pytest.approx([5 * DEADLINE, 5 * DEADLINE, 9 * DEADLINE], abs=2)
+    soaked = [replace(stage, soak=20.0) for stage in stages]
+    assert (deadline_of(flaky_fleet, soaked) - now()).total_seconds() == pytest.approx(5 * DEADLINE + 40, abs=2)
 
 
 def test_an_end_whose_answer_is_lost_leaves_the_rollout_that_began_since(flaky_fleet: Fleet, flaky: FlakyStore) -> None:

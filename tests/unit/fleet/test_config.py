@@ -5,7 +5,10 @@ from google.protobuf import text_format
 
 from tasks.errors import Corrupt
 from tasks.fleet import config
+from tasks.store.base import Store
+from tasks.store.keys import config_key
 from tasks.wire.protos import ModelConfig, ModelServerConfig
+from tests.helpers.versions import UNSIGNED
 
 OTHERS = """
 model_config_list {
@@ -59,6 +62,58 @@ def test_a_config_reads_back_as_it_was_written_under_its_note() -> None:
     data = config.render(parsed(OTHERS), "run 5\nMLP: serve 6").decode()
     assert data.startswith("# run 5 MLP: serve 6\n")
     assert config.parse(data, "here") == parsed(OTHERS)
+
+
+def change(fleet: config.Fleet, version: int, *, only: tuple[str, ...] = ()) -> config.FleetConfig:
+    candidate = {"MLP-candidate": None} if version == 7 else {"MLP-candidate": entry("MLP-candidate", 7)}
+    return fleet.change({"MLP": entry("MLP", version), **candidate}, "test", only=only)
+
+
+@pytest.fixture
+def fleet(store: Store) -> config.Fleet:
+    return config.Fleet(store, UNSIGNED, "test", 1.0)
+
+
+def served(fleet: config.Fleet, replica: str) -> dict[str, list[int]]:
+    """What one replica has to serve by the fleet's newest config."""
+    mine = fleet.seen_by(replica, fleet.newest())
+    return {c.name: mine.versions(c.name) for c in mine.models.model_config_list.config}
+
+
+def test_a_replica_that_a_change_is_not_for_serves_as_before_until_it_has_its_turn(fleet: config.Fleet) -> None:
+    before = change(fleet, 6)
+    one, both = change(fleet, 7, only=("r1",)), change(fleet, 7, only=("r1", "r2"))
+    assert [(held.name, held.only, held.before) for held in one.held] == [
+        ("MLP", ("r1",), before.number),
+        ("MLP-candidate", ("r1",), before.number),
+    ]
+    assert fleet.newest() == both
+    assert served(fleet, "r1") == served(fleet, "r2") == {"MLP": [7]}
+    assert served(fleet, "r3") == {"MLP": [6], "MLP-candidate": [7]}
+    assert change(fleet, 7, only=("r1", "r2")) == both, "nothing is written twice"
+    assert change(fleet, 7).held == ()
+    assert served(fleet, "r3") == {"MLP": [7]}
+
+
+def test_what_another_writer_changes_leaves_replicas_held_back(fleet: config.Fleet) -> None:
+    change(fleet, 6)
+    change(fleet, 7, only=("r1",))
+    fleet.change({"theirs": entry("theirs", 1)}, "another team")
+    assert served(fleet, "r1") == {"MLP": [7], "theirs": [1]}
+    assert served(fleet, "r2") == {"MLP": [6], "MLP-candidate": [7], "theirs": [1]}
+
+
+def test_model_servers_and_older_agents_read_a_config_that_holds_replicas_back(fleet: config.Fleet) -> None:
+    change(fleet, 6)
+    held = change(fleet, 7, only=("r1", "a, b"))
+    assert fleet.seen_by("a, b", held).versions("MLP") == [7]
+    text = fleet.store.get(config_key("test", held.number)).decode()
+    assert parsed(text) == held.models
+
+
+def test_a_config_that_does_not_say_whom_it_holds_back_is_corrupt() -> None:
+    with pytest.raises(Corrupt, match=r"^here is not a held"):
+        config.held_in("# held back: r2", "here")
 
 
 @pytest.mark.parametrize("text", ["model_config_list { broken", "custom_model_config { }"])

@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 
 from google.protobuf import text_format
 
-from tasks.fleet.config import render, serving_entry, with_entries
-from tasks.fleet.history import differences, read_note
+from tasks.fleet.config import Fleet, render, serving_entry, with_entries
+from tasks.fleet.history import differences, fleet_history, read_note
+from tasks.store.base import Store
 from tasks.wire.protos import ModelConfig, ModelServerConfig
+from tests.helpers.versions import UNSIGNED
 
 
 def config(*entries: ModelConfig) -> ModelServerConfig:
@@ -45,6 +47,14 @@ def test_another_teams_change_that_has_no_words_here_is_told_all_the_same() -> N
     changed.logging_config.sampling_config.sampling_rate = 0.5
     assert differences(config(THEIRS), config(changed)) == ["theirs: other settings changed"]
     assert differences(config(THEIRS), config(THEIRS)) == []
+
+
+def test_replicas_that_are_held_back_are_told(store: Store) -> None:
+    fleet = Fleet(store, UNSIGNED, "test", 1.0)
+    for version, only in ((6, ()), (7, ("r1", "r2"))):
+        fleet.change({"MLP": entry("MLP", version)}, "test", only=only)
+    newest, _ = fleet_history(fleet)
+    assert newest.changes == ("MLP serves 7, before: 6", "MLP so on r1, r2 alone, elsewhere as in config 1")
 
 
 def test_the_note_says_when_and_which_run_and_why() -> None:

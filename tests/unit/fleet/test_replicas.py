@@ -6,16 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import NoReplica
+from tasks.errors import DeadlineExceeded, NoReplica
 from tasks.fleet.config import Fleet, WithoutAgents, serving_entry
 from tasks.fleet.replicas import (
     LEASE,
+    await_config,
     fails_at,
     judge,
     needed_for,
     no_replica_message,
     replica_states,
     require_replicas,
+    unknown_message,
 )
 from tasks.records import ReplicaReport, VersionState, now
 from tasks.settings import ServerAddress
@@ -82,6 +84,41 @@ def test_a_rollout_fails_by_its_own_models_faults_and_waits_out_those_of_others(
     report = ReplicaReport("r1", "", "", 4, {}, "did not load", error_config=5, error_model=at_fault, time=THEN)
     assert fails_at(report, 5, "MLP") is mine
     assert not fails_at(report, 6, "MLP")
+
+
+def test_only_the_replicas_that_a_config_is_for_are_waited_for(store: Store) -> None:
+    fleet = Fleet(store, UNSIGNED, "test", 0.3)
+    for name in ("r1", "r2"):
+        fleet.put_report(ReplicaReport(name, "", "", 1 if name == "r1" else 0, {}))
+    config = fleet.change({}, "test", always=True)
+    assert [report.replica for report in await_config(fleet, config, "MLP", only=("r1",))] == ["r1"]
+    with pytest.raises(DeadlineExceeded, match="r2 is at config 0"):
+        await_config(fleet, config, "MLP", only=("r2",))
+    with pytest.raises(DeadlineExceeded, match="none of r3 did"):
+        await_config(fleet, config, "MLP", only=("r3",))
+
+
+def test_a_replica_that_is_held_back_has_the_labels_of_before(store: Store) -> None:
+    fleet = Fleet(store, UNSIGNED, "test", 1.0)
+    for stable in (6, 7):
+        entry = serving_entry("MLP", "s3://b/models/MLP", [6, 7], {"stable": stable})
+        fleet.change({"MLP": entry}, "test", only=("r1",) if stable == 7 else ())
+    models = {"MLP": (VersionState(7, "AVAILABLE"), VersionState(6, "AVAILABLE"))}
+    for name in ("r1", "r2"):
+        fleet.put_report(ReplicaReport(name, "", "", 2, models))
+    assert [s.serves for s in replica_states(fleet)] == ["MLP 7 (stable), MLP 6", "MLP 7, MLP 6 (stable)"]
+
+
+def test_a_fleet_of_which_nothing_is_known_is_told_with_the_one_that_may_be_meant(store: Store) -> None:
+    assert unknown_message(Fleet(store, UNSIGNED, "test", 1.0)) == (
+        "Fleet 'test' does not exist: nothing was rolled out to it, and no replica of it has reported. "
+        "There is no fleet yet."
+    )
+    Fleet(store, UNSIGNED, "test", 1.0).change({}, "a rollout", always=True)
+    told = unknown_message(Fleet(store, UNSIGNED, "tset", 1.0))
+    assert told is not None
+    assert told.endswith("has reported. Is 'test' meant? Fleets: test.")
+    assert unknown_message(Fleet(store, UNSIGNED, "test", 1.0)) is None
 
 
 def report_of(fleet: Fleet, silent: float, error: str | None = None) -> None:

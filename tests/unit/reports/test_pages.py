@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from tasks.delivery.plan import Change, Plan, ReplicaPlan, Route, Stage
+from tasks.delivery.plan import Change, Plan, ReplicaPlan, Route
 from tasks.delivery.preview import Preview
 from tasks.delivery.prune import Fate, Pruning
+from tasks.delivery.stages import Stage
 from tasks.evaluation import plots
 from tasks.evaluation.metrics import Evaluation
 from tasks.fleet.config import Serving

@@ -12,11 +12,9 @@ from tests.helpers.policies import policy
 @pytest.mark.parametrize(
     ("state", "soaked"), [(None, True), ("rejected", True), ("retired", True), ("accepted", False)]
 )
-def test_a_version_under_a_label_is_soaked_unless_it_has_proven_itself_before(
+def test_a_version_is_soaked_unless_it_has_proven_itself_before(
     store: Store, state: VerdictState | None, soaked: bool
 ) -> None:
     if state is not None:
         catalog.decide(store, Verdict(model="MLP", version=1, state=state, reason="", run="test"))
-    rule = policy(soak=5.0)
-    assert soak_time(store, "MLP", 1, "labels", rule) == (5.0 if soaked else 0)
-    assert soak_time(store, "MLP", 1, "blue-green", rule) == 0
+    assert soak_time(store, "MLP", 1, policy(soak=5.0)) == (5.0 if soaked else 0)
