@@ -1,7 +1,7 @@
 """The command `policy`, and the option `--policy` of others."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -9,9 +9,12 @@ from infra.cli.help import example
 from infra.cli.options import Json, Model
 from infra.cli.output import print_json, print_table
 from tasks import policy as policies
-from tasks.errors import InvalidInput
+from tasks.errors import InvalidInput, NotFound
 from tasks.policy import Policy
 from tasks.settings import settings
+
+if TYPE_CHECKING:
+    from tasks.store.base import Store
 
 
 @example("slipway policy MLP set policy.toml")
@@ -23,6 +26,9 @@ def policy(
     file: Annotated[
         Path | None, typer.Argument(help="TOML or JSON; what it does not name, the settings decide.")
     ] = None,
+    version: Annotated[
+        int | None, typer.Option("--version", help="Show the rule that counted for this version instead.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show by which rule a model's versions pass, and where each value comes from; or set the model's own."""
@@ -32,6 +38,9 @@ def policy(
     if (action == "set") != (file is not None):
         raise InvalidInput("`slipway policy MODEL set FILE` needs a file, and `slipway policy MODEL show` takes none.")
     store = connect(settings())
+    if version is not None:
+        _show_kept(store, model, version, as_json)
+        return
     if file is not None:
         set_policy(store, settings(), model, policies.read_values(file), str(file))
     found, own = choose_policy(store, settings(), model), model_policy(store, model)
@@ -46,6 +55,23 @@ def policy(
     print_table(["VALUE", "IS", "FROM"], rows)
     if own is not None:
         print(f"\nThe policy of {model} was set at {own.time:%Y-%m-%d %H:%M:%S} UTC.")
+
+
+def _show_kept(store: "Store", model: str, version: int, as_json: bool) -> None:
+    """Show the policy that is kept with a version's verdict."""
+    from tasks.versions.catalog import version as published_version
+
+    verdict = published_version(store, model, version).verdict
+    if verdict is None or verdict.policy is None:
+        raise NotFound(
+            f"No rule is kept with {model} version {version}: no rollout has decided about it, or one of Slipway 0.2.0 "
+            "or earlier, or it was pruned."
+        )
+    if as_json:
+        print_json({"policy": verdict.policy, "verdict": verdict})
+        return
+    print_table(["VALUE", "WAS"], policies.flat(verdict.policy.values()).items())
+    print(f"\n{model} version {version} was {verdict.state} at {verdict.time:%Y-%m-%d %H:%M:%S} UTC: {verdict.reason}.")
 
 
 def given_policy(file: Path | None) -> dict[str, Any] | None:

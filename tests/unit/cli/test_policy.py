@@ -9,7 +9,12 @@ from typer.testing import CliRunner, Result
 
 from infra.cli.main import application
 from infra.stack.programs import settings_environment
+from tasks.records import Manifest, Training, Verdict
 from tasks.settings import Settings, settings
+from tasks.store import keys
+from tasks.store.connect import connect
+from tasks.versions.catalog import decide
+from tests.helpers.policies import policy as rule_of
 
 
 @pytest.fixture
@@ -48,6 +53,20 @@ def test_the_policy_of_a_model_is_shown_with_where_each_value_comes_from(in_a_st
     found = json.loads(slipway("policy", "MLP", "--json").stdout)
     assert (found["policy"]["soak"], found["from"]["soak"]) == (5.0, "the model's own")
     assert found["own"]["values"]["metrics"] == {"accuracy": {"tolerance": 0.125}}
+
+
+def test_the_rule_that_counted_for_a_version_is_shown(in_a_store: None) -> None:
+    store = connect(settings())
+    for number in (6, 7):
+        store.put(keys.manifest_key("MLP", number), Manifest("MLP", number, "", (), {}, None, Training()).to_json())
+    decide(store, Verdict("MLP", 6, "accepted", "by an earlier release", "a run"))
+    decide(store, Verdict("MLP", 7, "rejected", "it is slow", "a run", policy=rule_of(slowdown=3)))
+    found = slipway("policy", "MLP", "--version", "7").stdout
+    assert shown(found)["slowdown"] == ["3.0"]
+    assert "MLP version 7 was rejected at " in found
+    assert json.loads(slipway("policy", "MLP", "--version", "7", "--json").stdout)["policy"]["slowdown"] == 3.0
+    assert "No rule is kept with MLP version 6" in slipway("policy", "MLP", "--version", "6").stderr
+    assert "Version 8 of model 'MLP' does not exist" in slipway("policy", "MLP", "--version", "8").stderr
 
 
 def test_a_policy_that_cannot_be_is_refused_before_anything_is_written(in_a_store: None, tmp_path: Path) -> None:
