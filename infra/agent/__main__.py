@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+from queue import SimpleQueue
 
 from tasks.errors import SlipwayError
 
@@ -13,8 +14,16 @@ def main() -> int:
     """Converge this replica until SIGTERM; the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stop = threading.Event()
+    # A handler that set the event itself could interrupt the thread where that holds the event's lock.
+    signals: SimpleQueue[int] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda number, _frame: signals.put(number))
+
+    def wait() -> None:
+        signals.get()
+        stop.set()
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()
     try:
         _run(stop)
     except SlipwayError as error:
