@@ -20,6 +20,7 @@ from flows.steps import (
     try_in_sandbox,
 )
 from flows.train import train
+from tasks.data.held_out import HeldOut
 from tasks.delivery.strategies import StrategyName
 from tasks.policy import Policy
 from tasks.records import Build, Manifest, Record
@@ -73,8 +74,8 @@ def release(
     """
     require_replicas(fleet, new_fleet)
     rule = choose_policy(model, policy)
-    build = train(model, factory, signatures, data, epochs, seed, split_seed, rule.values())
-    return deliver(build, fleet, strategy, rule, force, new_fleet)
+    trained = train(model, factory, signatures, data, epochs, seed, split_seed, rule.values())
+    return deliver(trained.build, fleet, strategy, rule, force, new_fleet, trained.held_out)
 
 
 @flow(name="release-saved-model", flow_run_name="release {model} from a SavedModel")
@@ -107,11 +108,21 @@ def release_saved_model(
 
 
 def deliver(
-    build: Build, fleet: str, strategy: StrategyName, policy: Policy, force: str | None, new_fleet: bool = False
+    build: Build,
+    fleet: str,
+    strategy: StrategyName,
+    policy: Policy,
+    force: str | None,
+    new_fleet: bool = False,
+    held_out: HeldOut | None = None,
 ) -> Release:
-    """Publish the build unless it is worse than the live version, and roll it out."""
+    """Publish the build unless it is worse than the live version, and roll it out.
+
+    Args:
+        held_out: what the build's own training never saw, if it was trained here.
+    """
     try:
-        comparison = compare_with_live(fleet, build, policy, force)
+        comparison = compare_with_live(fleet, build, policy, force, held_out)
         comparison.require_passed()
         manifest = publish(build, flow_run.root_flow_run_id, comparison)
     finally:

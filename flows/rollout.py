@@ -15,6 +15,7 @@ from flows.steps import (
     choose_policy,
     finish_rollout,
     make_plan,
+    read_expected,
     record_in_mlflow,
     require_replicas,
     serve,
@@ -57,13 +58,13 @@ def rollout(
     rule = choose_policy(model, policy)
     record = begin_rollout(fleet, model, version, strategy, flow_run.root_flow_run_id, rule, force)
     try:
+        expected = read_expected(fleet, record, rule)
         for stage in make_plan(fleet, record).stages:
             replicas = await_config(fleet, serve(fleet, record, stage), model, rule, stage.only)
-            beside = record.against if stage.accepts else None
-            report = validate(fleet, record, stage.target, replicas, rule, beside)
+            report = validate(expected, stage.target, replicas, beside_live=stage.accepts)
             report.require_passed()
             if stage.soak:
-                soak(fleet, record, stage.target, replicas, rule, stage.soak)
+                soak(expected, stage.target, replicas, stage.soak)
             if stage.accepts:
                 accept(fleet, record)
     except BaseException as error:

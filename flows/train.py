@@ -14,7 +14,7 @@ from flows.steps import (
     train_and_export,
     try_in_sandbox,
 )
-from tasks.records import Build
+from tasks.training.run import TrainedBuild
 
 
 @flow(name="train", flow_run_name="train {model}")
@@ -27,7 +27,7 @@ def train(
     seed: int | None = None,
     split_seed: int | None = None,
     policy: dict[str, Any] | None = None,
-) -> Build:
+) -> TrainedBuild:
     """Train `model` and export it as a SavedModel with golden examples.
 
     Without a factory, anything not given is taken from the model's last version: the last that was accepted, or the
@@ -53,10 +53,10 @@ def train(
         split_seed=split_seed,
     )
     snapshot = take_snapshot(chosen.data, chosen.split_seed)
-    build = train_and_export(model, chosen, snapshot, flow_run.root_flow_run_id, flow_run.id).build
+    trained = train_and_export(model, chosen, snapshot, flow_run.root_flow_run_id, flow_run.id)
     try:
-        try_in_sandbox(build, rule)
+        try_in_sandbox(trained.build, rule)
     except BaseException:
-        discard_build(build)
+        discard_build(trained.build)
         raise
-    return build
+    return trained

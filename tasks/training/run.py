@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from tasks.data.dataset import recorded_source
+from tasks.data.held_out import HeldOut
 from tasks.data.snapshot import Snapshot
 from tasks.evaluation.metrics import Evaluation
 from tasks.records import Build, Training
@@ -14,12 +15,13 @@ from tasks.training.parameters import TrainingParameters
 from tasks.training.quiet import without_chatter
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainedBuild:
     """A build that was trained here, and how its training went."""
 
     build: Build
     evaluation: Evaluation  # on held-out examples
+    held_out: HeldOut
     run: str  # name of the run of Slipway that the training was a part of
     mlflow_url: str  # page that shows its curves
 
@@ -71,4 +73,5 @@ def train_and_export(
     tracker.finish(curves.run_id, trained.evaluation)
     training = dataclasses.replace(made_of, mlflow_run=curves.run_id, metrics=trained.evaluation.metrics())
     build = Build(model, str(directory), exported.signatures, exported.golden, training)
-    return TrainedBuild(build, trained.evaluation, run, tracker.run_url(curves.run_id))
+    held_out = HeldOut(snapshot.dataset.x_test, snapshot.dataset.y_test)
+    return TrainedBuild(build, trained.evaluation, held_out, run, tracker.run_url(curves.run_id))

@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 ACCURACY, CLASS_ACCURACY = "accuracy", "accuracy_class_"
 
 
-def compare_with_live(fleet: Fleet, build: Build, policy: Policy, forced: str | None = None) -> Comparison:
+def compare_with_live(
+    fleet: Fleet, build: Build, policy: Policy, forced: str | None = None, held_out: HeldOut | None = None
+) -> Comparison:
     """Compare a build with the version that `fleet` serves: what clients may ask of it, and its accuracy.
 
     Both are asked the held-out examples of the build's own training, or of the live version's if the build was made
@@ -33,6 +35,7 @@ def compare_with_live(fleet: Fleet, build: Build, policy: Policy, forced: str | 
 
     Args:
         forced: a person's reason for publishing the model whatever the comparison finds.
+        held_out: the examples of the build's own training; None if it was made elsewhere.
 
     Raises:
         ServingUnreachable, ServingError: no replica answered for the live version.
@@ -40,19 +43,21 @@ def compare_with_live(fleet: Fleet, build: Build, policy: Policy, forced: str | 
         InvalidInput: `forced` gives no reason.
     """
     require_reason(forced)
-    comparison = dataclasses.replace(_compared(fleet, build, policy, forced is not None), forced=forced, policy=policy)
+    comparison = dataclasses.replace(
+        _compared(fleet, build, held_out, policy, forced is not None), forced=forced, policy=policy
+    )
     log.info("gate: %s", in_words(build.model, comparison))
     return comparison
 
 
-def _compared(fleet: Fleet, build: Build, policy: Policy, forced: bool) -> Comparison:
+def _compared(fleet: Fleet, build: Build, held_out: HeldOut | None, policy: Policy, forced: bool) -> Comparison:
     live = live_version(fleet.newest(), build.model)
     if live is None:
         why = f"Not compared: fleet {fleet.name!r} serves no version of {build.model}."
         return Comparison({}, {}, None, notes=(why,))
     manifest = catalog.manifest(fleet.store, build.model, live)
     try:
-        found = _accuracy_compared(fleet, build, manifest, policy)
+        found = _accuracy_compared(fleet, build, held_out, manifest, policy)
     except (ServingError, NotServable, DeadlineExceeded) as error:
         if not forced:
             raise
@@ -60,8 +65,12 @@ def _compared(fleet: Fleet, build: Build, policy: Policy, forced: bool) -> Compa
     return dataclasses.replace(found, worse=(*broken(build.signatures, manifest.signatures), *found.worse))
 
 
-def _accuracy_compared(fleet: Fleet, build: Build, live: Manifest, policy: Policy) -> Comparison:
-    dataset, held_out = _held_out(fleet, build, live)
+def _accuracy_compared(
+    fleet: Fleet, build: Build, held_out: HeldOut | None, live: Manifest, policy: Policy
+) -> Comparison:
+    trained_here, dataset = held_out is not None, build.training.dataset
+    if held_out is None:
+        dataset, held_out = _borrowed_examples(fleet, live)
     if dataset is None or held_out is None:
         why = f"neither it nor version {live.version} came with held-out examples"
         return Comparison({}, {}, live.version, notes=(f"Accuracy not compared: {why}.",))
@@ -73,7 +82,7 @@ def _accuracy_compared(fleet: Fleet, build: Build, live: Manifest, policy: Polic
         return Comparison({}, {}, live.version, notes=(f"Accuracy not compared: {why}.",))
     target = Target(build.model, live.version)
     accuracies = _ask_live(fleet, target, live_question, held_out, policy.call_deadline)
-    if build.training.dataset is not None:
+    if trained_here:
         metrics, notes = build.training.metrics, _seen_before(build, live)
     else:
         metrics, notes = _ask_build(build, question, held_out), _borrowed(live)
@@ -81,10 +90,8 @@ def _accuracy_compared(fleet: Fleet, build: Build, live: Manifest, policy: Polic
     return dataclasses.replace(compared, notes=notes, dataset=dataset)
 
 
-def _held_out(fleet: Fleet, build: Build, live: Manifest) -> tuple[DatasetRef | None, HeldOut | None]:
-    """The examples that both are asked: the build's own, or else those that the live version was asked."""
-    if build.training.dataset is not None:
-        return build.training.dataset, held_out_examples(fleet.store, build.training.dataset)
+def _borrowed_examples(fleet: Fleet, live: Manifest) -> tuple[DatasetRef | None, HeldOut | None]:
+    """The examples that the live version was asked."""
     borrowed = live.training.dataset or (live.gate.dataset if live.gate is not None else None)
     try:
         return borrowed, held_out_examples(fleet.store, borrowed)

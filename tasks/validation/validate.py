@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tasks.data.held_out import held_out_examples
 from tasks.errors import ValidationFailed
@@ -79,31 +79,33 @@ def validate_version(expected: Expected, asked: Sequence[ReplicaReport], target:
     return ValidationReport(expected.manifest.model, expected.manifest.version, target, tuple(found))
 
 
+def read_expected(fleet: Fleet, record: RolloutRecord, policy: Policy) -> Expected:
+    """What the version of a rollout is held against, read once for all its stages.
+
+    Raises:
+        NotFound, Corrupt: the version, or its golden or held-out examples, are not in the store, or changed.
+    """
+    manifest = catalog.manifest(fleet.store, record.model, record.version)
+    return Expected(
+        manifest,
+        policy,
+        catalog.manifest(fleet.store, record.model, record.against) if record.against is not None else None,
+        golden_examples(fleet.store, manifest),
+        held_out_examples(fleet.store, manifest.training.dataset),
+    )
+
+
 def validate(
-    fleet: Fleet,
-    record: RolloutRecord,
-    target: Target,
-    asked: Sequence[ReplicaReport],
-    policy: Policy,
-    against: int | None = None,
+    expected: Expected, target: Target, asked: Sequence[ReplicaReport], beside_live: bool = False
 ) -> ValidationReport:
     """Ask each of these replicas for `target`, which must answer as the version did when it was trained.
 
     Args:
-        against: the live version, if this one may not be much slower.
+        beside_live: the live version is served too, and this one may not be much slower.
 
     Raises:
-        NotFound, Corrupt: the version, or its golden or held-out examples, are not in the store, or changed.
         ServingUnreachable: a replica gave no answer, which says nothing about the version.
     """
-    manifest = catalog.manifest(fleet.store, record.model, record.version)
-    expected = Expected(
-        manifest,
-        policy,
-        catalog.manifest(fleet.store, record.model, against) if against is not None else None,
-        golden_examples(fleet.store, manifest),
-        held_out_examples(fleet.store, manifest.training.dataset),
-    )
-    report = validate_version(expected, asked, target)
-    log.info("%s version %d as %s: %s", record.model, record.version, target, report.summary())
+    report = validate_version(expected if beside_live else replace(expected, live=None), asked, target)
+    log.info("%s version %d as %s: %s", report.model, report.version, target, report.summary())
     return report

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tasks.data.dataset import Dataset
-from tasks.data.held_out import save_held_out
+from tasks.data.held_out import HeldOut, held_out_examples, save_held_out
 from tasks.errors import InvalidInput, ServingUnreachable
 from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, serving_entry
@@ -39,6 +39,10 @@ def build(fleet: Fleet, small_models: Path, tmp_path: Path) -> Build:
     return Build("mlp", str(folder), SavedModelFolder.read(folder).signatures, "", training)
 
 
+def held_out(fleet: Fleet, build: Build) -> HeldOut | None:
+    return held_out_examples(fleet.store, build.training.dataset)
+
+
 def worse(build: Build) -> Build:
     metrics = {**build.training.metrics, "accuracy": 0.5}
     return dataclasses.replace(build, training=dataclasses.replace(build.training, metrics=metrics))
@@ -60,7 +64,7 @@ def serve_mlp(fleet: Fleet, build: Build) -> None:
 
 
 def test_where_nothing_serves_a_model_passes_and_the_comparison_says_so(fleet: Fleet, build: Build) -> None:
-    comparison = compare_with_live(fleet, build, POLICY)
+    comparison = compare_with_live(fleet, build, POLICY, held_out=held_out(fleet, build))
     comparison.require_passed()
     assert comparison.notes == ("Not compared: fleet 'test' serves no version of mlp.",)
 
@@ -69,17 +73,17 @@ def test_the_live_version_is_asked_the_held_out_examples_of_the_new_training(
     fleet: Fleet, replica: LocalReplica, build: Build
 ) -> None:
     serve_mlp(fleet, build)
-    comparison = compare_with_live(fleet, build, POLICY)
+    comparison = compare_with_live(fleet, build, POLICY, held_out=held_out(fleet, build))
     assert comparison.passed
     assert (comparison.live_version, comparison.live["accuracy"]) == (1, 0.75)
     assert comparison.trained == build.training.metrics
     assert comparison.live.keys() == comparison.trained.keys()
-    refused = compare_with_live(fleet, worse(build), POLICY)
+    refused = compare_with_live(fleet, worse(build), POLICY, held_out=held_out(fleet, build))
     assert refused.worse == ("accuracy 0.5000, that of the live version is 0.7500",)
     assert not refused.passed
-    assert compare_with_live(fleet, worse(build), POLICY, "the live one must go").passed
+    assert compare_with_live(fleet, worse(build), POLICY, "the live one must go", held_out(fleet, build)).passed
     with pytest.raises(InvalidInput, match="needs a reason"):
-        compare_with_live(fleet, worse(build), POLICY, "  ")
+        compare_with_live(fleet, worse(build), POLICY, "  ", held_out(fleet, build))
     made_elsewhere = Build("mlp", build.directory, {}, "", Training())
     found = compare_with_live(fleet, made_elsewhere, POLICY)
     assert found.notes == ("Accuracy not compared: neither it nor version 1 came with held-out examples.",)
@@ -92,7 +96,7 @@ def test_a_live_version_that_does_not_answer_is_an_error_unless_a_reason_is_give
     serve_mlp(fleet, build)
     replica.kill("model-server")
     with pytest.raises(ServingUnreachable, match="No replica of fleet 'test' answered for mlp 1, the live version"):
-        compare_with_live(fleet, build, POLICY)
-    forced = compare_with_live(fleet, build, POLICY, "the fleet is down, and this mends it")
+        compare_with_live(fleet, build, POLICY, held_out=held_out(fleet, build))
+    forced = compare_with_live(fleet, build, POLICY, "the fleet is down, and this mends it", held_out(fleet, build))
     forced.require_passed()
     assert forced.notes[0].startswith("Not compared: No replica of fleet 'test' answered")

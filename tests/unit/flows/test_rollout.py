@@ -28,9 +28,18 @@ class Recorder:
         self.taken: list[tuple[str, ...]] = []
         self._results = results
         module = importlib.import_module("flows.rollout")
-        for name in ("require_replicas", "reconcile", "begin_rollout", "make_plan", "await_config", "choose_policy"):
+        for name in ("require_replicas", "reconcile", "choose_policy", "begin_rollout", "read_expected", "make_plan"):
             patch.setattr(module, name, self._step(name))
-        for name in ("serve", "validate", "soak", "accept", "finish_rollout", "record_in_mlflow", "abort"):
+        for name in (
+            "await_config",
+            "serve",
+            "validate",
+            "soak",
+            "accept",
+            "finish_rollout",
+            "record_in_mlflow",
+            "abort",
+        ):
             patch.setattr(module, name, self._step(name))
 
     def _step(self, name: str) -> Any:
@@ -63,8 +72,8 @@ def test_a_rollout_does_what_its_preview_says(
     said = steps(plan, "test", 6, Expected(Manifest("MLP", version, "", (), {}, None, Training()), POLICY))
     assert said[0].startswith("Finish or abort the rollouts of dead runs")
     assert said[-1].startswith("If anything is wrong: abort, and version 6 serves again")
-    begun = ["require_replicas", "reconcile", "choose_policy", "begin_rollout", "make_plan"]
-    assert [name for name, _ in recorder.taken[:5]] == begun
+    begun = ["require_replicas", "reconcile", "choose_policy", "begin_rollout", "read_expected", "make_plan"]
+    assert [name for name, _ in recorder.taken[:6]] == begun
     decisive = [step for step in recorder.taken if step[0] in VERBS.values()]
     assert [VERBS[sentence.partition(" ")[0]] for sentence in said[1:-1]] == [name for name, _ in decisive]
     for sentence, (_, target) in zip(said[1:-1], decisive, strict=True):
