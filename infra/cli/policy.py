@@ -8,6 +8,7 @@ import typer
 from infra.cli.help import example
 from infra.cli.options import Json, Model
 from infra.cli.output import print_json, print_table
+from tasks import names
 from tasks import policy as policies
 from tasks.errors import InvalidInput, NotFound
 from tasks.policy import Policy
@@ -37,6 +38,7 @@ def policy(
 
     if (action == "set") != (file is not None):
         raise InvalidInput("`slipway policy MODEL set FILE` needs a file, and `slipway policy MODEL show` takes none.")
+    names.model_name(model)
     store = connect(settings())
     if version is not None:
         _show_kept(store, model, version, as_json)

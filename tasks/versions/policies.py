@@ -51,7 +51,7 @@ def choose_policy(store: Store, settings: Settings, model: str, given: Values | 
     policy = Policy.of(settings)
     # What was chosen for a release holds for its rollout too, whatever is set meanwhile.
     whole = given is not None and flat(given).keys() >= flat(policy.values()).keys()
-    own = None if whole else model_policy(store, names.model_name(model))
+    own = None if whole else model_policy(store, model)
     if own is not None:
         source = store.uri(keys.policy_key(model))
         try:

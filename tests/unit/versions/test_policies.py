@@ -54,6 +54,10 @@ def test_a_stored_policy_that_this_release_does_not_know_is_refused_and_what_to_
         choose_policy(store, MINE, "MLP")
 
 
+def test_a_run_that_names_no_model_is_left_to_whoever_says_what_its_parameters_must_be(store: Store) -> None:
+    assert choose_policy(store, MINE, "") == Policy.of(MINE)
+
+
 def test_what_is_given_with_a_run_and_cannot_be_is_refused(store: Store) -> None:
     with pytest.raises(InvalidInput, match="The policy given with this run: soak = -1 cannot be"):
         choose_policy(store, MINE, "MLP", {"soak": -1})
