@@ -32,6 +32,7 @@ def plan(
     from tasks.fleet.config import Fleet as ConnectedFleet
     from tasks.versions.policies import choose_policy
 
+    names.model_name(model)
     given, connected = given_policy(policy), ConnectedFleet.connect(settings(), fleet)
     rule = choose_policy(connected.store, settings(), model, given)
     found = preview_rollout(connected, model, version, strategy, rule)

@@ -1,8 +1,13 @@
 """Doing what a page under docs/how-to says: what it has a reader write and change, written and changed in a copy."""
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
+HOW_TO = ROOT / "docs" / "how-to"
 # The path that a paragraph ends with, and the block behind it.
 _BLOCK = re.compile(r"`([\w./-]+)`:\n\n^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -32,3 +37,19 @@ def follow(page: Path, copy: Path) -> tuple[dict[str, int], dict[str, int]]:
             target.write_text(block)
             written[path] = block.count("\n")
     return written, changed
+
+
+def copied(folder: Path) -> Path:
+    """A copy of all packages and of their tests in `folder`."""
+    for package in ("flows", "tasks", "infra", "slipway_entry", "tests"):
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "conformance"))
+    for name in ("pyproject.toml", "prefect.yaml"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def run(copy: Path, *arguments: str) -> str:
+    """What `python ARGUMENT…` prints in a copy, whose packages it imports."""
+    done = subprocess.run([sys.executable, *arguments], cwd=copy, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout

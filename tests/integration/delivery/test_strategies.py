@@ -15,8 +15,8 @@ from tasks.delivery.rollout import accept, begin_rollout, make_plan, serve
 from tasks.fleet.history import fleet_history
 from tasks.fleet.replicas import await_config
 from tests.helpers.clients import Client
-from tests.helpers.how_to import files_of
 from tests.helpers.models import publish_affine
+from tests.helpers.pages import HOW_TO, follow
 from tests.helpers.policies import POLICY
 from tests.helpers.three_replicas import ThreeReplicas
 
@@ -26,10 +26,9 @@ NAME = "replica-by-replica"
 @pytest.fixture(autouse=True)
 def _replica_by_replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page's strategy lies beside the others."""
-    for path, content in files_of("add-a-strategy.md").items():
-        (tmp_path / Path(path).name).write_text(content)
-    (tmp_path / "test_replica_by_replica.py").unlink()
-    monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(tmp_path)])
+    follow(HOW_TO / "add-a-strategy.md", tmp_path)
+    beside = tmp_path / "tasks" / "delivery" / "strategies"
+    monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(beside)])
     monkeypatch.delitem(sys.modules, f"{strategies.__name__}.replica_by_replica", raising=False)
 
 

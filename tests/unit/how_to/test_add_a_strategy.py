@@ -4,21 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import how_to
+from tests.helpers.pages import HOW_TO, copied, follow, run
 
-PAGE = "add-a-strategy.md"
+FILE = "tasks/delivery/strategies/replica_by_replica.py"
+TEST = "tests/unit/delivery/strategies/test_replica_by_replica.py"
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return how_to.follow(PAGE, tmp_path_factory.mktemp("copy"))
-
-
-def test_the_page_has_two_files_written_and_none_changed() -> None:
-    assert list(how_to.files_of(PAGE)) == [
-        "tasks/delivery/strategies/replica_by_replica.py",
-        "tests/unit/delivery/strategies/test_replica_by_replica.py",
-    ]
+    """A copy in which a file and its test were written, and none changed."""
+    copy = copied(tmp_path_factory.mktemp("copy"))
+    written, changed = follow(HOW_TO / "add-a-strategy.md", copy)
+    assert (written.keys(), changed) == ({FILE, TEST}, {})
+    return copy
 
 
 def test_its_own_test_passes_and_the_strategy_is_held_to_what_every_one_is(copy: Path) -> None:
@@ -26,13 +24,13 @@ def test_its_own_test_passes_and_the_strategy_is_held_to_what_every_one_is(copy:
         "tests/unit/delivery/strategies",
         "tests/unit/flows/test_rollout.py",
     )
-    said = how_to.run(copy, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *tests)
+    said = run(copy, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *tests)
     assert "passed" in said
 
 
 def test_commands_offer_it(copy: Path) -> None:
     code = "from infra.cli.options import strategies; print(strategies.__file__, *strategies.known())"
-    assert how_to.run(copy, "-c", code).split() == [
+    assert run(copy, "-c", code).split() == [
         str(copy / "tasks/delivery/strategies/__init__.py"),
         "blue-green",
         "labels",
