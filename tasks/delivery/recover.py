@@ -121,7 +121,9 @@ def recover_rollout(fleet: Fleet, record: RolloutRecord) -> str:
     except InvalidInput as error:
         log.warning("Fleet %s: %s is left as it is: %s", fleet.name, trial, error)
         return f"{trial} is left as it is: {error} Or run `slipway reconcile` of the Slipway that began it."
-    fleet = fleet.under(record.policy)
+    # By its own policy; but whoever asks for fewer replicas since, because some are gone, means this rollout too.
+    quorum, fleet = fleet.quorum, fleet.under(record.policy)
+    fleet.quorum = min(fleet.quorum, quorum)
     # Taken over before the fleet is changed: a run that was only taken for dead then finds that it has lost its place.
     record = dataclasses.replace(record, process=this_process(), deadline=deadline_of(fleet))
     fleet.store.put(keys.rollout_key(fleet.name, record.model), record.to_json())

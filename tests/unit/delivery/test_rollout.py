@@ -10,7 +10,14 @@ import pytest
 
 from tasks.delivery.recover import abort, find_dead_rollouts, recover_rollout
 from tasks.delivery.rollout import accept, begin_rollout, deadline_of, end_rollout, make_plan, serve
-from tasks.errors import InvalidInput, RolloutConflict, ServingUnreachable, StoreUnreachable, ValidationFailed
+from tasks.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    RolloutConflict,
+    ServingUnreachable,
+    StoreUnreachable,
+    ValidationFailed,
+)
 from tasks.fleet.config import Fleet
 from tasks.policy import Policy
 from tasks.processes import this_process
@@ -84,6 +91,18 @@ def test_whoever_finds_a_rollout_dead_goes_by_the_policy_that_it_began_with(
     assert ("it serves" in recover_rollout(flaky_fleet, record)) is accepted
     verdict = catalog.verdict(flaky, "affine", 1)
     assert verdict is None if not accepted else verdict is not None and verdict.policy == record.policy
+
+
+def test_a_dead_rollout_is_recovered_without_the_replicas_that_are_no_longer_asked_for(
+    flaky_fleet: Fleet, flaky: FlakyStore
+) -> None:
+    behind = ReplicaReport("r2", "http://127.0.0.1:1", "127.0.0.1:1", config=0, models={})
+    flaky.put(keys.replica_key("test", "r2"), behind.to_json())
+    record = begun(flaky_fleet, policy(load_deadline=0.5))
+    with pytest.raises(DeadlineExceeded, match="r2 is at config 0"):
+        recover_rollout(flaky_fleet, record)
+    flaky_fleet.quorum = 0.5
+    assert "was aborted" in recover_rollout(flaky_fleet, record)
 
 
 def test_a_rollout_by_an_unknown_strategy_is_refused_before_anything_is_written(flaky_fleet: Fleet) -> None:
