@@ -73,7 +73,8 @@ def begin_rollout(
             against=live.version if live is not None else None,
             soak=soak_time(fleet.store, model, version, policy),
         )
-        record = dataclasses.replace(record, deadline=deadline_of(fleet.under(policy), make_plan(fleet, record).stages))
+        stages = _plan(fleet, current, record).stages
+        record = dataclasses.replace(record, deadline=deadline_of(fleet.under(policy), stages))
         fleet.store.put(key, record.to_json())
     except BaseException:
         with contextlib.suppress(SlipwayError):
@@ -117,7 +118,9 @@ def finish_rollout(fleet: Fleet, record: RolloutRecord) -> list[int]:
     before = catalog.verdict(fleet.store, record.model, left) if left is not None and left > record.version else None
     if before is not None and before.state == "accepted" and is_ours(fleet, record):
         reason = f"fleet {fleet.name} went back from it to version {record.version}"
-        decide(fleet, dataclasses.replace(record, version=before.version), "retired", reason)
+        gone = dataclasses.replace(before, state="retired", reason=reason, run=record.run, time=now())
+        catalog.decide(fleet.store, gone)
+        log.info("%s version %d retired: %s", gone.model, gone.version, reason)
         decided.append(before.version)
     end_rollout(fleet, record)
     return decided
@@ -129,7 +132,11 @@ def make_plan(fleet: Fleet, record: RolloutRecord) -> Plan:
     Raises:
         InvalidInput: a newer Slipway began it, by a strategy that is not known here.
     """
-    before, present = fleet.read(record.previous_config or 0), [r.replica for r in replicas.reporting(fleet)]
+    return _plan(fleet, fleet.read(record.previous_config or 0), record)
+
+
+def _plan(fleet: Fleet, before: FleetConfig, record: RolloutRecord) -> Plan:
+    present = [report.replica for report in replicas.reporting(fleet)]
     return plan_rollout(before, record.model, record.version, record.strategy, present, record.soak)
 
 

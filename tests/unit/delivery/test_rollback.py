@@ -77,6 +77,7 @@ def test_what_a_rollout_goes_back_from_is_retired_with_its_end(fleet_of_five: Fl
     verdict = catalog.verdict(fleet_of_five.store, "MLP", 5)
     assert verdict is not None
     assert (verdict.state, verdict.reason) == ("retired", "fleet test went back from it to version 3")
+    assert (verdict.run, verdict.policy) == ("a run", None), "the rule by which it once passed is kept"
     assert catalog.version(fleet_of_five.store, "MLP", 3).state == "accepted"
     assert finish_rollout(fleet_of_five, record) == [3], "once more changes nothing"
     assert finish_rollout(fleet_of_five, rolled_out(fleet_of_five, 4)) == [4]
