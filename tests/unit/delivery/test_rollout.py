@@ -148,6 +148,17 @@ def test_the_way_back_waits_for_a_store_that_is_away(flaky_fleet: Fleet, flaky: 
     assert catalog.version(flaky, "affine", 1).state == "rejected"
 
 
+def test_the_way_back_holds_no_replica_back(flaky_fleet: Fleet) -> None:
+    record = begun(flaky_fleet)
+    accept(flaky_fleet, record)
+    final = make_plan(flaky_fleet, record).stages[-1]
+    held = serve(flaky_fleet, record, replace(final, only=("r1",)))
+    assert flaky_fleet.seen_by("r2", held).entry("affine") is None
+    abort(flaky_fleet, record, ValidationFailed("It answers otherwise."))
+    newest = flaky_fleet.newest()
+    assert (newest.held, newest.entry("affine")) == ((), None)
+
+
 def test_a_way_back_that_finds_no_store_leaves_the_record_for_whoever_comes_next(
     flaky_fleet: Fleet, flaky: FlakyStore
 ) -> None:
