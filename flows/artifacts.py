@@ -9,6 +9,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from tasks.reports import markdown
+from tasks.reports.page import Page
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ _RETRIES = 2  # a delivery waits for them: 6 seconds
 class Report:
     """A page to be kept with a run."""
 
-    page: str  # Markdown
+    page: Page
     description: str
     key: tuple[str, ...]  # parts of its key; a later report under the same key becomes its next version
 
@@ -34,7 +35,7 @@ def show(report: Report) -> None:
     try:
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: _RETRIES}):
             create_markdown_artifact(
-                report.page, key=markdown.artifact_key(*report.key), description=report.description
+                markdown.render(report.page), key=markdown.artifact_key(*report.key), description=report.description
             )
     except httpx.HTTPError as error:
         log.warning("The Prefect server did not take the report %r (%s).", report.description, type(error).__name__)

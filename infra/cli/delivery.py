@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infra.cli.flow_runs import running_flows
 from infra.cli.help import example
@@ -28,12 +28,15 @@ from infra.cli.options import (
     StrategyOption,
     Version,
 )
-from infra.cli.output import print_json
+from infra.cli.output import print_json, print_page
 from infra.cli.policy import given_policy
 from tasks import names
 from tasks.errors import InvalidInput
 from tasks.settings import settings
 from tasks.training.factory import require_visible
+
+if TYPE_CHECKING:
+    from tasks.validation.validate import ValidationReport
 
 
 @example("slipway release MLP --factory mypackage.models:make --signature call=call --data digits.npz")
@@ -81,7 +84,7 @@ def release(
     if as_json:
         print_json(released)
     else:
-        print(f"\n{released.summary()}")
+        _print_served(released.report, "is accepted and serves")
 
 
 @example("slipway publish exported/ --model MLP --inputs examples.json")
@@ -134,7 +137,7 @@ def rollout(
     if as_json:
         print_json(report)
     else:
-        print(f"\n{model} version {report.version} is accepted and serves. {report.summary()}.")
+        _print_served(report, "is accepted and serves")
 
 
 @example("slipway rollback MLP --to 3")
@@ -147,7 +150,14 @@ def rollback(model: Model, to: EarlierVersion = None, fleet: Fleet = None, as_js
     if as_json:
         print_json(report)
     else:
-        print(f"\n{model} version {report.version} is served again. {report.summary()}.")
+        _print_served(report, "is served again")
+
+
+def _print_served(report: "ValidationReport", how: str) -> None:
+    from tasks.reports import pages
+
+    print(f"\n{report.model} version {report.version} {how}.\n")
+    print_page(pages.validation(report))
 
 
 def _signatures(pairs: Iterable[str] | None) -> dict[str, str] | None:

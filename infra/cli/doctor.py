@@ -15,7 +15,7 @@ import typer
 from infra.browsers import is_loopback
 from infra.cli.help import example
 from infra.cli.options import Json
-from infra.cli.output import megabytes, print_json
+from infra.cli.output import print_json
 from infra.stack import members, probes
 from infra.stack.login import authorization
 from infra.stack.ports import require_distinct, require_free
@@ -24,6 +24,7 @@ from infra.stack.reach import reach, require_log_in
 from infra.stack.supervision import Supervisor
 from tasks.errors import InvalidSettings, SlipwayError, StackError
 from tasks.isolation import isolated, landlock_version
+from tasks.reports.figures import size
 from tasks.serving.program import EMBEDDED, model_server_command
 from tasks.settings import Settings, settings, unknown_variables
 from tasks.versions import signing
@@ -157,7 +158,7 @@ def disk(mine: Settings) -> Finding:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
-    text = f"{megabytes(free)} free for {mine.home.absolute()}"
+    text = f"{size(free)} free for {mine.home.absolute()}"
     if free < _DISK_EASY:
         state: State = "wrong" if free < _DISK_LEAST else "warning"
         return Finding("disk", state, text, "Free some, or set SLIPWAY_HOME to a folder on a larger disk.")
@@ -166,11 +167,9 @@ def disk(mine: Settings) -> Finding:
 
 def memory(available: int, up: bool) -> Finding:
     """Whether there is memory for the stack."""
-    text = f"{megabytes(available)} available"
+    text = f"{size(available)} available"
     if not up and available < STACK_MEMORY:
-        return Finding(
-            "memory", "warning", text, f"The stack uses up to {megabytes(STACK_MEMORY)}: end other programs."
-        )
+        return Finding("memory", "warning", text, f"The stack uses up to {size(STACK_MEMORY)}: end other programs.")
     return Finding("memory", "ok", text)
 
 

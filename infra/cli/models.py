@@ -2,20 +2,16 @@
 
 import base64
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from infra.cli.help import example
 from infra.cli.options import Json, Model
-from infra.cli.output import print_json, print_table, size_text
+from infra.cli.output import print_json, print_page
 from tasks.errors import InvalidInput, ServingRefused
 from tasks.settings import settings
-
-if TYPE_CHECKING:
-    from tasks.versions.catalog import Version
 
 
 @example("slipway versions MLP")
@@ -24,6 +20,7 @@ def versions(model: Model, as_json: Json = False) -> None:
     from tasks import names
     from tasks.fleet.config import Fleet, labels_of, live_version, servings
     from tasks.names import candidate_name
+    from tasks.reports import pages
     from tasks.versions.catalog import published, version
 
     fleet = Fleet.connect(settings())
@@ -55,24 +52,8 @@ def versions(model: Model, as_json: Json = False) -> None:
             return "live"
         return "loaded" if number in loaded else "on trial" if number in trial else ""
 
-    print_table(
-        ["VERSION", "STATE", "SERVED", "LABELS", "CREATED (UTC)", "ACCURACY", "SIZE", "REASON"],
-        [_row(v, served(v.manifest.version), labels_of(labels, v.manifest.version)) for v in found],
-    )
-
-
-def _row(version: "Version", served: str, labels: Sequence[str]) -> tuple[object, ...]:
-    manifest, verdict = version.manifest, version.verdict
-    return (
-        manifest.version,
-        version.state,
-        served,
-        ", ".join(labels),
-        f"{manifest.created:%Y-%m-%d %H:%M:%S}",
-        _figure(manifest.training.metrics.get("accuracy")),
-        size_text(manifest.size),
-        verdict.reason if verdict else "",
-    )
+    rows = [(v, served(v.manifest.version), labels_of(labels, v.manifest.version)) for v in found]
+    print_page(pages.versions(model, rows))
 
 
 @example("slipway predict MLP --signature from_png digit.png")
@@ -144,7 +125,3 @@ def _array(file: Path) -> Any:
         return np.load(file, allow_pickle=False).tolist()
     except (ValueError, OSError) as error:
         raise InvalidInput(f"{file} is not a NumPy array that can be sent ({error}).") from None
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"

@@ -5,15 +5,22 @@ import shlex
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from infra.cli.help import example
 from infra.cli.options import Json
-from infra.cli.output import duration, megabytes, print_json, print_table
+from infra.cli.output import print_json, print_page
 from tasks.errors import InvalidInput, StackError
+from tasks.reports.figures import duration, size
+from tasks.reports.page import Column, Marked, Page, Tone, paragraph, table
 from tasks.settings import settings
+
+if TYPE_CHECKING:
+    from infra.stack.status import StackStatus
+
+_TONES: dict[str, Tone] = {"ready": "good", "failing": "bad", "restarting": "bad"}
 
 
 @example("slipway up")
@@ -43,33 +50,12 @@ def down() -> None:
 def status(as_json: Json = False) -> None:
     """Show the stack's programs and what its replica serves; exit code 1 unless all is ready."""
     from infra.stack.status import stack_status
-    from tasks.fleet.config import labels_of
 
     found = stack_status(settings())
     if as_json:
         print_json(found)
         raise typer.Exit(0 if found.up else 1)
-    print_table(
-        ["PROGRAM", "STATE", "PROCESS", "MEMORY", "UP FOR", "ADDRESS"],
-        [(p.name, p.state, p.pid, megabytes(p.memory), duration(p.uptime), p.address) for p in found.programs],
-    )
-    print(f"{megabytes(found.memory)} in all, data in {found.home}")
-    if found.models:
-        print()
-        print_table(
-            ["MODEL", "VERSION", "LABELS", "STATE", "ERROR"],
-            [
-                (
-                    model,
-                    s.version,
-                    ", ".join(labels_of(found.labels.get(model, {}), s.version)),
-                    s.state,
-                    s.message if s.code != "OK" else "",
-                )
-                for model, states in found.models.items()
-                for s in states
-            ],
-        )
+    print_page(_status(found))
     for program in found.programs:
         if program.log:
             note = f" ({program.note})" if program.note else ""
@@ -79,6 +65,51 @@ def status(as_json: Json = False) -> None:
     if found.elsewhere:
         print(f"\n{_elsewhere(found.elsewhere)}")
     raise typer.Exit(0 if found.up else 1)
+
+
+def _status(found: "StackStatus") -> Page:
+    """The stack's programs, and what its replica serves."""
+    from tasks.fleet.config import labels_of
+
+    columns = (
+        Column("program"),
+        Column("state"),
+        Column("process", "number"),
+        Column("memory", "number"),
+        Column("up for"),
+        Column("address"),
+    )
+    programs = [
+        (
+            p.name,
+            Marked(p.state, _TONES.get(p.state, "plain")),
+            "" if p.pid is None else str(p.pid),
+            "" if p.memory is None else size(p.memory),
+            "" if p.uptime is None else duration(p.uptime),
+            p.address,
+        )
+        for p in found.programs
+    ]
+    served = [
+        (
+            model,
+            str(s.version),
+            ", ".join(labels_of(found.labels.get(model, {}), s.version)),
+            s.state,
+            s.message if s.code != "OK" else "",
+        )
+        for model, states in found.models.items()
+        for s in states
+    ]
+    models = (Column("model"), Column("version", "number"), Column("labels", "prose"), Column("state"))
+    return Page(
+        f"Local stack in {found.home}",
+        (
+            table(columns, programs),
+            paragraph(f"{size(found.memory)} in all."),
+            *((table((*models, Column("error", "prose")), served),) if served else ()),
+        ),
+    )
 
 
 def _elsewhere(homes: Iterable[str]) -> str:

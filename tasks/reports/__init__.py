@@ -1,4 +1,4 @@
-"""Reports for people, as pages of Markdown. Start with `pages`.
+"""Reports for people: each is a page, which `markdown` and `terminal` render. Start with `pages`.
 
-Makes text of records, and touches nothing.
+Makes pages of records, and decides nothing.
 """

@@ -53,7 +53,8 @@ def shown(stack: LocalStack, *command: str) -> str:
 def test_a_plan_is_shown_with_memory_and_steps_and_changes_nothing(stack: LocalStack, rolled_out: list[int]) -> None:
     before = shown(stack, "history", "--json")
     plan = shown(stack, "plan", "Tool", "3", "--strategy", "labels")
-    assert "Tool version 3 to fleet default, strategy labels, from config " in plan
+    assert "Tool version 3 to fleet default\n" in plan
+    assert "Strategy labels, from config " in plan
     assert "Tool stable: none → 3" in plan
     assert re.search(r"/v1/models/Tool/labels/stable +none +none +3\n", plan)
     assert "Memory is an estimate" in plan
@@ -144,9 +145,9 @@ def test_pruning_lists_first_and_deletes_when_told_to(
     assert "Nothing was deleted. `slipway prune Tool --keep 1 --yes` deletes 1" in listed
     assert "served by fleet default" in listed
     assert catalog.published(stack_store, "Tool") == [1, 2, 3]
-    assert "1 versions deleted" in said(stack, "prune", "Tool", "--keep", "1", "--yes")
+    assert "1 of 3 versions deleted" in said(stack, "prune", "Tool", "--keep", "1", "--yes")
     assert catalog.published(stack_store, "Tool") == [2, 3]
-    assert "Nothing would be deleted." in shown(stack, "prune", "Tool", "--keep", "1")
+    assert "0 of 2 versions may go" in shown(stack, "prune", "Tool", "--keep", "1")
     done = stack.slipway("rollback", "Tool", "--to", "1")
     assert done.returncode == 1
     assert "Version 1 of model 'Tool' was deleted" in done.stderr
