@@ -7,11 +7,13 @@ import typer
 
 from infra.cli.help import example
 from infra.cli.options import Json, Model
-from infra.cli.output import print_json, print_table
+from infra.cli.output import print_json, print_page
 from tasks import names
 from tasks import policy as policies
 from tasks.errors import InvalidInput, NotFound
 from tasks.policy import Policy
+from tasks.reports.figures import moment
+from tasks.reports.page import Column, Page, paragraph, table
 from tasks.settings import settings
 
 if TYPE_CHECKING:
@@ -54,9 +56,9 @@ def policy(
     if as_json:
         print_json({"policy": found, "own": own, "from": {name: origin for name, _, origin in rows}})
         return
-    print_table(["VALUE", "IS", "FROM"], rows)
-    if own is not None:
-        print(f"\nThe policy of {model} was set at {own.time:%Y-%m-%d %H:%M:%S} UTC.")
+    when = [paragraph(f"It was set at {moment(own.time)} UTC.")] if own is not None else []
+    columns = (Column("value"), Column("is", "prose"), Column("from", "prose"))
+    print_page(Page(f"Policy of {model}", (table(columns, [tuple(map(str, row)) for row in rows]), *when)))
 
 
 def _show_kept(store: "Store", model: str, version: int, as_json: bool) -> None:

@@ -9,10 +9,11 @@ from typer.testing import CliRunner
 
 from infra.cli.main import application
 from infra.stack.programs import settings_environment
-from tasks.delivery.preview import preview_rollout
+from tasks.delivery.preview import Preview, preview_rollout
 from tasks.delivery.prune import Pruning, plan_pruning
 from tasks.fleet.config import Fleet, serving_entry
 from tasks.fleet.history import fleet_history
+from tasks.policy import Policy
 from tasks.records import ReplicaReport, Training, Verdict, VersionState
 from tasks.reports import pages, terminal
 from tasks.reports.page import Page
@@ -28,8 +29,7 @@ WHY = "output 'y' differs | see [red]the log[/red]\nand **more**"
 @pytest.fixture
 def fleet(in_memory: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
     """A fleet that serves version 1 of `MLP`, with one replica; version 2 was rejected. Commands work with it."""
-    environment = settings_environment(in_memory) | {"SLIPWAY_S3_SECRET_KEY": "secret"}
-    for name, value in environment.items():
+    for name, value in settings_environment(in_memory).items():
         monkeypatch.setenv(name, value)
     settings.cache_clear()
     found = Fleet.connect(settings())
@@ -55,8 +55,15 @@ def shown(*command: str) -> str:
     return done.stdout
 
 
+def previewed(fleet: Fleet) -> Preview:
+    return preview_rollout(fleet, "MLP", 2, "blue-green", Policy.of(settings()))
+
+
 PAGES: dict[str, tuple[tuple[str, ...], Callable[[Fleet], Page]]] = {
-    "plan": (("MLP", "2"), lambda fleet: pages.plan(preview_rollout(fleet, "MLP", 2, "blue-green"))),
+    "plan": (
+        ("MLP", "2"),
+        lambda fleet: pages.plan(preview_rollout(fleet, "MLP", 2, "blue-green", Policy.of(settings()))),
+    ),
     "history": ((), lambda fleet: pages.history(fleet.name, fleet_history(fleet))),
 }
 
@@ -94,8 +101,8 @@ def test_json_has_the_records_themselves(fleet: Fleet) -> None:
     ]
 
 
-def test_a_pruning_is_listed_before_and_said_after(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    def choose(store: object, model: str, keep: int) -> Pruning:
+def test_a_pruning_is_listed_with_the_command_that_does_it(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def choose(_store: object, _settings: object, model: str, keep: int) -> Pruning:
         return plan_pruning(fleet.store, model, keep, champion=None)
 
     monkeypatch.setattr("tasks.delivery.prune.choose_versions", choose)
