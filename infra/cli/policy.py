@@ -74,8 +74,10 @@ def _show_kept(store: "Store", model: str, version: int, as_json: bool) -> None:
     if as_json:
         print_json({"policy": verdict.policy, "verdict": verdict})
         return
-    print_table(["VALUE", "WAS"], policies.flat(verdict.policy.values()).items())
-    print(f"\n{model} version {version} was {verdict.state} at {verdict.time:%Y-%m-%d %H:%M:%S} UTC: {verdict.reason}.")
+    values = [(name, str(value)) for name, value in policies.flat(verdict.policy.values()).items()]
+    said = f"{model} version {version} was {verdict.state} at {moment(verdict.time)} UTC: {verdict.reason}."
+    columns = (Column("value"), Column("was", "prose"))
+    print_page(Page(f"Policy that counted for {model} {version}", (table(columns, values), paragraph(said))))
 
 
 def given_policy(file: Path | None) -> dict[str, Any] | None:
