@@ -40,6 +40,8 @@ def policy(
 
     if (action == "set") != (file is not None):
         raise InvalidInput("`slipway policy MODEL set FILE` needs a file, and `slipway policy MODEL show` takes none.")
+    if version is not None and file is not None:
+        raise InvalidInput("The rule that counted for a version cannot be set: leave out --version.")
     names.model_name(model)
     store = connect(settings())
     if version is not None:

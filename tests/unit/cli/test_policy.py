@@ -65,6 +65,8 @@ def test_the_rule_that_counted_for_a_version_is_shown(in_a_store: None) -> None:
     assert shown(found)["slowdown"] == ["3.0"]
     assert "MLP version 7 was rejected at " in found
     assert json.loads(slipway("policy", "MLP", "--version", "7", "--json").stdout)["policy"]["slowdown"] == 3.0
+    refused = slipway("policy", "MLP", "set", "rule.toml", "--version", "7").stderr
+    assert "The rule that counted for a version cannot be set" in refused
     assert "No rule is kept with MLP version 6" in slipway("policy", "MLP", "--version", "6").stderr
     assert "Version 8 of model 'MLP' does not exist" in slipway("policy", "MLP", "--version", "8").stderr
 
