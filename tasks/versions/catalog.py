@@ -43,7 +43,7 @@ def taken(store: Store, model: str) -> set[int]:
 
 
 def models(store: Store) -> list[str]:
-    """Names of all models that have a version or a claim, sorted."""
+    """Names of all models that have a version, a claim or a policy, sorted."""
     return store.children("models/")
 
 
