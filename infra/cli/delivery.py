@@ -141,12 +141,15 @@ def rollout(
 
 
 @example("slipway rollback MLP --to 3")
-def rollback(model: Model, to: EarlierVersion = None, fleet: Fleet = None, as_json: Json = False) -> None:
+def rollback(
+    model: Model, to: EarlierVersion = None, fleet: Fleet = None, policy: PolicyFile = None, as_json: Json = False
+) -> None:
     """Serve an earlier version again, validated like any rollout."""
+    given = given_policy(policy)
     with running_flows():
         from flows.rollback import rollback as flow
 
-        report = flow(model, to, fleet or settings().fleet)
+        report = flow(model, to, fleet or settings().fleet, given)
     if as_json:
         print_json(report)
     else:

@@ -86,7 +86,9 @@ def test_setting_needs_a_file_and_showing_takes_none(in_a_store: None, arguments
     assert "`slipway policy MODEL set FILE` needs a file" in refused.stderr
 
 
-@pytest.mark.parametrize("command", [("release", "MLP"), ("rollout", "MLP", "7"), ("plan", "MLP", "7")])
+@pytest.mark.parametrize(
+    "command", [("release", "MLP"), ("rollout", "MLP", "7"), ("rollback", "MLP"), ("plan", "MLP", "7")]
+)
 def test_a_file_that_is_not_a_policy_is_refused_before_a_run_begins(
     in_a_store: None, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
