@@ -1,7 +1,9 @@
 """What models there are: GetModelMetadata and GetModelStatus."""
 
+from collections.abc import Iterable
+
 from infra.modelserver.errors import invalid_argument
-from infra.modelserver.lifecycle.manager import Manager
+from infra.modelserver.lifecycle.manager import Manager, VersionStatus
 from tasks.wire.protos import (
     GetModelMetadataRequest,
     GetModelMetadataResponse,
@@ -51,8 +53,13 @@ def model_status(manager: Manager, request: GetModelStatusRequest) -> GetModelSt
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
     name, version, _ = version_choice(request.model_spec)
+    return status_message(manager.statuses(name, version))
+
+
+def status_message(versions: Iterable[VersionStatus]) -> GetModelStatusResponse:
+    """The states of versions, in their order."""
     response = GetModelStatusResponse()
-    for status in manager.statuses(name, version):
+    for status in versions:
         item = response.model_version_status.add(version=status.version, state=status.state)
         item.status.SetInParent()
         item.status.error_code = status.code

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from infra.modelserver.errors import Code, StatusError, invalid_argument
-from infra.modelserver.runtime import c_api, tensors
+from infra.modelserver.runtime import c_api
 from infra.modelserver.runtime.servable import (
     CLASSIFY_METHOD,
     DEFAULT_SIGNATURE,
@@ -191,7 +191,7 @@ def _run(
 ) -> dict[str, Array]:
     """Feed the serialized examples, and fetch tensors: by their names in the graph, shape (examples, …)."""
     with c_api.kept_tensors() as kept:
-        tensor = tensors.strings(examples)
+        tensor = c_api.tensor_from_strings(examples, [len(examples)])
         kept.append(tensor)
         results = servable.run(api, tuple(sorted(feeds)), [tensor] * len(feeds), tuple(fetches), timeout)
         kept.extend(results)

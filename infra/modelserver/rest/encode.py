@@ -15,12 +15,13 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 
 from infra.modelserver.errors import StatusError, invalid_argument
+from infra.modelserver.inference.describe import status_message
 from infra.modelserver.lifecycle.states import VersionStatus
 from infra.modelserver.rest.json_text import decimal, string, to_bytes
 from infra.modelserver.rest.tensors import INT_RANGES, dtype_name
 from infra.modelserver.runtime.servable import Servable, Signature
 from tasks.wire.dtypes import Array, DataType
-from tasks.wire.protos import ClassificationResult, GetModelStatusResponse, ModelSpec, RegressionResult
+from tasks.wire.protos import ClassificationResult, ModelSpec, RegressionResult
 
 _ONE_LINE: Final = b", "
 _AS_IS: Final = frozenset((*INT_RANGES, DataType.BOOL))  # printed as they are
@@ -77,12 +78,7 @@ def error(problem: StatusError) -> bytes:
 
 def status(versions: Iterable[VersionStatus]) -> bytes:
     """The reply to a status request."""
-    response = GetModelStatusResponse()
-    for one in versions:
-        entry = response.model_version_status.add(version=one.version, state=int(one.state))
-        entry.status.error_code = int(one.code)
-        entry.status.error_message = one.message
-    return _message(response).encode()
+    return _message(status_message(versions)).encode()
 
 
 def metadata(servable: Servable) -> bytes:

@@ -49,12 +49,15 @@ class Document:
             StatusError: INVALID_ARGUMENT; it is not a JSON object.
         """
         self.body, self.strict = body, _parse_strictly(body)
-        self._members = _as_python(body, None) if self.strict is None else None
+        self._members = _read(body) if self.strict is None else None
 
     def members(self) -> dict[str, Json]:
-        """The object, as Python's own types."""
+        """The object, as Python's own types. Once they are made, `strict` is None."""
         if self._members is None:
-            self._members = _as_python(self.body, self.strict)
+            self._members = None if self.strict is None else _as_python(self.body, self.strict)
+            self.strict = None  # which frees its memory
+        if self._members is None:
+            self._members = _read(self.body)
         return self._members
 
     def signature_name(self) -> str:
@@ -81,12 +84,17 @@ def _parse_strictly(body: bytes) -> simdjson.Object | None:
     return parsed if isinstance(parsed, simdjson.Object) else None
 
 
-def _as_python(body: bytes, parsed: simdjson.Object | None) -> dict[str, Json]:
-    if parsed is not None and len(body) <= _LARGE_BODY:
-        members: dict[str, Json] = parsed.as_dict()
-        # Of repeated keys it has the last alone: every quotation mark must be accounted for.
-        if b"\\u0022" not in body and body.count(b'"') == _quotation_marks(members):
-            return members
+def _as_python(body: bytes, parsed: simdjson.Object) -> dict[str, Json] | None:
+    """What simdjson has parsed; None if that is too large, or may not be all: of repeated keys it keeps the last."""
+    if len(body) > _LARGE_BODY:
+        return None
+    members: dict[str, Json] = parsed.as_dict()
+    if b"\\u0022" in body or body.count(b'"') != _quotation_marks(members):  # every one must be accounted for
+        return None
+    return members
+
+
+def _read(body: bytes) -> dict[str, Json]:
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
     document = _Reader(body).document()

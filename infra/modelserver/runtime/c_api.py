@@ -170,7 +170,8 @@ def new_tensor(data_type: int, shape: Sequence[int], source: Any, size: int) -> 
     return tensor
 
 
-def _tensor_from_strings(values: Sequence[bytes], shape: Sequence[int]) -> int:
+def tensor_from_strings(values: Sequence[bytes], shape: Sequence[int]) -> int:
+    """A string tensor."""
     proto = TensorProto(dtype=DataType.STRING, string_val=values)
     for size in shape:
         proto.tensor_shape.dim.add().size = size
@@ -183,7 +184,7 @@ def tensor_from_array(array: Array, data_type: int) -> int:
     data_type says which of TensorFlow's types the array's memory holds: quantised types are carried as integers.
     """
     if data_type == DataType.STRING:
-        return _tensor_from_strings(array.ravel().tolist(), array.shape)
+        return tensor_from_strings(array.ravel().tolist(), array.shape)
     if not array.flags.c_contiguous:
         array = np.ascontiguousarray(array)
     return new_tensor(data_type, array.shape, array.__array_interface__["data"][0], array.nbytes)
@@ -269,7 +270,7 @@ def slice_rows(tensor: int, begin: int, end: int) -> int:
     part = (end - begin, *shape[1:])
     if data_type == DataType.STRING:
         width = math.prod(shape[1:])
-        return _tensor_from_strings(read_strings(tensor)[begin * width : end * width], part)
+        return tensor_from_strings(read_strings(tensor)[begin * width : end * width], part)
     _require_numbers(data_type)
     width = _quick.TF_TensorByteSize(tensor) // shape[0] if shape[0] else 0
     data = _quick.TF_TensorData(tensor)
@@ -285,7 +286,7 @@ def concatenate(tensors: Sequence[int]) -> int:
     data_type, rest = read_type(tensors[0]), read_shape(tensors[0])[1:]
     shape = (sum(_quick.TF_Dim(tensor, 0) for tensor in tensors), *rest)
     if data_type == DataType.STRING:
-        return _tensor_from_strings([text for tensor in tensors for text in read_strings(tensor)], shape)
+        return tensor_from_strings([text for tensor in tensors for text in read_strings(tensor)], shape)
     _require_numbers(data_type)
     sizes = [_quick.TF_TensorByteSize(tensor) for tensor in tensors]
     merged = new_tensor(data_type, shape, None, sum(sizes))

@@ -75,10 +75,3 @@ def _packed_head(tag: int, size: int) -> bytes:
         size >>= 7
     head.append(size)
     return bytes(head)
-
-
-def strings(values: list[bytes]) -> int:
-    """A runtime tensor of dtype string and shape (len(values),)."""
-    proto = TensorProto(dtype=DataType.STRING, string_val=values)
-    proto.tensor_shape.dim.add().size = len(values)
-    return c_api.tensor_from_proto(proto.SerializeToString())
