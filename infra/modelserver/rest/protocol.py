@@ -109,6 +109,7 @@ class Connection(asyncio.Protocol):
         self._timer.cancel()
         self._ready.clear()
         self._deaf = True
+        del self._parser  # which knows this object
 
     def data_received(self, data: bytes) -> None:
         """Some bytes have arrived."""
@@ -210,7 +211,11 @@ class Connection(asyncio.Protocol):
         if isinstance(asked, Reply):
             self._send(asked, keep_alive=False)
         else:
-            reply = await self._app.answer(asked)
+            try:
+                reply = await self._app.answer(asked)
+            except Exception:
+                log.exception("%s %s failed", asked.method, asked.uri)
+                reply = page(500)
             self._send(reply, keep_alive=asked.keep_alive, has_body=asked.method != "HEAD")
         self._answering = None
         self._heard = self._loop.time()

@@ -28,6 +28,8 @@ class Echo:
         self.asked.append(body)
         if body == b"wait":
             await self.go.wait()
+        if body == b"fail":
+            raise RuntimeError("can't start new thread")
         return Reply(200, (), b"%s %s %s;" % (request.method.encode(), request.uri.encode(), body))
 
 
@@ -120,6 +122,14 @@ def test_a_client_that_asks_once_is_answered_once(head: bytes) -> None:
     async def what(client: Client) -> None:
         await client.send(head + post(b"not answered"))
         assert await client.rest() == b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\nconnection: close\r\n\r\nGET /x ;"
+
+    talk(what)
+
+
+def test_what_fails_is_answered_too() -> None:
+    async def what(client: Client) -> None:
+        await client.send(post(b"fail"))
+        assert (await client.rest()).startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
 
     talk(what)
 
