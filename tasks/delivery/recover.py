@@ -22,7 +22,6 @@ from tasks.delivery.rollout import (
 from tasks.errors import (
     TRANSPORT_ERRORS,
     Corrupt,
-    InvalidInput,
     LoadFailed,
     RolloutFailed,
     SlipwayError,
@@ -116,11 +115,14 @@ def recover_rollout(fleet: Fleet, record: RolloutRecord) -> str:
     is left to that.
     """
     trial = f"{record.model} version {record.version}, which the dead run {record.run} was rolling out,"
-    try:
-        strategies.strategy_named(record.strategy)
-    except InvalidInput as error:
-        log.warning("Fleet %s: %s is left as it is: %s", fleet.name, trial, error)
-        return f"{trial} is left as it is: {error} Or run `slipway reconcile` of the Slipway that began it."
+    if record.strategy not in strategies.known():
+        known = ", ".join(strategies.known())
+        left = (
+            f"{trial} goes by strategy {record.strategy!r}, which is not known here (known: {known}). It is left as it "
+            "is: run `slipway reconcile` of the Slipway that began it."
+        )
+        log.warning("Fleet %s: %s", fleet.name, left)
+        return left
     # By its own policy; but whoever asks for fewer replicas since, because some are gone, means this rollout too.
     quorum, fleet = fleet.quorum, fleet.under(record.policy)
     fleet.quorum = min(fleet.quorum, quorum)

@@ -226,7 +226,7 @@ def test_a_dead_rollout_by_a_strategy_that_is_not_known_is_left_as_it_is_and_oth
     put_record(flaky_fleet, "whole")
     before = flaky_fleet.store.get(keys.rollout_key("test", "affine"))
     affine, whole = [recover_rollout(flaky_fleet, record) for record in find_dead_rollouts(flaky_fleet)]
-    assert "is left as it is: Strategy 'shadow' is not known: use 'blue-green'" in affine
+    assert "goes by strategy 'shadow', which is not known here (known: blue-green, labels" in affine
     assert whole.endswith("had changed nothing.")
     assert flaky_fleet.store.get(keys.rollout_key("test", "affine")) == before
     assert flaky_fleet.rollout_under_way("whole") is None
