@@ -169,7 +169,7 @@ class Connection(asyncio.Protocol):
             refusal = page(413)
         if refusal is not None:
             self._refuse(refusal)
-        elif request.header(b"expect").lower() == b"100-continue":
+        elif request.header(b"expect").lower() == b"100-continue" and self._answering is None:  # or the order is lost
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:

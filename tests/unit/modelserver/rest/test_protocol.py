@@ -152,6 +152,15 @@ def test_a_client_that_waits_for_leave_to_send_gets_it() -> None:
     talk(what)
 
 
+def test_leave_to_send_is_not_mistaken_for_the_reply_to_an_earlier_request() -> None:
+    async def what(client: Client) -> None:
+        await client.send(post(b"wait"), b"POST /x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n", b"a")
+        client.app.go.set()
+        assert b" 100 " not in await client.reply(b"POST /x a;")
+
+    talk(what)
+
+
 @pytest.mark.parametrize("size", [1, 20, 1000])
 def test_an_offer_to_upgrade_is_passed_over_wherever_it_is_cut(size: int) -> None:
     async def what(client: Client) -> None:
