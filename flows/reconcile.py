@@ -3,7 +3,13 @@
 from prefect import flow
 
 from flows.defaults import FLEET
-from flows.steps import converge_without_agents, discard_abandoned, find_dead_rollouts, recover_rollout
+from flows.steps import (
+    converge_without_agents,
+    discard_abandoned,
+    find_dead_rollouts,
+    recover_rollout,
+    tell_of_replicas,
+)
 
 
 @flow(name="reconcile", flow_run_name="reconcile {fleet}")
@@ -13,8 +19,10 @@ def reconcile(fleet: str = FLEET) -> list[str]:
     Servers without agents are brought back to the fleet's newest config, if they were restarted or away. Numbers that
     publishers claimed long ago and then died are closed, and what they sent is deleted.
     """
-    return [
-        *(recover_rollout(fleet, record) for record in find_dead_rollouts(fleet)),
+    done = [
+        *(recover_rollout(fleet, record).sentence for record in find_dead_rollouts(fleet)),
         *converge_without_agents(fleet),
         *discard_abandoned(),
     ]
+    tell_of_replicas(fleet)
+    return done

@@ -20,9 +20,11 @@ from flows.steps import (
     require_replicas,
     serve,
     soak,
+    tell_of_replicas,
     validate,
 )
 from tasks.delivery.strategies import StrategyName
+from tasks.errors import RolloutFailed
 from tasks.validation.validate import ValidationReport
 
 
@@ -68,9 +70,10 @@ def rollout(
             if stage.accepts:
                 accept(fleet, record)
     except BaseException as error:
-        failure = abort(fleet, record, error)
+        end = abort(fleet, record, error)
         record_in_mlflow(model, version)
-        raise failure from error
-    for decided in finish_rollout(fleet, record):
+        raise RolloutFailed(end.sentence) from error
+    for decided in finish_rollout(fleet, record).versions:
         record_in_mlflow(model, decided)
+    tell_of_replicas(fleet)
     return report

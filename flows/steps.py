@@ -1,4 +1,4 @@
-"""Every step that flows take: functions of `tasks` as Prefect tasks, and the reports that the UI shows of them.
+"""Every step that flows take: functions of `tasks` as Prefect tasks, with the reports and events that tell of them.
 
 A step has its function's name. It is never cached; only a transport error is retried. Names and records pass between
 steps, never a client: each step opens its own connections.
@@ -7,25 +7,27 @@ steps, never a client: each step opens its own connections.
 import functools
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.events import Event
 
-from flows import artifacts
+from flows import artifacts, events
 from flows.artifacts import Report
 from tasks.data import snapshot
 from tasks.delivery import preview, prune, recover, rollback, rollout
 from tasks.delivery.preview import Preview
 from tasks.delivery.prune import Pruning
+from tasks.delivery.rollout import RolloutEnd
 from tasks.errors import TRANSPORT_ERRORS, SlipwayError
 from tasks.fleet import history, replicas
 from tasks.fleet.config import Fleet
 from tasks.fleet.history import ConfigChange
 from tasks.fleet.replicas import ReplicaState
-from tasks.records import Build, Comparison
+from tasks.records import Build, Comparison, Manifest, RolloutRecord, Verdict
 from tasks.reports import pages
 from tasks.savedmodel import prepare
 from tasks.settings import Settings, settings
@@ -48,12 +50,16 @@ R = TypeVar("R")
 
 
 def step(
-    function: Callable[P, R], run_name: str | None = None, report: Callable[Concatenate[R, P], Report] | None = None
+    function: Callable[P, R],
+    run_name: str | None = None,
+    report: Callable[Concatenate[R, P], Report] | None = None,
+    tell: Callable[Concatenate[R, P], Iterable[Event]] | None = None,
 ) -> Task[P, R]:
     """`function` as a Prefect task of the same name; its runs are called `run_name`, with its arguments filled in.
 
     Args:
         report: makes the report that the Prefect UI shows, from the function's result and arguments.
+        tell: makes the events that automations act on, from the same.
     """
     name = function.__name__.replace("_", " ")
     return task(
@@ -63,7 +69,7 @@ def step(
         retries=3,
         retry_delay_seconds=[1, 2, 4],
         retry_condition_fn=_is_transport_error,
-    )(_reported(function, report) if report else function)
+    )(_reported(function, report, tell) if report or tell else function)
 
 
 def with_fleet(function: Callable[Concatenate[Fleet, P], R]) -> Callable[Concatenate[str, P], R]:
@@ -114,11 +120,18 @@ def _without_first(count: int, function: Callable[..., R], connected: Callable[P
     return connected
 
 
-def _reported(function: Callable[P, R], report: Callable[Concatenate[R, P], Report]) -> Callable[P, R]:
+def _reported(
+    function: Callable[P, R],
+    report: Callable[Concatenate[R, P], Report] | None,
+    tell: Callable[Concatenate[R, P], Iterable[Event]] | None,
+) -> Callable[P, R]:
     @functools.wraps(function)
     def reported(*args: P.args, **kwargs: P.kwargs) -> R:
         found = function(*args, **kwargs)
-        artifacts.show(report(found, *args, **kwargs))
+        if tell:
+            events.emit(*tell(found, *args, **kwargs))
+        if report:
+            artifacts.show(report(found, *args, **kwargs))
         return found
 
     return reported
@@ -177,6 +190,26 @@ def _pruning(found: Pruning, *_: object, **__: object) -> Report:
     return Report(pages.pruning(found), f"Versions of {found.model}: which may go", ("prune", found.model))
 
 
+def _published(manifest: Manifest, build: Build, run: str, *_: object, **__: object) -> list[Event]:  # noqa: ARG001
+    return [events.published(manifest, run)]
+
+
+def _began(record: RolloutRecord, fleet: str, *_: object, **__: object) -> list[Event]:
+    return [events.rollout("began", fleet, record, record.forced)]
+
+
+def _accepted(verdict: Verdict, fleet: str, record: RolloutRecord) -> list[Event]:
+    return [events.decided(fleet, record, verdict)]
+
+
+def _ended(end: RolloutEnd, fleet: str, *_: object, **__: object) -> list[Event]:
+    return events.ended(fleet, end)
+
+
+def _retired(verdict: Verdict | None, *_: object, **__: object) -> list[Event]:
+    return [events.retired(verdict)] if verdict is not None else []
+
+
 # By which rule.
 choose_policy = step(with_settings(with_store(policies.choose_policy)), "choose the policy for {model}")
 
@@ -187,31 +220,32 @@ train_and_export = step(with_settings(training.train_and_export), "train and exp
 prepare_saved_model = step(with_settings(prepare.prepare_saved_model))
 try_in_sandbox = step(with_settings(sandbox.try_in_sandbox), "try {build.model} in a sandbox")
 compare_with_live = step(with_fleet(gate.compare_with_live), "compare {build.model} with the live version", _comparison)
-publish = step(with_trusted_store(publishing.publish), "publish {build.model}")
+publish = step(with_trusted_store(publishing.publish), "publish {build.model}", tell=_published)
 discard_build = step(prepare.discard_build)
 record_in_mlflow = step(with_settings(with_store(registry.record_in_mlflow)), "record {model} {version} in MLflow")
 
 # Rolling it out.
 require_replicas = step(with_fleet(replicas.require_replicas))
-begin_rollout = step(with_fleet(rollout.begin_rollout))
+begin_rollout = step(with_fleet(rollout.begin_rollout), tell=_began)
 make_plan = step(with_fleet(rollout.make_plan))
 serve = step(with_fleet(rollout.serve), "serve {record.model} {record.version} as {stage.target}")
 await_config = step(with_fleet(replicas.await_config))
 read_expected = step(with_fleet(validation.read_expected), "read what {record.model} {record.version} must answer")
 validate = step(validation.validate, "validate {target}", _validation)
 soak = step(soaking.soak, "soak {target} for {seconds:g} s")
-accept = step(with_fleet(rollout.accept), "accept {record.model} {record.version}")
-finish_rollout = step(with_fleet(rollout.finish_rollout))
-abort = step(with_fleet(recover.abort), "abort {record.model} {record.version}")
+accept = step(with_fleet(rollout.accept), "accept {record.model} {record.version}", tell=_accepted)
+finish_rollout = step(with_fleet(rollout.finish_rollout), tell=_ended)
+abort = step(with_fleet(recover.abort), "abort {record.model} {record.version}", tell=_ended)
 
 # Rollback, recovery, and clearing what was left.
 choose_rollback = step(with_fleet(rollback.choose_rollback))
 find_dead_rollouts = step(with_fleet(recover.find_dead_rollouts))
-recover_rollout = step(with_fleet(recover.recover_rollout))
+recover_rollout = step(with_fleet(recover.recover_rollout), tell=_ended)
+tell_of_replicas = step(with_fleet(events.tell_of_replicas))
 converge_without_agents = step(with_fleet(replicas.converge_without_agents))
 discard_abandoned = step(with_settings(with_store(prune.discard_abandoned)))
 choose_versions = step(with_settings(with_store(prune.choose_versions)), report=_pruning)
-delete_version = step(with_store(prune.delete_version), "delete {model} {version}")
+delete_version = step(with_store(prune.delete_version), "delete {model} {version}", tell=_retired)
 finish_pruning = step(with_settings(with_store(prune.finish_pruning)))
 record_retirement = step(
     with_settings(with_store(prune.record_retirement)), "record in MLflow that {model} {version} is retired"

@@ -214,6 +214,13 @@ class ReplicaReport(Record):
 
 
 @dataclass(frozen=True)
+class ReplicaChanges(Record):
+    """How often each replica of a fleet was told to have fallen behind or come back: behind, if that number is odd."""
+
+    told: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class RolloutRecord(Record):
     """A rollout under way, from which anyone can restore what was served before."""
 

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from infra.cli.flow_runs import running_flows
+from infra.cli.flow_runs import prefect_answers, running_flows
 from infra.cli.help import example
 from infra.cli.options import (
     Data,
@@ -110,6 +110,10 @@ def publish(
         manifest = publish_version(store, Trust.of(settings()), build, run)
     finally:
         discard_build(build)
+    if prefect_answers():
+        from flows import events
+
+        events.emit(events.published(manifest, run))
     if as_json:
         print_json(manifest)
     else:

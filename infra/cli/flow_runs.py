@@ -39,6 +39,17 @@ def running_flows() -> Iterator[None]:
         yield
 
 
+def prefect_answers() -> bool:
+    """Whether a Prefect server answers; if so, Prefect works with it once it is imported."""
+    mine = settings()
+    try:
+        _require_prefect(mine)
+    except InvalidSettings:
+        return False
+    _set_up_prefect(mine)
+    return True
+
+
 def _require_prefect(mine: Settings) -> None:
     import requests
 

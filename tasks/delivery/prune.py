@@ -99,8 +99,8 @@ def still_needed(store: Store, model: str) -> Reasons:
     return found
 
 
-def delete_version(store: Store, model: str, version: int, run: str) -> bool:
-    """Delete a version, unless something needs it now; whether it is deleted. Idempotent.
+def delete_version(store: Store, model: str, version: int, run: str) -> Verdict | None:
+    """Delete a version, unless something needs it now; its verdict, None if it stays. Idempotent.
 
     It ceases to exist in one step, before any of its files is deleted; its number stays taken. A rollout of it that
     begins at this moment finds no version, and fails before clients meet it.
@@ -108,11 +108,12 @@ def delete_version(store: Store, model: str, version: int, run: str) -> bool:
     needed = still_needed(store, model)
     if None in needed or version in needed:
         log.warning("%s version %d stays: something needs it now", model, version)
-        return False
+        return None
+    verdict = Verdict(model=model, version=version, state="retired", reason="pruned", run=run)
     if version in catalog.published(store, model):
         catalog.withdraw(store, model, version)
-        catalog.decide(store, Verdict(model=model, version=version, state="retired", reason="pruned", run=run))
-    return True
+        catalog.decide(store, verdict)
+    return verdict
 
 
 def record_retirement(store: Store, settings: Settings, model: str, version: int) -> None:

@@ -10,6 +10,7 @@ import stamina
 from tasks.delivery import strategies
 from tasks.delivery.plan import entry_to_restore
 from tasks.delivery.rollout import (
+    RolloutEnd,
     deadline_of,
     decide,
     end_rollout,
@@ -31,7 +32,7 @@ from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, FleetConfig, live_version
 from tasks.names import candidate_name
 from tasks.processes import is_gone, this_process
-from tasks.records import RolloutRecord, now
+from tasks.records import RolloutRecord, Verdict, now
 from tasks.store import keys
 from tasks.versions import catalog
 
@@ -64,27 +65,27 @@ def restore(fleet: Fleet, record: RolloutRecord) -> FleetConfig:
     return fleet.change(entries, note, require_turn=lambda: require_ours(fleet, record), always=True)
 
 
-def abort(fleet: Fleet, record: RolloutRecord, cause: BaseException) -> RolloutFailed:
-    """Restore what the fleet served before, prove it on every replica, and say so in an error.
+def abort(fleet: Fleet, record: RolloutRecord, cause: BaseException) -> RolloutEnd:
+    """Restore what the fleet served before, prove it on every replica, and say so.
 
     The version is rejected if it is at fault, and not if a deadline passed, a server was away or someone stopped the
     run. If the fleet could not be restored, the rollout's record stays, and `reconcile` goes on from it.
     """
-    trial = f"{record.model} version {record.version}"
     reason = str(cause) or f"The run was stopped ({type(cause).__name__})."
     fleet = fleet.under(record.policy)
     # Wait for a server that is away: its absence may be what failed, and the fleet is whole only once it is restored.
     patiently = stamina.RetryingCaller(attempts=None, timeout=fleet.deadline, wait_max=5.0)
     try:
-        config: FleetConfig = patiently(TRANSPORT_ERRORS, _restore_and_end, fleet, record, cause, reason)
+        end: RolloutEnd = patiently(TRANSPORT_ERRORS, _restore_and_end, fleet, record, cause, reason)
     except SlipwayError as error:
         with contextlib.suppress(SlipwayError):
             _leave_to_others(fleet, record)
-        return RolloutFailed(
-            f"{trial} failed: {reason} Restoring what was served before failed too: {error} "
-            "Run `slipway reconcile` once that is fixed."
+        sentence = (
+            f"{record.model} version {record.version} failed: {reason} Restoring what was served before failed too: "
+            f"{error} Run `slipway reconcile` once that is fixed."
         )
-    return RolloutFailed(f"The rollout of {trial} was aborted: {reason} {serving_sentence(config, record.model)}")
+        return RolloutEnd(record, None, sentence)
+    return end
 
 
 def _leave_to_others(fleet: Fleet, record: RolloutRecord) -> None:
@@ -94,21 +95,24 @@ def _leave_to_others(fleet: Fleet, record: RolloutRecord) -> None:
         fleet.store.put(keys.rollout_key(fleet.name, record.model), record.to_json())
 
 
-def _restore_and_end(fleet: Fleet, record: RolloutRecord, cause: BaseException, reason: str) -> FleetConfig:
+def _restore_and_end(fleet: Fleet, record: RolloutRecord, cause: BaseException, reason: str) -> RolloutEnd:
     """Decide about the version, restore what was served before it, and end the rollout. Idempotent."""
     # The verdict comes first: if this process dies after it, `reconcile` aborts the rollout and does not finish it.
+    decided: tuple[Verdict, ...] = ()
     if isinstance(cause, ValidationFailed | LoadFailed | RolloutFailed):
-        decide(fleet, record, "rejected", reason)
-    elif _was_accepted(fleet, record):
-        decide(fleet, record, "retired", reason)
+        decided = (decide(fleet, record, "rejected", reason),)
+    elif _accepted(_decided(fleet, record)):
+        decided = (decide(fleet, record, "retired", reason),)
     config = restore(fleet, record)
     replicas.await_config(fleet, config, record.model)
     end_rollout(fleet, record)
-    return config
+    trial = f"{record.model} version {record.version}"
+    sentence = f"The rollout of {trial} was aborted: {reason} {serving_sentence(config, record.model)}"
+    return RolloutEnd(record, "aborted", sentence, decided)
 
 
-def recover_rollout(fleet: Fleet, record: RolloutRecord) -> str:
-    """Finish or abort the rollout of a run that is dead; what was done, in one sentence.
+def recover_rollout(fleet: Fleet, record: RolloutRecord) -> RolloutEnd:
+    """Finish or abort the rollout of a run that is dead.
 
     An accepted version had proven itself on every replica, and clients may have met it: its rollout is finished, by the
     last stage of its plan. Any other is aborted. One by a strategy that is not known here, which a newer Slipway began,
@@ -122,7 +126,7 @@ def recover_rollout(fleet: Fleet, record: RolloutRecord) -> str:
             "is: run `slipway reconcile` of the Slipway that began it."
         )
         log.warning("Fleet %s: %s", fleet.name, left)
-        return left
+        return RolloutEnd(record, None, left)
     # By its own policy; but whoever asks for fewer replicas since, because some are gone, means this rollout too.
     quorum, fleet = fleet.quorum, fleet.under(record.policy)
     fleet.quorum = min(fleet.quorum, quorum)
@@ -131,22 +135,29 @@ def recover_rollout(fleet: Fleet, record: RolloutRecord) -> str:
     fleet.store.put(keys.rollout_key(fleet.name, record.model), record.to_json())
     if record.previous_config is None:
         end_rollout(fleet, record)
-        return f"{trial} had changed nothing."
-    if _was_accepted(fleet, record):
+        return RolloutEnd(record, None, f"{trial} had changed nothing.")
+    decided = _decided(fleet, record)
+    if _accepted(decided):
         final = make_plan(fleet, record).stages[-1]
         replicas.await_config(fleet, serve(fleet, record, final), record.model)
-        finish_rollout(fleet, record)
-        return f"{trial} had been accepted: it serves."
+        finished = finish_rollout(fleet, record)
+        sentence = f"{trial} had been accepted: it serves."
+        return dataclasses.replace(finished, sentence=sentence, verdicts=(*decided, *finished.verdicts))
     config = restore(fleet, record)
     replicas.await_config(fleet, config, record.model)
     end_rollout(fleet, record)
-    return f"The rollout of {trial} was aborted. {serving_sentence(config, record.model)}"
+    sentence = f"The rollout of {trial} was aborted. {serving_sentence(config, record.model)}"
+    return RolloutEnd(record, "aborted", sentence, decided)
 
 
-def _was_accepted(fleet: Fleet, record: RolloutRecord) -> bool:
-    """Whether this very rollout accepted the version."""
+def _decided(fleet: Fleet, record: RolloutRecord) -> tuple[Verdict, ...]:
+    """What this very rollout decided about its version, if anything."""
     verdict = catalog.verdict(fleet.store, record.model, record.version)
-    return verdict is not None and (verdict.state, verdict.run) == ("accepted", record.run)
+    return (verdict,) if verdict is not None and verdict.run == record.run else ()
+
+
+def _accepted(decided: tuple[Verdict, ...]) -> bool:
+    return any(verdict.state == "accepted" for verdict in decided)
 
 
 def serving_sentence(config: FleetConfig, model: str) -> str:

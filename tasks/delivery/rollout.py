@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 import stamina
 
@@ -21,13 +23,28 @@ from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, FleetConfig, live_version
 from tasks.policy import Policy
 from tasks.processes import this_process
-from tasks.records import Manifest, RolloutRecord, Verdict, VerdictState, now
+from tasks.records import Manifest, Record, RolloutRecord, Verdict, VerdictState, now
 from tasks.store import keys
 from tasks.validation.compatibility import broken, held_against, require_reason
 from tasks.validation.soak import soak_time
 from tasks.versions import catalog
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RolloutEnd(Record):
+    """How a rollout ended."""
+
+    record: RolloutRecord
+    outcome: Literal["finished", "aborted"] | None  # None: it had changed nothing, or is not over
+    sentence: str  # what was done, and what serves now
+    verdicts: tuple[Verdict, ...] = ()  # what it decided, as far as that was not told before it ended
+
+    @property
+    def versions(self) -> list[int]:
+        """The versions that it decided about, its own first."""
+        return [*dict.fromkeys([self.record.version, *(verdict.version for verdict in self.verdicts)])]
 
 
 def begin_rollout(
@@ -109,21 +126,22 @@ def end_rollout(fleet: Fleet, record: RolloutRecord) -> None:
                 fleet.store.delete_once(keys.rollout_key(fleet.name, record.model))
 
 
-def finish_rollout(fleet: Fleet, record: RolloutRecord) -> list[int]:
-    """End a rollout whose version serves; the versions that it decided about. Idempotent.
+def finish_rollout(fleet: Fleet, record: RolloutRecord) -> RolloutEnd:
+    """End a rollout whose version serves. Idempotent.
 
     A version that the fleet went back from is retired: a rollback serves it again only if told to.
     """
-    decided, left = [record.version], live_version(fleet.read(record.previous_config or 0), record.model)
+    retired, left = [], live_version(fleet.read(record.previous_config or 0), record.model)
     before = catalog.verdict(fleet.store, record.model, left) if left is not None and left > record.version else None
     if before is not None and before.state == "accepted" and is_ours(fleet, record):
         reason = f"fleet {fleet.name} went back from it to version {record.version}"
         gone = dataclasses.replace(before, state="retired", reason=reason, run=record.run, time=now())
         catalog.decide(fleet.store, gone)
         log.info("%s version %d retired: %s", gone.model, gone.version, reason)
-        decided.append(before.version)
+        retired.append(gone)
     end_rollout(fleet, record)
-    return decided
+    sentence = f"{record.model} version {record.version} is accepted and serves."
+    return RolloutEnd(record, "finished", sentence, tuple(retired))
 
 
 def make_plan(fleet: Fleet, record: RolloutRecord) -> Plan:
@@ -151,16 +169,17 @@ def serve(fleet: Fleet, record: RolloutRecord, stage: Stage) -> FleetConfig:
     return fleet.change(entries, note, require_turn=lambda: require_ours(fleet, record), only=stage.only)
 
 
-def accept(fleet: Fleet, record: RolloutRecord) -> None:
+def accept(fleet: Fleet, record: RolloutRecord) -> Verdict:
     """Write that the version was accepted: from here on clients may meet it, and a rollout that dies is finished."""
     forced = f"; forced: {record.forced}" if record.forced is not None else ""
-    decide(fleet, record, "accepted", f"its served answers are those of the trained model{forced}")
+    return decide(fleet, record, "accepted", f"its served answers are those of the trained model{forced}")
 
 
-def decide(fleet: Fleet, record: RolloutRecord, state: VerdictState, reason: str) -> None:
+def decide(fleet: Fleet, record: RolloutRecord, state: VerdictState, reason: str) -> Verdict:
     verdict = Verdict(record.model, record.version, state, reason, record.run, policy=record.policy)
     catalog.decide(fleet.store, verdict)
     log.info("%s version %d %s: %s", record.model, record.version, state, reason)
+    return verdict
 
 
 def is_ours(fleet: Fleet, record: RolloutRecord) -> bool:

@@ -83,6 +83,11 @@ def replica_key(fleet: str, replica: str) -> str:
     return f"{replicas_prefix(fleet)}{replica}.json"
 
 
+def replica_changes_key(fleet: str) -> str:
+    """What was told of a fleet's replicas."""
+    return f"fleets/{fleet}/replica-changes.json"
+
+
 def held_out_key(dataset: str, sha256: str, split_seed: int) -> str:
     """The part of a dataset that training never sees, under the hash of the whole."""
     return f"datasets/{dataset}/{sha256}/held-out-{split_seed}.npz"

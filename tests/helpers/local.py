@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-import pytest
 import requests
 from requests.adapters import HTTPAdapter
 from typer.testing import CliRunner
@@ -185,12 +185,7 @@ class LocalStack:
 
     def slipway_here(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """As `slipway`, in this process, which saves the seconds of its imports: for commands that run no flow."""
-        with pytest.MonkeyPatch.context() as patch:
-            for name in [*os.environ]:
-                if name not in self.env:
-                    patch.delenv(name)
-            for name, value in self.env.items():
-                patch.setenv(name, value)
+        with patch.dict(os.environ, self.env, clear=True):
             settings.cache_clear()
             try:
                 done = CliRunner().invoke(application(arguments), arguments)

@@ -71,5 +71,5 @@ def test_a_rollout_that_dies_between_two_replicas_is_finished_on_all(three_repli
     assert [version in three_replicas.loaded(replica) for replica in three_replicas.replicas] == [True, True, True]
     with three_replicas.replicas[1].client() as other:
         assert version not in [s.version for s in other.statuses("affine") if s.state == "AVAILABLE"]
-    assert recover_rollout(fleet, record).endswith("had been accepted: it serves.")
+    assert recover_rollout(fleet, record).sentence.endswith("had been accepted: it serves.")
     three_replicas.require_whole()

@@ -1,7 +1,12 @@
 """A fleet from the command line and the UI's form: plan, rollout, replicas, history, reconcile, prune; the gate."""
 
 import json
+import os
 import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,9 @@ from tasks.store.connect import connect
 from tasks.versions import catalog
 from tests.helpers.local import LocalStack, until
 from tests.helpers.versions import claimed_numbers
+
+ROOT = Path(__file__).parents[3]
+BIN = Path(sys.executable).parent
 
 # The first test waits for the stack, others for whole releases.
 pytestmark = pytest.mark.timeout(900)
@@ -28,7 +36,7 @@ def stack_store(stack: LocalStack) -> Store:
 def rolled_out(stack: LocalStack, small_models: Path) -> list[int]:
     """Three versions of `Tool`, of which the second serves: released, published and rolled out, published."""
     said(stack, "release", "Tool", "--saved-model", str(small_models / "affine" / "1"))
-    shown(stack, "publish", str(small_models / "affine" / "2"), "--model", "Tool")
+    said(stack, "publish", str(small_models / "affine" / "2"), "--model", "Tool")
     planned = json.loads(shown(stack, "plan", "Tool", "2", "--json"))
     assert [change["loads"] for change in planned["plan"]["changes"]] == [["Tool-candidate 2"], ["Tool 2"]]
     assert "Tool version 2 is accepted and serves." in said(stack, "rollout", "Tool", "2")
@@ -136,6 +144,51 @@ def test_an_operator_looks_from_the_uis_form(stack: LocalStack, looking: dict[st
 def artifact(stack: LocalStack, key: str) -> str:
     found = stack.http.get(f"{stack.settings.prefect_api}/artifacts/{key}/latest", timeout=30).json()
     return str(found["data"])
+
+
+@pytest.fixture(scope="module")
+def automated(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The automation of docs/events.md, made as that page says."""
+    text = (ROOT / "docs" / "events.md").read_text()
+    (automation,) = re.findall(r"^```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    (commands,) = re.findall(r"^```\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    folder, environment = tmp_path_factory.mktemp("automation"), stack.env | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+
+    def run(command: str) -> str:
+        return subprocess.run(
+            shlex.split(command), cwd=folder, env=environment, check=True, timeout=120, capture_output=True, text=True
+        ).stdout
+
+    inspect, create = commands.splitlines()
+    found = re.search(r"'id': '([0-9a-f-]{36})'", run(inspect))
+    assert found is not None
+    (folder / create.split()[-1]).write_text(automation.replace("PRUNE", found[1]))
+    run(create)
+    yield
+    run("prefect automation delete 'prune when a version is accepted'")
+
+
+def test_an_automation_acts_on_what_is_decided(stack: LocalStack, rolled_out: list[int], automated: None) -> None:
+    """A rollout by the command line tells of it, and the documented automation has the model pruned."""
+    said(stack, "rollout", "Tool", "2")
+    api = stack.settings.prefect_api
+    asked = {"filter": {"event": {"prefix": ["slipway."]}, "any_resource": {"id": ["slipway.version.Tool.2"]}}}
+
+    def told() -> list[str]:
+        found = stack.http.post(f"{api}/events/filter", json=asked, timeout=30).json()["events"]
+        return [event["event"] for event in sorted(found, key=lambda event: str(event["occurred"]))]
+
+    rollout = ["slipway.rollout.began", "slipway.version.accepted", "slipway.rollout.finished"]
+    until(lambda: told()[-3:] == rollout, "the rollout is told", 60)
+    assert "slipway.version.published" in told(), "which `slipway publish` tells, or a release"
+
+    def pruned() -> list[dict[str, Any]]:
+        body = {"flow_runs": {"name": {"any_": ["prune Tool"]}}}
+        found: list[dict[str, Any]] = stack.http.post(f"{api}/flow_runs/filter", json=body, timeout=30).json()
+        return [run for run in found if run["parameters"] == {"model": "Tool", "keep": 10, "yes": True}]
+
+    until(lambda: pruned() and pruned()[0]["state"]["type"] == "COMPLETED", "the model is pruned", 180)
+    assert len(pruned()) == 1
 
 
 def test_pruning_lists_first_and_deletes_when_told_to(

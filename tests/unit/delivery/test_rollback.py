@@ -73,14 +73,15 @@ def rolled_out(fleet: Fleet, number: int) -> RolloutRecord:
 def test_what_a_rollout_goes_back_from_is_retired_with_its_end(fleet_of_five: Fleet) -> None:
     serve(fleet_of_five, 5)
     record = rolled_out(fleet_of_five, 3)
-    assert finish_rollout(fleet_of_five, record) == [3, 5]
+    end = finish_rollout(fleet_of_five, record)
     verdict = catalog.verdict(fleet_of_five.store, "MLP", 5)
     assert verdict is not None
+    assert (end.versions, end.verdicts) == ([3, 5], (verdict,))
     assert (verdict.state, verdict.reason) == ("retired", "fleet test went back from it to version 3")
     assert (verdict.run, verdict.policy) == ("a run", None), "the rule by which it once passed is kept"
     assert catalog.version(fleet_of_five.store, "MLP", 3).state == "accepted"
-    assert finish_rollout(fleet_of_five, record) == [3], "once more changes nothing"
-    assert finish_rollout(fleet_of_five, rolled_out(fleet_of_five, 4)) == [4]
+    assert finish_rollout(fleet_of_five, record).versions == [3], "once more changes nothing"
+    assert finish_rollout(fleet_of_five, rolled_out(fleet_of_five, 4)).versions == [4]
     assert catalog.version(fleet_of_five.store, "MLP", 3).state == "accepted"
     assert choose_rollback(fleet_of_five, "MLP", None).version == 3
 
@@ -89,7 +90,9 @@ def test_a_dead_run_that_went_back_is_finished_with_what_it_left_retired(fleet_o
     serve(fleet_of_five, 5)
     record = rolled_out(fleet_of_five, 3)
     fleet_of_five.put_report(ReplicaReport("r1", "", "", 1000, {}))
-    assert recover_rollout(fleet_of_five, record).endswith("had been accepted: it serves.")
+    end = recover_rollout(fleet_of_five, record)
+    assert end.sentence.endswith("had been accepted: it serves.")
+    assert [(v.version, v.state) for v in end.verdicts] == [(3, "accepted"), (5, "retired")]
     assert catalog.version(fleet_of_five.store, "MLP", 5).state == "retired"
 
 

@@ -21,7 +21,7 @@ from tasks.errors import (
 from tasks.fleet.config import Fleet
 from tasks.policy import Policy
 from tasks.processes import this_process
-from tasks.records import ReplicaReport, RolloutRecord, Training, now
+from tasks.records import ReplicaReport, RolloutRecord, Training, Verdict, now
 from tasks.store import keys
 from tasks.store.base import Store
 from tasks.versions import catalog
@@ -88,7 +88,7 @@ def test_whoever_finds_a_rollout_dead_goes_by_the_policy_that_it_began_with(
     if accepted:
         accept(flaky_fleet, record)
     flaky_fleet.deadline = 0.1  # of whoever finds it; its quorum is all replicas
-    assert ("it serves" in recover_rollout(flaky_fleet, record)) is accepted
+    assert ("it serves" in recover_rollout(flaky_fleet, record).sentence) is accepted
     verdict = catalog.verdict(flaky, "affine", 1)
     assert verdict is None if not accepted else verdict is not None and verdict.policy == record.policy
 
@@ -102,7 +102,7 @@ def test_a_dead_rollout_is_recovered_without_the_replicas_that_are_no_longer_ask
     with pytest.raises(DeadlineExceeded, match="r2 is at config 0"):
         recover_rollout(flaky_fleet, record)
     flaky_fleet.quorum = 0.5
-    assert "was aborted" in recover_rollout(flaky_fleet, record)
+    assert recover_rollout(flaky_fleet, record).outcome == "aborted"
 
 
 def test_a_rollout_by_an_unknown_strategy_is_refused_before_anything_is_written(flaky_fleet: Fleet) -> None:
@@ -139,8 +139,8 @@ def test_the_way_back_waits_for_a_store_that_is_away(flaky_fleet: Fleet, flaky: 
     trial, _ = make_plan(flaky_fleet, record).stages
     serve(flaky_fleet, record, trial)
     flaky.away = [True, False, True, True]
-    failure = abort(flaky_fleet, record, ValidationFailed("It answers otherwise."))
-    assert str(failure) == (
+    end = abort(flaky_fleet, record, ValidationFailed("It answers otherwise."))
+    assert end.sentence == (
         "The rollout of affine version 1 was aborted: It answers otherwise. No version of affine is served, as before."
     )
     assert flaky_fleet.rollout_under_way("affine") is None
@@ -164,10 +164,12 @@ def test_a_way_back_that_finds_no_store_leaves_the_record_for_whoever_comes_next
 ) -> None:
     record = begun(flaky_fleet, policy(load_deadline=0.5))
     flaky.away = [True] * 100
-    failure = abort(flaky_fleet, record, ValidationFailed("It answers otherwise."))
-    assert "Restoring what was served before failed too: The store does not answer. Run `slipway reconcile`" in str(
-        failure
+    end = abort(flaky_fleet, record, ValidationFailed("It answers otherwise."))
+    assert (
+        "Restoring what was served before failed too: The store does not answer. Run `slipway reconcile`"
+        in end.sentence
     )
+    assert end.outcome is None
     flaky.away = []
     assert flaky_fleet.rollout_under_way("affine") == record
 
@@ -196,7 +198,9 @@ def test_a_way_back_that_dies_after_a_write_is_never_taken_for_a_rollout_to_fini
         abort(dying, record, ValidationFailed("It answers otherwise."))
     left = flaky_fleet.rollout_under_way("affine")
     if left is not None:
-        recover_rollout(flaky_fleet, left)
+        end = recover_rollout(flaky_fleet, left)
+        assert end.outcome == ("aborted" if begun_way_back else "finished")
+        assert end.verdicts == (catalog.verdict(flaky, "affine", 1),)
     assert flaky_fleet.rollout_under_way("affine") is None
     assert flaky_fleet.newest().versions("affine") == ([] if begun_way_back else [1])
     assert catalog.version(flaky, "affine", 1).state == ("rejected" if begun_way_back else "accepted")
@@ -209,8 +213,18 @@ def test_a_version_is_not_rejected_for_the_absence_of_a_server(
     record = begun(flaky_fleet)
     if accepted:
         accept(flaky_fleet, record)
-    abort(flaky_fleet, record, ServingUnreachable("No model server answers."))
+    end = abort(flaky_fleet, record, ServingUnreachable("No model server answers."))
     assert catalog.version(flaky, "affine", 1).state == ("retired" if accepted else "published")
+    assert end.outcome == "aborted"
+    assert end.verdicts == ((catalog.verdict(flaky, "affine", 1),) if accepted else ())
+
+
+def test_a_version_that_another_run_decided_about_is_not_decided_about_by_the_end_of_this_one(
+    flaky_fleet: Fleet, flaky: FlakyStore
+) -> None:
+    catalog.decide(flaky, Verdict("affine", 1, "accepted", "by another", "another run"))
+    end = recover_rollout(flaky_fleet, begun(flaky_fleet))
+    assert (end.outcome, end.verdicts) == ("aborted", ())
 
 
 def put_record(fleet: Fleet, model: str, **changed: object) -> None:
@@ -226,8 +240,9 @@ def test_a_dead_rollout_by_a_strategy_that_is_not_known_is_left_as_it_is_and_oth
     put_record(flaky_fleet, "whole")
     before = flaky_fleet.store.get(keys.rollout_key("test", "affine"))
     affine, whole = [recover_rollout(flaky_fleet, record) for record in find_dead_rollouts(flaky_fleet)]
-    assert "goes by strategy 'shadow', which is not known here (known: blue-green, labels" in affine
-    assert whole.endswith("had changed nothing.")
+    assert "goes by strategy 'shadow', which is not known here (known: blue-green, labels" in affine.sentence
+    assert whole.sentence.endswith("had changed nothing.")
+    assert (affine.outcome, whole.outcome) == (None, None)
     assert flaky_fleet.store.get(keys.rollout_key("test", "affine")) == before
     assert flaky_fleet.rollout_under_way("whole") is None
     assert flaky_fleet.newest().number == 0

@@ -9,6 +9,7 @@ from flows.rollout import rollout
 from tasks.delivery import strategies
 from tasks.delivery.plan import plan_rollout
 from tasks.delivery.preview import steps
+from tasks.delivery.rollout import RolloutEnd
 from tasks.delivery.stages import Stage
 from tasks.fleet.config import FleetConfig, serving_entry, with_entries
 from tasks.processes import this_process
@@ -38,6 +39,7 @@ class Recorder:
             "accept",
             "finish_rollout",
             "record_in_mlflow",
+            "tell_of_replicas",
             "abort",
         ):
             patch.setattr(module, name, self._step(name))
@@ -65,7 +67,8 @@ def test_a_rollout_does_what_its_preview_says(
     current = FleetConfig(9, with_entries(ModelServerConfig(), {"MLP": entry}))
     plan = plan_rollout(current, "MLP", version, strategy, ["r1", "r2"], soak)
     record = RolloutRecord("MLP", version, strategy, "a run", this_process(), now(), soak=soak)
-    results = {"begin_rollout": record, "make_plan": plan, "validate": Passed(), "finish_rollout": []}
+    end = RolloutEnd(record, "finished", "It serves.")
+    results = {"begin_rollout": record, "make_plan": plan, "validate": Passed(), "finish_rollout": end}
     recorder = Recorder(monkeypatch, **results)
     rollout.fn("MLP", version, "test", strategy)
 
@@ -78,4 +81,4 @@ def test_a_rollout_does_what_its_preview_says(
     assert [VERBS[sentence.partition(" ")[0]] for sentence in said[1:-1]] == [name for name, _ in decisive]
     for sentence, (_, target) in zip(said[1:-1], decisive, strict=True):
         assert target in sentence
-    assert recorder.taken[-1][0] == "finish_rollout"
+    assert [name for name, _ in recorder.taken[-3:]] == ["finish_rollout", "record_in_mlflow", "tell_of_replicas"]
