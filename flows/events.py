@@ -56,8 +56,8 @@ def rollout(
 
 def ended(fleet: str, end: RolloutEnd) -> list[Event]:
     """How a rollout ended, after what it decided."""
-    over = [rollout(end.outcome, fleet, end.record, end.sentence)] if end.outcome is not None else []
-    return [*(decided(fleet, end.record, verdict) for verdict in end.verdicts), *over]
+    verdicts = [decided(fleet, end.record, verdict) for verdict in end.verdicts]
+    return verdicts + ([rollout(end.outcome, fleet, end.record, end.sentence)] if end.outcome is not None else [])
 
 
 def replica(fleet: str, change: ReplicaChange, run: str | None) -> Event:
@@ -78,7 +78,7 @@ def emit(*events: Event) -> bool:
     """
     if not events or not PREFECT_API_URL.value():
         return not events
-    mine = [{"prefect.resource.id": f"prefect.flow-run.{flow_run.id}", "prefect.resource.role": "flow-run"}]
+    mine = {"prefect.resource.id": f"prefect.flow-run.{flow_run.id}", "prefect.resource.role": "flow-run"}
     try:
         with (
             temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
@@ -88,8 +88,8 @@ def emit(*events: Event) -> bool:
             same = EventFilter(id=EventIDFilter(id=[event.id for event in events]))
             known = {event.id for event in client.read_events(same, min(_PAGE, len(events))).events}
             new = [e.model_dump(mode="json") for e in events if e.id not in known]
-            for event in new if flow_run.id else []:
-                event["related"] += mine
+            for event in new if flow_run.id else ():
+                event["related"].append(mine)
             if new:
                 client.request("POST", "/events", json=new)
     except httpx.HTTPError as error:
@@ -103,8 +103,7 @@ def tell_of_replicas(fleet: Fleet) -> list[ReplicaChange]:
     """Tell of each replica of the fleet that fell behind or came back since this was last told."""
     try:
         found = changes.replica_changes(fleet)
-        run = flow_run.root_flow_run_id
-        if emit(*(replica(fleet.name, change, run) for change in found)):
+        if emit(*(replica(fleet.name, change, flow_run.id) for change in found)):
             changes.note(fleet, found)
     except SlipwayError as error:
         log.warning("Whether replicas of %s fell behind could not be told: %s", fleet.name, error)

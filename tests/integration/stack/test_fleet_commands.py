@@ -150,8 +150,7 @@ def artifact(stack: LocalStack, key: str) -> str:
 def automated(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The automation of docs/events.md, made as that page says."""
     text = (ROOT / "docs" / "events.md").read_text()
-    (automation,) = re.findall(r"^```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    (commands,) = re.findall(r"^```\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    blocks = dict(re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
     folder, environment = tmp_path_factory.mktemp("automation"), stack.env | {"PATH": f"{BIN}:{os.environ['PATH']}"}
 
     def run(command: str) -> str:
@@ -159,10 +158,10 @@ def automated(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> It
             shlex.split(command), cwd=folder, env=environment, check=True, timeout=120, capture_output=True, text=True
         ).stdout
 
-    inspect, create = commands.splitlines()
+    inspect, create = blocks[""].splitlines()
     found = re.search(r"'id': '([0-9a-f-]{36})'", run(inspect))
     assert found is not None
-    (folder / create.split()[-1]).write_text(automation.replace("PRUNE", found[1]))
+    (folder / create.split()[-1]).write_text(blocks["yaml"].replace("PRUNE", found[1]))
     run(create)
     yield
     run("prefect automation delete 'prune when a version is accepted'")

@@ -85,7 +85,9 @@ def test_a_replica_that_falls_behind_again_is_another_event() -> None:
 
 def test_an_aborted_rollout_tells_its_verdict_first_and_one_that_is_not_over_tells_nothing() -> None:
     end = RolloutEnd(RECORD, "aborted", "It was aborted.", (verdict("rejected"),))
-    assert [e.event for e in events.ended("default", end)] == ["slipway.version.rejected", "slipway.rollout.aborted"]
+    found = events.ended("default", end)
+    assert [e.event for e in found] == ["slipway.version.rejected", "slipway.rollout.aborted"]
+    assert found[0].occurred < found[1].occurred
     assert events.ended("default", RolloutEnd(RECORD, None, "It goes on.")) == []
 
 
