@@ -87,7 +87,7 @@ def test_an_aborted_rollout_tells_its_verdict_first_and_one_that_is_not_over_tel
     end = RolloutEnd(RECORD, "aborted", "It was aborted.", (verdict("rejected"),))
     found = events.ended("default", end)
     assert [e.event for e in found] == ["slipway.version.rejected", "slipway.rollout.aborted"]
-    assert found[0].occurred < found[1].occurred
+    assert found[0].occurred <= found[1].occurred
     assert events.ended("default", RolloutEnd(RECORD, None, "It goes on.")) == []
 
 
