@@ -1,4 +1,4 @@
-"""Object storage over S3, resting on create-if-absent, and every key in it (`keys`). Start with `s3`.
+"""Object storage, resting on create-if-absent, and every key in it (`keys`). Start with `base`: what a store promises.
 
-Moves bytes; what they mean is known above. Nothing else imports boto3.
+Moves bytes; what they mean is known above. `connect` knows which store the settings name; nothing else imports boto3.
 """

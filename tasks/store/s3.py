@@ -168,30 +168,17 @@ class S3Store(Store):
         return True
 
     def put(self, key: str, data: bytes) -> None:
-        """Write `data` under `key`, over whatever is there."""
         with self._errors(key):
             self._client.put_object(Bucket=self.bucket, Key=key, Body=data)
 
     def get(self, key: str) -> bytes:
-        """The bytes under `key`, as they were at one moment.
-
-        Raises:
-            NotFound: nothing is there.
-        """
         for attempt in stamina.retry_context(on=_Changed, attempts=5, timeout=None):
             with attempt:
                 return b"".join(self.stream(key))
         raise AssertionError("the last attempt returns or raises")
 
     def stream(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        """The bytes of `key` from `start` to `stop` (default: the end), in chunks.
-
-        An answer that breaks off is taken up again where it broke, with a request for the rest.
-
-        Raises:
-            NotFound: nothing is there.
-            Corrupt: it ends before `start`.
-        """
+        """As promised. An answer that breaks off is taken up again where it broke, with a request for the rest."""
         at, etag = start, ""
         for attempt in stamina.retry_context(on=_Broken, attempts=5, timeout=None):
             with attempt:
@@ -203,7 +190,7 @@ class S3Store(Store):
                         yield chunk
 
     def objects(self, prefix: str, after: str = "") -> list[StoredObject]:
-        """All objects under `prefix` whose keys sort behind `after`, sorted by key. One request for each thousand."""
+        """As promised, with one request for each thousand."""
         found: list[StoredObject] = []
         with self._errors(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(
@@ -218,7 +205,6 @@ class S3Store(Store):
         return sorted(found, key=lambda o: o.key)  # SeaweedFS sorts folder by folder
 
     def children(self, prefix: str) -> list[str]:
-        """Names of what lies directly under `prefix` as folders, sorted."""
         found: list[str] = []
         with self._errors(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(
@@ -229,17 +215,14 @@ class S3Store(Store):
         return sorted(found)
 
     def delete(self, key: str) -> None:
-        """Remove `key`; nothing happens if it is not there."""
         with self._errors(key):
             self._client.delete_object(Bucket=self.bucket, Key=key)
 
     def delete_once(self, key: str) -> None:
-        """Remove `key`, without retries: if the answer is lost, someone else may have written there since."""
         with self._errors(key):
             self._client_without_retries.delete_object(Bucket=self.bucket, Key=key)
 
     def delete_all(self, prefix: str) -> int:
-        """Remove all objects under `prefix`, and the parts of uploads that were never finished; how many objects."""
         keys = self.keys(prefix)
         # SeaweedFS goes on listing an empty folder until it is deleted as if it were an object.
         folders = {str(parent) + "/" for key in keys for parent in PurePosixPath(key).parents}
@@ -254,7 +237,7 @@ class S3Store(Store):
         return len(keys)
 
     def upload_all(self, files: Mapping[str, Path]) -> None:
-        """Send each file to its key: streamed, several at once, large ones in parts that are tried again one by one."""
+        """As promised: several files at once, large ones in parts that are tried again one by one."""
         from boto3.s3.transfer import TransferConfig, create_transfer_manager
 
         config = TransferConfig(

@@ -9,9 +9,15 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import Corrupt, NotFound
-from tasks.records import Claim
+from tasks.records import Build, Claim, Training
+from tasks.savedmodel.content import describe_files
 from tasks.store.base import Store
 from tasks.store.transfer import Wanted, download_all
+from tasks.versions import catalog
+from tasks.versions.fetch import fetch_version
+from tasks.versions.publish import publish
+from tests.helpers.saved_models import write_saved_model
+from tests.helpers.versions import UNSIGNED
 
 LARGE = random.Random(1).randbytes(17 << 20)  # more than is sent or asked for at a time
 
@@ -159,6 +165,18 @@ class StoreContract:
         with pytest.raises(FileExistsError):
             store.download("k", tmp_path / "there")
         assert (tmp_path / "there").read_bytes() == b"old"
+
+    def test_a_version_that_was_published_is_fetched_and_once_withdrawn_is_gone(
+        self, store: Store, tmp_path: Path
+    ) -> None:
+        model = write_saved_model(tmp_path / "model", LARGE)
+        manifest = publish(store, UNSIGNED, Build("MLP", str(model), {}, None, Training()), "test")
+        fetched = fetch_version(store, UNSIGNED, "MLP", manifest.version, tmp_path / "models")
+        assert describe_files(fetched) == list(manifest.files)
+        assert (catalog.models(store), catalog.published(store, "MLP")) == (["MLP"], [1])
+        catalog.withdraw(store, "MLP", 1)
+        assert (catalog.published(store, "MLP"), catalog.taken(store, "MLP")) == ([], {1})
+        assert store.keys("models/MLP/1/") == []
 
     def test_an_address_is_the_key_behind_the_stores_own(self, store: Store) -> None:
         assert store.uri("a/b") == store.uri("") + "a/b"
