@@ -113,7 +113,7 @@ def read_values(path: Path) -> dict[str, Any]:
         values = json.loads(text) if form == "JSON" else tomllib.loads(text)
     except OSError as error:
         raise InvalidInput(f"The policy {path} cannot be read ({error.strerror}): give a TOML or JSON file.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(
             f"The policy {path} is not {form}: {error}. A line of it is `answer_budget = 0.5`."
         ) from None

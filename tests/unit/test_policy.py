@@ -79,6 +79,8 @@ def test_a_policy_is_read_from_toml_and_from_json(tmp_path: Path) -> None:
         ("rule.toml", b"soak = \xff", "is not TOML: "),
         ("rule.json", b"soak = 5", "is not JSON: "),
         ("rule.json", b"[5]", "not an object of values by name"),
+        ("deep.json", b"[" * 100_000, "is not JSON"),
+        ("deep.toml", b"soak = " + b"[" * 100_000, "is not TOML"),
     ],
 )
 def test_a_file_that_is_not_a_policy_is_refused(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
