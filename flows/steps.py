@@ -7,7 +7,7 @@ steps, never a client: each step opens its own connections.
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from prefect import Task, task
@@ -48,26 +48,31 @@ from tasks.versions.signing import Trust
 P = ParamSpec("P")
 R = TypeVar("R")
 
+PAUSES = (1, 2, 4)  # seconds before each retry of a step
+PATIENT_PAUSES = (*PAUSES, 8, 16)  # in the middle of a rollout, which a store that starts again should not end
+
 
 def step(
     function: Callable[P, R],
     run_name: str | None = None,
     report: Callable[Concatenate[R, P], Report] | None = None,
     tell: Callable[Concatenate[R, P], Iterable[Event]] | None = None,
+    pauses: Sequence[float] = PAUSES,
 ) -> Task[P, R]:
     """`function` as a Prefect task of the same name; its runs are called `run_name`, with its arguments filled in.
 
     Args:
         report: makes the report that the Prefect UI shows, from the function's result and arguments.
         tell: makes the events that automations act on, from the same.
+        pauses: before each retry, seconds.
     """
     name = function.__name__.replace("_", " ")
     return task(
         name=name,
         task_run_name=run_name or name,
         cache_policy=NO_CACHE,
-        retries=3,
-        retry_delay_seconds=[1, 2, 4],
+        retries=len(pauses),
+        retry_delay_seconds=[*pauses],
         retry_condition_fn=_is_transport_error,
     )(_reported(function, report, tell) if report or tell else function)
 
@@ -225,17 +230,20 @@ discard_build = step(prepare.discard_build)
 record_in_mlflow = step(with_settings(with_store(registry.record_in_mlflow)), "record {model} {version} in MLflow")
 
 # Rolling it out.
+in_rollout = functools.partial(step, pauses=PATIENT_PAUSES)
 require_replicas = step(with_fleet(replicas.require_replicas))
 begin_rollout = step(with_fleet(rollout.begin_rollout), tell=_began)
-make_plan = step(with_fleet(rollout.make_plan))
-serve = step(with_fleet(rollout.serve), "serve {record.model} {record.version} as {stage.target}")
-await_config = step(with_fleet(replicas.await_config))
-read_expected = step(with_fleet(validation.read_expected), "read what {record.model} {record.version} must answer")
+make_plan = in_rollout(with_fleet(rollout.make_plan))
+serve = in_rollout(with_fleet(rollout.serve), "serve {record.model} {record.version} as {stage.target}")
+await_config = in_rollout(with_fleet(replicas.await_config))
+read_expected = in_rollout(
+    with_fleet(validation.read_expected), "read what {record.model} {record.version} must answer"
+)
 validate = step(validation.validate, "validate {target}", _validation)
 soak = step(soaking.soak, "soak {target} for {seconds:g} s")
-accept = step(with_fleet(rollout.accept), "accept {record.model} {record.version}", tell=_accepted)
-finish_rollout = step(with_fleet(rollout.finish_rollout), tell=_ended)
-abort = step(with_fleet(recover.abort), "abort {record.model} {record.version}", tell=_ended)
+accept = in_rollout(with_fleet(rollout.accept), "accept {record.model} {record.version}", tell=_accepted)
+finish_rollout = in_rollout(with_fleet(rollout.finish_rollout), tell=_ended)
+abort = in_rollout(with_fleet(recover.abort), "abort {record.model} {record.version}", tell=_ended)
 
 # Rollback, recovery, and clearing what was left.
 choose_rollback = step(with_fleet(rollback.choose_rollback))

@@ -70,7 +70,8 @@ class Greedy(Affine):
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.int32, name="mib")])
     def text(self, mib):  # type: ignore[no-untyped-def]
-        piece = tf.strings.reduce_join(tf.fill([1 << 20], "x"))
+        length = tf.minimum(mib, 1) * (1 << 20)  # not known before it is asked
+        piece = tf.strings.reduce_join(tf.fill([length], "x"))
         return {"length": tf.strings.length(tf.strings.reduce_join(tf.fill([mib], piece)))}
 
 
