@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import json
 import re
+import reprlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +14,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, TypeAdapter, ValidationError
 
 from tasks.errors import InvalidInput
-from tasks.settings import Settings
+from tasks.settings import LONGEST, Settings
 
 Values = Mapping[str, Any]  # some or all of a policy's values by name, as TOML and JSON nest them
 
 _Finite = Field(allow_inf_nan=False)
 _Tolerance = Annotated[float, Field(ge=0), _Finite]
-_Seconds = Annotated[float, Field(gt=0), _Finite]
+_Seconds = Annotated[float, Field(gt=0, le=LONGEST), _Finite]
 
 # Settings that have another name than the value that follows from them.
 _SETTINGS = {
@@ -50,7 +51,9 @@ class Policy:
     metrics: Mapping[str, MetricRule]  # of the gate; `accuracy_class` is for each of `accuracy_class_0`, `_1`, …
     answer_budget: _Seconds  # longest median time of the answers to a signature's golden examples
     slowdown: Annotated[float, Field(ge=1), _Finite]  # how many times as long as the live version's they may take
-    soak: Annotated[float, Field(ge=0), _Finite]  # how long strategy `labels` soaks a version on trial, seconds
+    soak: Annotated[
+        float, Field(ge=0, le=LONGEST), _Finite
+    ]  # how long strategy `labels` soaks a version on trial, seconds
     quorum: Annotated[float, Field(gt=0, le=1)]  # share of the reporting replicas that must reach a config
     load_deadline: _Seconds  # longest time for them to reach it
     call_deadline: _Seconds  # longest time for one answer
@@ -98,7 +101,9 @@ class Policy:
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(map(str, first["loc"]))
-            raise InvalidInput(f"{source}: {name} = {first['input']!r} cannot be: {first['msg']}.") from None
+            raise InvalidInput(
+                f"{source}: {name} = {reprlib.repr(first['input'])} cannot be: {first['msg']}."
+            ) from None
 
 
 def read_values(path: Path) -> dict[str, Any]:
@@ -109,7 +114,7 @@ def read_values(path: Path) -> dict[str, Any]:
     """
     form = "JSON" if path.suffix == ".json" else "TOML"
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
         values = json.loads(text) if form == "JSON" else tomllib.loads(text)
     except OSError as error:
         raise InvalidInput(f"The policy {path} cannot be read ({error.strerror}): give a TOML or JSON file.") from None

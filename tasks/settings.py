@@ -16,7 +16,8 @@ from tasks.errors import InvalidSettings
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 StorePort = Annotated[int, Field(ge=1, le=55535)]  # its gRPC port lies 10000 above
-Seconds = Annotated[float, Field(gt=0)]
+LONGEST = 30 * 86400.0  # seconds that anything may be told to take
+Seconds = Annotated[float, Field(gt=0, le=LONGEST)]
 Share = Annotated[float, Field(ge=0, le=1)]
 RENAMED = {"SLIPWAY_WATCH": "SLIPWAY_SOAK"}  # old names of settings, which still count
 SUPERVISED = "SLIPWAY_SUPERVISED"  # no setting: home of the stack that a process belongs to, set by its supervisor
@@ -88,7 +89,12 @@ class Settings(BaseSettings):
     """One machine's or one pod's view of the world; every field is an environment variable `SLIPWAY_<FIELD>`."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SLIPWAY_", frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True
+        env_prefix="SLIPWAY_",
+        frozen=True,
+        extra="forbid",
+        validate_by_name=True,
+        validate_by_alias=True,
+        allow_inf_nan=False,
     )
 
     home: Path = Field(Path(".slipway"), description="Folder of the local stack's data, logs and credentials.")
@@ -173,7 +179,7 @@ class Settings(BaseSettings):
         description="How many times as long as the live version a new one may take to answer; 20 ms is always allowed.",
     )
 
-    soak: Annotated[float, Field(ge=0)] = Field(
+    soak: Annotated[float, Field(ge=0, le=LONGEST)] = Field(
         30.0,
         validation_alias=AliasChoices("SLIPWAY_SOAK", "SLIPWAY_WATCH"),
         description="How long strategy labels soaks a version on trial before stable moves to it, seconds; a "

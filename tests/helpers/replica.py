@@ -58,6 +58,10 @@ class LocalReplica:
             if program.name not in self._running:
                 self._start(program)
 
+    def await_report(self) -> None:
+        """Wait until its fleet knows of it: releases are refused before."""
+        until(lambda: replicas.reporting(Fleet.connect(self.settings)), "it reports")
+
     def kill(self, program: str) -> None:
         """End a program as a power cut would."""
         process = self._running.pop(program)

@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 
 from infra.stack.programs import settings_environment
-from tasks.fleet import replicas
 from tasks.fleet.config import Fleet
 from tasks.settings import Settings, settings
 from tasks.store.base import Store
 from tasks.store.connect import connect
 from tasks.store.s3 import S3Store
 from tests.helpers.faulty_proxy import FaultyProxy
-from tests.helpers.local import LocalStack, LocalStore, until
+from tests.helpers.local import LocalStack, LocalStore
 from tests.helpers.models import make_models
 from tests.helpers.replica import LocalReplica
 from tests.helpers.stores import s3_client
@@ -88,7 +87,7 @@ def _running_replica(
     with bucket(seaweedfs) as settings:
         local = LocalReplica(tmp_path_factory.mktemp("replica"), settings, fleet="test", other_models=str(small_models))
         local.start()
-        until(lambda: replicas.reporting(Fleet.connect(local.settings)), "it reports")
+        local.await_report()
         yield local
         local.end()
 

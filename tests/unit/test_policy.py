@@ -33,6 +33,9 @@ def test_what_a_file_does_not_name_stays() -> None:
         ({"slowdown": 0.5}, r"slowdown = 0\.5 cannot be: Input should be greater than or equal to 1"),
         ({"soak": "long"}, r"soak = 'long' cannot be: Input should be a valid number"),
         ({"soak": True}, r"soak = True cannot be"),
+        ({"soak": "long " * 99}, r"soak = 'long long .{,40}' cannot be"),
+        ({"soak": 1e300}, r"soak = 1e\+300 cannot be: Input should be less than or equal to 2592000"),
+        ({"load_deadline": 1e300}, r"load_deadline = 1e\+300 cannot be"),
         ({"soak": float("inf")}, r"soak = inf cannot be: Input should be a finite number"),
         ({"answer_budget": float("nan")}, r"answer_budget = nan cannot be"),
         ({"speed_tries": 1.5}, r"speed_tries = 1\.5 cannot be"),
@@ -64,7 +67,7 @@ def test_a_rule_is_found_for_a_metric_and_for_each_of_its_numbers() -> None:
 
 
 def test_a_policy_is_read_from_toml_and_from_json(tmp_path: Path) -> None:
-    (tmp_path / "rule.toml").write_text("soak = 5\n[metrics.accuracy]\ntolerance = 0.1\n")
+    (tmp_path / "rule.toml").write_text("soak = 5\n[metrics.accuracy]\ntolerance = 0.1\n", "utf-8-sig")
     (tmp_path / "rule.json").write_text('{"soak": 5, "metrics": {"accuracy": {"tolerance": 0.1}}}')
     toml, json = (read_values(tmp_path / name) for name in ("rule.toml", "rule.json"))
     assert toml == json == {"soak": 5, "metrics": {"accuracy": {"tolerance": 0.1}}}

@@ -29,8 +29,19 @@ def test_the_present_name_of_a_setting_goes_before_its_old_one(monkeypatch: pyte
     assert settings().soak == 3
 
 
-@pytest.mark.parametrize("name", ["SLIPWAY_SOAK", "SLIPWAY_WATCH"])
-def test_a_wrong_value_is_refused_by_the_name_that_was_set(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(name, "-1")
-    with pytest.raises(InvalidSettings, match=f"{name}='-1'"):
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SLIPWAY_SOAK", "-1"),
+        ("SLIPWAY_WATCH", "-1"),
+        ("SLIPWAY_SOAK", "inf"),
+        ("SLIPWAY_SLOWDOWN", "nan"),
+        ("SLIPWAY_LOAD_DEADLINE", "1e300"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_the_name_that_was_set(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSettings, match=f"{name}='{value}'"):
         settings()

@@ -81,6 +81,7 @@ def limited_fleet(limited: Settings) -> Fleet:
 def limited_replica(limited: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalReplica]:
     local = LocalReplica(tmp_path_factory.mktemp("replica"), limited)
     local.start()
+    local.await_report()
     yield local
     local.end()
 
