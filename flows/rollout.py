@@ -6,17 +6,18 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.defaults import FLEET
-from flows.reconcile import reconcile
 from flows.steps import (
     abort,
     accept,
     await_config,
     begin_rollout,
     choose_policy,
+    find_dead_rollouts,
     finish_rollout,
     make_plan,
     read_expected,
     record_in_mlflow,
+    recover_rollout,
     require_replicas,
     serve,
     soak,
@@ -56,7 +57,8 @@ def rollout(
         RolloutConflict: another rollout of the model is under way.
     """
     require_replicas(fleet, new_fleet)
-    reconcile(fleet)
+    for dead in find_dead_rollouts(fleet, model):
+        recover_rollout(fleet, dead)
     rule = choose_policy(model, policy)
     record = begin_rollout(fleet, model, version, strategy, flow_run.root_flow_run_id, rule, force)
     try:

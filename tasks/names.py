@@ -9,13 +9,18 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 CANDIDATE_SUFFIX = "-candidate"
 
 
+def is_name(name: str) -> bool:
+    """Whether a model or a fleet may be called so."""
+    return _NAME.fullmatch(name) is not None
+
+
 def model_name(name: str) -> str:
     """`name`, if TensorFlow Serving could serve a model under it.
 
     Raises:
         InvalidName: it could not, or the name is reserved for versions on trial.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise InvalidName(
             f"Model name {name!r} cannot be served in a URL: use 1 to 63 letters, digits, '_', '-' or '.', "
             "beginning with a letter or digit."
@@ -38,6 +43,6 @@ def fleet_name(name: str) -> str:
     Raises:
         InvalidName: it cannot.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise InvalidName(f"Fleet name {name!r} cannot be part of a key: use 1 to 63 letters, digits, '_', '-' or '.'.")
     return name

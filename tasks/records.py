@@ -2,8 +2,8 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, AliasChoices, Field, TypeAdapter, ValidationError
@@ -229,7 +229,7 @@ class RolloutRecord(Record):
     strategy: Annotated[str, AfterValidator(renamed_strategy)]  # a later release may have written one of its own
     run: str
     process: ProcessRef  # the one that works on it: began it, or recovers it
-    deadline: datetime  # after it, anyone may take the rollout for dead
+    deadline: datetime  # when it should have ended, by the clock of the machine that wrote this
     # The fleet's config before the rollout's first change (0: the fleet served nothing); None while nothing is changed.
     previous_config: int | None = None
     started: datetime = field(default_factory=now)
@@ -238,6 +238,17 @@ class RolloutRecord(Record):
     # How long it soaks by a strategy that has it soak, seconds; called `watched` until 0.2.0.
     soak: Annotated[float, Field(validation_alias=AliasChoices("soak", "watched"))] = 0.0
     policy: Policy | None = None  # the rule that it goes by; None: an earlier release began it
+    # How long after it was last written anyone may take it for dead, seconds; None: an earlier release wrote it.
+    patience: float | None = None
+
+    def lasting(self, seconds: float) -> Self:
+        """This rollout, given so much more time from when it is written."""
+        return replace(self, deadline=now() + timedelta(seconds=seconds), patience=seconds)
+
+    def overdue(self, age: float) -> bool:
+        """Whether anyone may take it for dead, `age` seconds after it was last written by the store's clock."""
+        old = (self.deadline - self.started).total_seconds()
+        return age > (self.patience if self.patience is not None else old)
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,14 @@ def versions(model: Model, as_json: Json = False) -> None:
     from tasks.fleet.config import Fleet, labels_of, live_version, servings
     from tasks.names import candidate_name
     from tasks.reports import pages
-    from tasks.versions.catalog import published, version
+    from tasks.versions import catalog
 
     fleet = Fleet.connect(settings())
     names.model_name(model)
     config = fleet.newest()
     live, mine, trial = live_version(config, model), servings(config).get(model), config.versions(candidate_name(model))
     loaded, labels = (mine.versions, mine.labels) if mine is not None else ((), {})
-    found = [version(fleet.store, model, number) for number in published(fleet.store, model)]
+    found = catalog.versions(fleet.store, model)
     if as_json:
         print_json(
             [

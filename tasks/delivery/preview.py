@@ -67,7 +67,7 @@ def steps(plan: Plan, fleet: str, live: int | None, expected: Expected) -> tuple
     """
     back = f"version {live} serves again" if live is not None else f"no version of {plan.model} is served"
     return (
-        f"Finish or abort the rollouts of dead runs in fleet {fleet}.",
+        f"Finish or abort a rollout of {plan.model} in fleet {fleet} whose run is dead.",
         *(sentence for stage in plan.stages for sentence in stage.sentences(plan.version, _checks(stage, expected))),
         f"If anything is wrong: abort, and {back}, proven on every replica.",
     )

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from tasks import names
 from tasks.errors import InvalidInput, SlipwayError
 from tasks.fleet import replicas
-from tasks.fleet.config import Fleet, FleetConfig
+from tasks.fleet.config import Fleet, FleetConfig, fleet_names
 from tasks.fleet.converge import model_in_store
 from tasks.records import Record, Verdict
 from tasks.settings import Settings
-from tasks.store import keys
 from tasks.store.base import Store
 from tasks.tracking.registry import Registry
 from tasks.versions import catalog
@@ -69,7 +68,7 @@ def plan_pruning(store: Store, model: str, keep: int, champion: int | None) -> P
     """
     if keep < 1:
         raise InvalidInput(f"--keep {keep} would leave nothing to go back to: keep at least 1.")
-    found = [catalog.version(store, model, number) for number in catalog.published(store, model)]
+    found = catalog.versions(store, model)
     reasons = {number: list(why) for number, why in still_needed(store, model).items()}
     if champion is not None:
         reasons.setdefault(champion, []).append("champion in MLflow")
@@ -93,7 +92,7 @@ def decide_pruning(model: str, found: Iterable[Version], keep: int, reasons: Rea
 def still_needed(store: Store, model: str) -> Reasons:
     """Which versions of `model` a fleet serves, or may have to serve again, each with the reasons."""
     found: dict[int | None, list[str]] = {}
-    for name in store.children(keys.fleets_prefix()):
+    for name in fleet_names(store):
         for version, why in _needed_by(Fleet(store, Trust(None), name, _WITHOUT_WAITING), model):
             found.setdefault(version, []).append(why)
     return found

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import logging
-from datetime import timedelta
 
 import stamina
 
@@ -11,18 +10,17 @@ from tasks.delivery import strategies
 from tasks.delivery.plan import entry_to_restore
 from tasks.delivery.rollout import (
     RolloutEnd,
-    deadline_of,
     decide,
     end_rollout,
     finish_rollout,
     is_ours,
+    longest,
     make_plan,
     require_ours,
     serve,
 )
 from tasks.errors import (
     TRANSPORT_ERRORS,
-    Corrupt,
     LoadFailed,
     RolloutFailed,
     SlipwayError,
@@ -32,29 +30,26 @@ from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, FleetConfig, live_version
 from tasks.names import candidate_name
 from tasks.processes import is_gone, this_process
-from tasks.records import RolloutRecord, Verdict, now
+from tasks.records import RolloutRecord, Verdict
 from tasks.store import keys
 from tasks.versions import catalog
 
 log = logging.getLogger(__name__)
 
 
-def find_dead_rollouts(fleet: Fleet) -> list[RolloutRecord]:
-    """Rollouts whose run is gone or whose deadline has passed.
+def find_dead_rollouts(fleet: Fleet, model: str | None = None) -> list[RolloutRecord]:
+    """Rollouts, of `model` or of all models, whose run is gone, or that were due to end long before now.
 
     One whose record cannot be read is left as it is, with a warning: it stops the rollouts of its own model alone.
     """
-    names = [key.rpartition("/")[2].removesuffix(".json") for key in fleet.store.keys(keys.rollouts_prefix(fleet.name))]
-    records = [_readable(fleet, name) for name in names]
-    return [r for r in records if r is not None and (now() > r.deadline or is_gone(r.process))]
-
-
-def _readable(fleet: Fleet, model: str) -> RolloutRecord | None:
-    try:
-        return fleet.rollout_under_way(model)
-    except Corrupt as error:
-        log.warning("Fleet %s: the rollout of %s is left as it is: %s", fleet.name, model, error)
-        return None
+    found = fleet.store.records(keys.rollouts_prefix(fleet.name), RolloutRecord)
+    return [
+        record
+        for there, record in found
+        if there.key == keys.rollout_key(fleet.name, record.model)
+        and model in (None, record.model)
+        and (record.overdue(there.age) or is_gone(record.process))
+    ]
 
 
 def restore(fleet: Fleet, record: RolloutRecord) -> FleetConfig:
@@ -91,8 +86,7 @@ def abort(fleet: Fleet, record: RolloutRecord, cause: BaseException) -> RolloutE
 def _leave_to_others(fleet: Fleet, record: RolloutRecord) -> None:
     """Make the rollout count as dead from now on, though this process is alive."""
     if is_ours(fleet, record):
-        record = dataclasses.replace(record, deadline=now() - timedelta(seconds=1))
-        fleet.store.put(keys.rollout_key(fleet.name, record.model), record.to_json())
+        fleet.store.put(keys.rollout_key(fleet.name, record.model), record.lasting(-1.0).to_json())
 
 
 def _restore_and_end(fleet: Fleet, record: RolloutRecord, cause: BaseException, reason: str) -> RolloutEnd:
@@ -131,7 +125,7 @@ def recover_rollout(fleet: Fleet, record: RolloutRecord) -> RolloutEnd:
     quorum, fleet = fleet.quorum, fleet.under(record.policy)
     fleet.quorum = min(fleet.quorum, quorum)
     # Taken over before the fleet is changed: a run that was only taken for dead then finds that it has lost its place.
-    record = dataclasses.replace(record, process=this_process(), deadline=deadline_of(fleet))
+    record = dataclasses.replace(record, process=this_process()).lasting(longest(fleet))
     fleet.store.put(keys.rollout_key(fleet.name, record.model), record.to_json())
     if record.previous_config is None:
         end_rollout(fleet, record)

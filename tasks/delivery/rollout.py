@@ -5,7 +5,6 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Literal
 
 import stamina
@@ -65,8 +64,8 @@ def begin_rollout(
     require_reason(force)
     strategy = strategies.present_name(strategy)
     manifest = catalog.manifest(fleet.store, model, version)
-    deadline = deadline_of(fleet.under(policy))
-    record = RolloutRecord(model, version, strategy, run, this_process(), deadline, forced=force, policy=policy)
+    record = RolloutRecord(model, version, strategy, run, this_process(), now(), forced=force, policy=policy)
+    record = record.lasting(longest(fleet.under(policy)))
     key = keys.rollout_key(fleet.name, model)
     # An earlier attempt of this run may have created it, and lost the answer.
     if not fleet.store.create(key, record.to_json()) and not is_ours(fleet, record):
@@ -91,7 +90,7 @@ def begin_rollout(
             soak=soak_time(fleet.store, model, version, policy),
         )
         stages = _plan(fleet, current, record).stages
-        record = dataclasses.replace(record, deadline=deadline_of(fleet.under(policy), stages))
+        record = record.lasting(longest(fleet.under(policy), stages))
         fleet.store.put(key, record.to_json())
     except BaseException:
         with contextlib.suppress(SlipwayError):
@@ -100,13 +99,13 @@ def begin_rollout(
     return record
 
 
-def deadline_of(fleet: Fleet, stages: Sequence[Stage] = ()) -> datetime:
-    """When a rollout that begins now must have ended: a config to reach and a validation for each stage, and an abort.
+def longest(fleet: Fleet, stages: Sequence[Stage] = ()) -> float:
+    """How long a rollout may take, seconds: a config to reach and a validation for each stage, and an abort.
 
     As long as its stages are not known, or one that is dead is recovered, it may take as long as one of two.
     """
     configs = max(2, len(stages))
-    return now() + timedelta(seconds=(2 * configs + 1) * fleet.deadline + sum(stage.soak for stage in stages))
+    return (2 * configs + 1) * fleet.deadline + sum(stage.soak for stage in stages)
 
 
 def _require_unbroken(new: Manifest, live: Manifest) -> None:

@@ -51,7 +51,7 @@ def note(fleet: Fleet, found: Iterable[ReplicaChange]) -> None:
 
 
 def _told(fleet: Fleet) -> Mapping[str, int]:
-    found = fleet.store.find_record(keys.replica_changes_key(fleet.name), ReplicaChanges)
+    found = fleet.store.readable(keys.replica_changes_key(fleet.name), ReplicaChanges)
     return found.told if found is not None else {}
 
 

@@ -16,7 +16,15 @@ from tasks.records import Record, ReplicaReport, RolloutRecord, now
 from tasks.settings import ServerAddress, Settings
 from tasks.store.base import Store
 from tasks.store.connect import connect
-from tasks.store.keys import config_key, configs_prefix, number_in, replica_key, rollout_key, versions_prefix
+from tasks.store.keys import (
+    config_key,
+    configs_prefix,
+    fleets_prefix,
+    number_in,
+    replica_key,
+    rollout_key,
+    versions_prefix,
+)
 from tasks.versions.signing import Trust
 from tasks.wire.protos import ModelConfig, ModelServerConfig
 
@@ -120,9 +128,25 @@ class Fleet:
 
     def newer(self, known: int) -> FleetConfig | None:
         """The newest desired state, if it is newer than number `known`. One request if it is not."""
-        keys = self.store.keys(configs_prefix(self.name), after=config_key(self.name, known))
-        numbers = [n for n in map(number_in, keys) if n is not None]
-        return self.read(max(numbers)) if numbers else None
+        if not known:
+            numbers = self.numbers()
+            return self.read(numbers[-1]) if numbers else None
+        number = known
+        # Each is created behind the one before, so the next number is the only one that can be new. It is asked for by
+        # its key, which costs a tenth of a listing.
+        while (data := self.store.find(config_key(self.name, number + 1))) is not None:
+            number, newest = number + 1, data
+        return self._parsed(number, newest) if number > known else None
+
+    def numbers(self) -> list[int]:
+        """The numbers of all desired states, ascending. What lies behind a gap is none: no writer leaves one."""
+        prefix = configs_prefix(self.name)
+        found = sorted(n for n in (number_in(prefix, key) for key in self.store.keys(prefix)) if n is not None)
+        followed = [n for place, n in enumerate(found) if n == found[0] + place]
+        if followed != found:
+            stray = self.store.uri(config_key(self.name, found[len(followed)]))
+            log.warning("%s follows on no config of fleet %s: it is passed over. Remove it.", stray, self.name)
+        return followed
 
     def read(self, number: int) -> FleetConfig:
         """Desired state `number`.
@@ -133,8 +157,10 @@ class Fleet:
         """
         if number == 0:
             return FleetConfig(0, with_entries(ModelServerConfig(), {}))
-        key = config_key(self.name, number)
-        text, source = self.store.get(key).decode("utf-8", "replace"), self.store.uri(key)
+        return self._parsed(number, self.store.get(config_key(self.name, number)))
+
+    def _parsed(self, number: int, data: bytes) -> FleetConfig:
+        text, source = data.decode("utf-8", "replace"), self.store.uri(config_key(self.name, number))
         return FleetConfig(number, parse(text, source), held_in(text, source))
 
     def seen_by(self, replica: str, config: FleetConfig) -> FleetConfig:
@@ -194,6 +220,11 @@ class Fleet:
     def base_path(self, model: str) -> str:
         """Where the versions of `model` lie, as a config names it; a replica replaces it by a local folder."""
         return self.store.uri(versions_prefix(model)).rstrip("/")
+
+
+def fleet_names(store: Store) -> list[str]:
+    """The fleets that the store has anything of, sorted."""
+    return [name for name in store.children(fleets_prefix()) if names.is_name(name)]
 
 
 def serving_entry(name: str, base_path: str, versions: Sequence[int], labels: Mapping[str, int]) -> ModelConfig:

@@ -8,7 +8,7 @@ from datetime import datetime
 from tasks.errors import InvalidInput
 from tasks.fleet.config import Fleet, Held, held_in, parse
 from tasks.records import Record
-from tasks.store.keys import config_key, configs_prefix, number_in
+from tasks.store.keys import config_key
 from tasks.wire.protos import ModelConfig, ModelServerConfig
 
 _RUN = re.compile(r"run (?P<run>.+?): (?P<what>.*)")
@@ -34,8 +34,7 @@ def fleet_history(fleet: Fleet, last: int = 20) -> list[ConfigChange]:
     """
     if last < 1:
         raise InvalidInput(f"--last {last} asks for no config: ask for at least 1.")
-    keys = fleet.store.keys(configs_prefix(fleet.name))
-    numbers = sorted(n for n in map(number_in, keys) if n is not None)
+    numbers = fleet.numbers()
     texts = {n: _text(fleet, n) for n in numbers[-last - 1 :]}
     configs = {n: parse(text, fleet.store.uri(config_key(fleet.name, n))) for n, text in texts.items()}
     found = []

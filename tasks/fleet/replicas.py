@@ -4,21 +4,21 @@ import difflib
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
 from tasks.errors import DeadlineExceeded, NoReplica, NotFound, RolloutFailed
 from tasks.fleet import agentless
-from tasks.fleet.config import Fleet, FleetConfig, labels_of, servings
+from tasks.fleet.config import Fleet, FleetConfig, fleet_names, labels_of, servings
 from tasks.names import candidate_name
 from tasks.policy import Policy
 from tasks.records import Record, ReplicaReport, now
 from tasks.store import keys
 
-HEARTBEAT = 5.0  # seconds between two reports of a replica while nothing changes
-LONGEST_PAUSE = 2 * HEARTBEAT  # seconds between two attempts of an agent at what fails
-LEASE = timedelta(seconds=6 * HEARTBEAT)  # a replica that has been silent for this long is not waited for
+HEARTBEAT = 30.0  # seconds between two reports of a replica while nothing changes
+LONGEST_PAUSE = 10.0  # seconds between two attempts of an agent at what fails
+LEASE = timedelta(seconds=2.5 * HEARTBEAT)  # a replica that has been silent for this long is not waited for
 _POLL = 0.2  # seconds between two looks at the reports
 _AWAY = LONGEST_PAUSE + 2.0  # seconds in which an agent whose store was away reports again
 _NAMED = 5  # silent replicas that a message names
@@ -27,11 +27,14 @@ Labels = Mapping[str, Mapping[str, int]]  # by model, and then by label: a versi
 
 
 def reports(fleet: Fleet) -> list[ReplicaReport]:
-    """The latest reports of all replicas that ever reported, sorted by name; servers without agents are asked."""
+    """The latest reports of all replicas that ever reported, sorted by name; servers without agents are asked.
+
+    The store's clock alone says how old each is: what the clock of its machine says does not matter.
+    """
     if fleet.without_agents:
         return agentless.reports(fleet, fleet.without_agents)
-    found = (fleet.store.find_record(key, ReplicaReport) for key in fleet.store.keys(keys.replicas_prefix(fleet.name)))
-    return [report for report in found if report is not None]
+    found = fleet.store.records(keys.replicas_prefix(fleet.name), ReplicaReport)
+    return [replace(report, time=now() - timedelta(seconds=max(0.0, there.age))) for there, report in found]
 
 
 def reporting(fleet: Fleet) -> list[ReplicaReport]:
@@ -67,7 +70,7 @@ def no_replica_message(fleet: Fleet) -> str:
         silent = "; ".join(f"{r.replica} reported {_ago(r)}" + (f" ({r.error})" if r.error else "") for r in latest)
         more = f", and {len(found) - _NAMED} more before" if len(found) > _NAMED else ""
         return f"No replica of fleet {fleet.name!r} reports: {silent}{more}. Start one, with its agent."
-    fleets = fleet.store.children(keys.fleets_prefix())
+    fleets = fleet_names(fleet.store)
     others = [name for name in fleets if fleet.store.keys(keys.replicas_prefix(name))]
     known = f"Fleets with replicas: {', '.join(others)}." if others else "No fleet has one: `make up` starts one here."
     return f"Fleet {fleet.name!r} has no replica: none has ever reported.{_guess(fleet, others)} {known}"
@@ -75,7 +78,7 @@ def no_replica_message(fleet: Fleet) -> str:
 
 def unknown_message(fleet: Fleet) -> str | None:
     """That a fleet does not exist, and which one may be meant; None if the store has anything of it."""
-    fleets = fleet.store.children(keys.fleets_prefix())
+    fleets = fleet_names(fleet.store)
     if fleet.name in fleets:
         return None
     known = f"Fleets: {', '.join(fleets)}." if fleets else "There is no fleet yet."

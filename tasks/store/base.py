@@ -2,18 +2,28 @@
 
 import contextlib
 import hashlib
+import logging
 import os
+import re
 import uuid
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from tasks.errors import NotFound, StoreError, StoreUnsuitable
+from tasks.errors import Corrupt, NotFound, StoreError, StoreUnsuitable
 from tasks.records import Record
 
+log = logging.getLogger(__name__)
+
 R = TypeVar("R", bound=Record)
+A = TypeVar("A")
+B = TypeVar("B")
+
+LARGEST = 16 << 20  # bytes of what is read into memory as one piece: the manifest of 100,000 files
+_AT_ONCE = 16  # requests of `in_parallel`
 
 
 @dataclass(frozen=True)
@@ -93,8 +103,14 @@ class Store(Protocol):
 
         Raises:
             NotFound: nothing is there.
+            Corrupt: it is larger than `LARGEST`.
         """
-        return b"".join(self.stream(key))
+        found = bytearray()
+        for chunk in self.stream(key):
+            found += chunk
+            if len(found) > LARGEST:
+                raise Corrupt(f"{self.uri(key)} has more than {LARGEST >> 20} MiB: it is nothing that Slipway wrote.")
+        return bytes(found)
 
     def find(self, key: str) -> bytes | None:
         """The bytes under `key`, or None if nothing is there."""
@@ -111,6 +127,23 @@ class Store(Protocol):
         """
         data = self.find(key)
         return kind.from_json(data, self.uri(key)) if data is not None else None
+
+    def records(self, prefix: str, kind: type[R]) -> list[tuple[StoredObject, R]]:
+        """Every record directly under `prefix`, each with its place there; one that cannot be read is left out.
+
+        One bad object stops nothing else: it is named in a warning.
+        """
+        there = [o for o in self.objects(prefix) if re.fullmatch(r"[^/]+\.json", o.key.removeprefix(prefix))]
+        found = in_parallel(lambda o: self.readable(o.key, kind), there)
+        return [(o, record) for o, record in zip(there, found, strict=True) if record is not None]
+
+    def readable(self, key: str, kind: type[R]) -> R | None:
+        """The record of this kind under `key`; None where nothing is, and, with a warning, if it cannot be read."""
+        try:
+            return self.find_record(key, kind)
+        except Corrupt as error:
+            log.warning("%s It is passed over: remove it, or put back what was there.", error)
+            return None
 
     def download(self, key: str, path: Path) -> tuple[int, str]:
         """Bring `key` to the new file `path` in a stream and onto the disk; its size in bytes and its sha256.
@@ -158,6 +191,12 @@ class Store(Protocol):
                 self.delete(key)
         if not first or second:
             raise unsuitable(self.uri(""), "takes a second create of a key: two writers would overwrite one another")
+
+
+def in_parallel(function: Callable[[A], B], items: Iterable[A]) -> list[B]:
+    """`function` of each item, in their order; some are worked out at once, since most of the time is waiting."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(function, items))
 
 
 def unsuitable(address: str, what: str) -> StoreUnsuitable:

@@ -54,7 +54,7 @@ def fleets_prefix() -> str:
 
 
 def configs_prefix(fleet: str) -> str:
-    """Prefix of a fleet's configs; keys sort as their numbers do."""
+    """Prefix of a fleet's configs; up to 999999 their keys sort as their numbers do."""
     return f"fleets/{fleet}/configs/"
 
 
@@ -93,7 +93,9 @@ def held_out_key(dataset: str, sha256: str, split_seed: int) -> str:
     return f"datasets/{dataset}/{sha256}/held-out-{split_seed}.npz"
 
 
-def number_in(key: str) -> int | None:
-    """The number at the end of a claim's, manifest's, verdict's or config's key; None for any other key."""
-    match = re.fullmatch(r"(?:.*/)?(\d+)\.(?:json|config)", key)
-    return int(match[1]) if match else None
+def number_in(prefix: str, key: str) -> int | None:
+    """The number that a claim, manifest, verdict or config directly under `prefix` is for; None for any other key."""
+    match = re.fullmatch(r"([0-9]{1,18})\.(json|config)", key.removeprefix(prefix))
+    number = int(match[1]) if match else 0
+    made_here = number > 0 and key in (f"{prefix}{number}.json", f"{prefix}{number:06d}.config")
+    return number if made_here else None

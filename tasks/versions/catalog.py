@@ -5,12 +5,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks import names
 from tasks.errors import Corrupt, NotFound
 from tasks.records import Manifest, Verdict
 from tasks.savedmodel import golden
 from tasks.savedmodel.golden import GoldenExample
 from tasks.store import keys
-from tasks.store.base import Store
+from tasks.store.base import Store, in_parallel
 from tasks.versions import signing
 from tasks.versions.signing import Trust
 
@@ -44,7 +45,7 @@ def taken(store: Store, model: str) -> set[int]:
 
 def models(store: Store) -> list[str]:
     """Names of all models that have a version, a claim or a policy, sorted."""
-    return store.children("models/")
+    return [name for name in store.children("models/") if names.is_name(name)]
 
 
 def manifest(store: Store, model: str, version: int) -> Manifest:
@@ -73,13 +74,29 @@ def trusted_manifest(store: Store, trust: Trust, model: str, version: int) -> Ma
 
 
 def verdict(store: Store, model: str, version: int) -> Verdict | None:
-    """What rollouts decided about a version, None if none has decided yet."""
-    return store.find_record(keys.verdict_key(model, version), Verdict)
+    """What rollouts decided about a version, None if none has decided yet, or its verdict cannot be read."""
+    return store.readable(keys.verdict_key(model, version), Verdict)
 
 
 def decide(store: Store, decision: Verdict) -> None:
     """Write a version's verdict over the one before. Idempotent."""
     store.put(keys.verdict_key(decision.model, decision.version), decision.to_json())
+
+
+def versions(store: Store, model: str) -> list[Version]:
+    """All published versions with their verdicts, by number; one whose manifest cannot be read is left out."""
+    found = in_parallel(lambda number: _readable(store, model, number), published(store, model))
+    return [version for version in found if version is not None]
+
+
+def _readable(store: Store, model: str, number: int) -> Version | None:
+    try:
+        return version(store, model, number)
+    except NotFound:  # it was pruned meanwhile
+        return None
+    except Corrupt as error:
+        log.warning("%s The version is passed over.", error)
+        return None
 
 
 def version(store: Store, model: str, number: int) -> Version:
@@ -164,20 +181,22 @@ def _parsed(store: Store, model: str, version: int, data: bytes) -> Manifest:
 
 def _claims(store: Store, model: str) -> dict[int, float]:
     """Claimed numbers, each with the seconds since."""
-    numbers = ((keys.number_in(o.key), o.age) for o in store.objects(keys.claims_prefix(model)))
+    prefix = keys.claims_prefix(model)
+    numbers = ((keys.number_in(prefix, o.key), o.age) for o in store.objects(prefix))
     return {number: age for number, age in numbers if number is not None}
 
 
 def _decided(store: Store, model: str) -> dict[int, bool]:
     """Numbers that have a manifest (True) or were closed (False)."""
-    numbers = ((keys.number_in(o.key), o.size) for o in store.objects(keys.manifests_prefix(model)))
+    prefix = keys.manifests_prefix(model)
+    numbers = ((keys.number_in(prefix, o.key), o.size) for o in store.objects(prefix))
     return {number: size > len(_CLOSED) for number, size in numbers if number is not None}
 
 
 def _folders(store: Store, model: str) -> set[int]:
     """Numbers under which files lie."""
-    names = store.children(keys.versions_prefix(model))
-    return {int(name) for name in names if name.isascii() and name.isdecimal()}
+    found = store.children(keys.versions_prefix(model))
+    return {int(name) for name in found if name.isascii() and name.isdecimal()}
 
 
 def golden_examples(store: Store, manifest: Manifest) -> list[GoldenExample]:

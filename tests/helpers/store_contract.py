@@ -105,6 +105,21 @@ class StoreContract:
             store.find_record("other", Claim)
         assert store.uri("other") in str(error.value)
 
+    def test_records_of_a_folder_are_read_without_those_that_cannot_be(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        claims = {f"claims/{number}.json": Claim(model="MLP", version=number, run="run") for number in range(40)}
+        for key, claim in claims.items():
+            store.put(key, claim.to_json())
+        for name, data in (("bad.json", b"\xff"), ("large.json", b" " * 3000), ("notes.txt", b"{"), ("x/1.json", b"{")):
+            store.put(f"claims/{name}", data)
+        monkeypatch.setattr("tasks.store.base.LARGEST", 2000)
+        found = store.records("claims/", Claim)
+        assert [(there.key, claim) for there, claim in found] == sorted(claims.items())
+        assert all(there.age < 600 for there, _ in found)
+        warned = [name for name in ("bad.json", "large.json", "notes.txt", "x/1.json") if name in caplog.text]
+        assert warned == ["bad.json", "large.json"]
+
     def test_keys_of_every_kind_come_back_as_they_were_in_their_order(self, store: Store) -> None:
         keys = sorted(["a/b", "a b+c%20ü&?#", "a/é", "a-b", "a/b-c/d", "a.b", "b/10", "b/9"])
         for key in keys:

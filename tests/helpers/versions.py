@@ -30,5 +30,6 @@ def publish_version(
 
 def claimed_numbers(store: Store, model: str) -> list[int]:
     """Numbers that were claimed, whether or not a version came of them, ascending."""
-    numbers = map(keys.number_in, store.keys(keys.claims_prefix(model)))
+    prefix = keys.claims_prefix(model)
+    numbers = (keys.number_in(prefix, key) for key in store.keys(prefix))
     return sorted(number for number in numbers if number is not None)

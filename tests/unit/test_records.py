@@ -1,6 +1,8 @@
 """Records as they are stored: what earlier releases wrote is read."""
 
+import dataclasses
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -54,3 +56,17 @@ def test_a_policy_of_a_newer_release_is_read_without_what_only_that_one_knows() 
     kept = json.loads(Verdict("MLP", 7, "accepted", "", "a run", policy=rule).to_json())
     kept["policy"]["phase_of_the_moon"] = "full"
     assert Verdict.from_json(json.dumps(kept).encode(), "store").policy == rule
+
+
+@pytest.mark.parametrize("wrong", [timedelta(hours=-1), timedelta(0), timedelta(hours=1)])
+def test_a_rollout_is_overdue_by_how_long_ago_it_was_written_whatever_its_machines_clock_said(wrong: timedelta) -> None:
+    record = RolloutRecord.from_json(stored(), "test").lasting(60.0)
+    record = dataclasses.replace(record, started=record.started + wrong, deadline=record.deadline + wrong)
+    assert [record.overdue(age) for age in (0.0, 59.0, 61.0)] == [False, False, True]
+
+
+def test_a_rollout_of_an_earlier_release_has_as_long_as_it_had_from_its_start() -> None:
+    begun = now() - timedelta(hours=2)
+    record = RolloutRecord("MLP", 7, "labels", "run", this_process(), begun + timedelta(seconds=60), started=begun)
+    assert record.patience is None
+    assert [record.overdue(age) for age in (59.0, 61.0)] == [False, True]

@@ -1,5 +1,6 @@
 """What Prefect is told of a version's life, of rollouts and of replicas: real flows, store, replica and server."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tasks.delivery.rollout import accept, begin_rollout
 from tasks.errors import RolloutFailed
 from tasks.fleet import replicas
 from tasks.fleet.config import Fleet
-from tasks.records import ReplicaReport, now
+from tasks.records import ReplicaReport
 from tasks.store import keys
 from tests.helpers.local import until
 from tests.helpers.models import publish_affine
@@ -77,13 +78,13 @@ def test_each_decision_is_told_once_with_its_run_and_reason(
     assert {r["prefect.resource.id"] for r in found[0]["related"]} >= {f"prefect.flow-run.{runs[0]}"}
 
 
-def test_a_replica_that_falls_silent_and_reports_again_is_told_each_time(fleet: Fleet, replica: LocalReplica) -> None:
-    def report(age: object) -> None:
-        found = ReplicaReport("gone", "", "", fleet.newest().number, {}, time=now() - age)  # type: ignore[operator]
-        fleet.put_report(found)
-
-    for age in (2 * replicas.LEASE, 2 * replicas.LEASE, 0 * replicas.LEASE, 2 * replicas.LEASE):
-        report(age)
+def test_a_replica_that_falls_silent_and_reports_again_is_told_each_time(
+    fleet: Fleet, replica: LocalReplica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = replicas.LEASE
+    for silent in (True, True, False, True):
+        fleet.put_report(ReplicaReport("gone", "", "", fleet.newest().number, {}))
+        monkeypatch.setattr(replicas, "LEASE", timedelta(seconds=-1) if silent else lease)
         reconcile(fleet.name)
     expected = [f"slipway.replica.{what}" for what in ("behind", "back", "behind")]
     resource = f"slipway.replica.{fleet.name}.gone"

@@ -1,13 +1,16 @@
 """Each time that a replica falls behind or comes back is told once."""
 
+from typing import cast
+
 import pytest
 
 from tasks.fleet.changes import note, replica_changes
 from tasks.fleet.config import Fleet, serving_entry
 from tasks.fleet.replicas import LEASE
-from tasks.records import ReplicaReport, now
+from tasks.records import ReplicaReport
 from tasks.store import keys
 from tasks.store.base import Store
+from tests.helpers.stores import MemoryStore
 from tests.helpers.versions import UNSIGNED
 
 
@@ -21,9 +24,9 @@ def fleet(store: Store) -> Fleet:
 
 
 def reports(fleet: Fleet, config: int, *, error: str | None = None, silent: bool = False, name: str = "r1") -> None:
-    at = now() - 2 * LEASE if silent else now()
-    report = ReplicaReport(name, "", "", config, {}, error, error_model="MLP" if error else None, time=at)
-    fleet.put_report(report)
+    fleet.put_report(ReplicaReport(name, "", "", config, {}, error, error_model="MLP" if error else None))
+    if silent:
+        cast(MemoryStore, fleet.store).backdate(keys.replica_key(fleet.name, name), 2 * LEASE.total_seconds())
 
 
 def told(fleet: Fleet) -> list[tuple[str, str, int]]:

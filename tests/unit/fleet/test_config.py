@@ -120,3 +120,41 @@ def test_a_config_that_does_not_say_whom_it_holds_back_is_corrupt() -> None:
 def test_a_config_that_cannot_be_merged_into_is_corrupt_and_named(text: str) -> None:
     with pytest.raises(Corrupt, match=r"^s3://b/x.config"):
         config.parse(text, "s3://b/x.config")
+
+
+def numbered(store: Store, *names: str) -> config.Fleet:
+    """A fleet of whose configs these exist."""
+    fleet = config.Fleet(store, UNSIGNED, "test", 1.0)
+    for name in names:
+        fleet.store.put(f"fleets/test/configs/{name}", config.render(parsed(OTHERS), name))
+    return fleet
+
+
+def test_a_config_behind_a_gap_or_in_another_place_is_passed_over(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    stray = ("999999.config", "notes/000009.config", "3.config", "x.config", "000000.config", "٣.config")
+    fleet = numbered(store, "000001.config", "000002.config", *stray)
+    assert (fleet.numbers(), fleet.newest().number) == ([1, 2], 2)
+    assert "999999.config follows on no config of fleet test" in caplog.text
+    assert fleet.change({"MLP": None}, "test").number == 3
+    assert [known.number for known in (fleet.newer(1), fleet.newer(2)) if known] == [3, 3]
+    assert fleet.newer(3) is None
+
+
+def test_numbers_go_on_beyond_six_digits(store: Store) -> None:
+    fleet = numbered(store, "999998.config", "999999.config", "1000000.config")
+    assert fleet.newest().number == 1_000_000
+    assert fleet.change({"MLP": None}, "test").number == 1_000_001
+    newer = fleet.newer(999_998)
+    assert newer is not None
+    assert newer.number == 1_000_001
+
+
+def test_a_look_that_finds_nothing_new_asks_for_one_object(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = numbered(store, "000001.config")
+    asked: list[str] = []
+    monkeypatch.setattr(store, "find", lambda key: asked.append(key))
+    monkeypatch.setattr(store, "objects", None)
+    assert fleet.newer(1) is None
+    assert asked == [config_key("test", 2)]

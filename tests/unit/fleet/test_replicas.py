@@ -3,10 +3,12 @@
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tasks.errors import DeadlineExceeded, NoReplica
+from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, WithoutAgents, serving_entry
 from tasks.fleet.replicas import (
     LEASE,
@@ -23,6 +25,7 @@ from tasks.records import ReplicaReport, VersionState, now
 from tasks.settings import ServerAddress
 from tasks.store import keys
 from tasks.store.base import Store
+from tests.helpers.stores import MemoryStore
 from tests.helpers.versions import UNSIGNED
 
 THEN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -122,8 +125,8 @@ def test_a_fleet_of_which_nothing_is_known_is_told_with_the_one_that_may_be_mean
 
 
 def report_of(fleet: Fleet, silent: float, error: str | None = None) -> None:
-    report = ReplicaReport("r1", "http://r1", "r1:8500", 4, {}, error, time=now() - timedelta(seconds=silent))
-    fleet.store.put(keys.replica_key(fleet.name, "r1"), report.to_json())
+    fleet.put_report(ReplicaReport("r1", "http://r1", "r1:8500", 4, {}, error))
+    cast(MemoryStore, fleet.store).backdate(keys.replica_key(fleet.name, "r1"), silent)
 
 
 def test_a_fleet_that_nobody_ever_reported_to_is_refused_with_the_one_that_was_meant(store: Store) -> None:
@@ -151,8 +154,8 @@ def test_a_fleet_whose_replicas_are_all_silent_is_refused_with_their_latest_repo
     ):
         require_replicas(fleet, patience=0)
     for number in range(6):
-        report = ReplicaReport(f"r{number}", "", "", 4, {}, time=now() - timedelta(seconds=1000 + number))
-        store.put(keys.replica_key("default", report.replica), report.to_json())
+        fleet.put_report(ReplicaReport(f"r{number}", "", "", 4, {}))
+        cast(MemoryStore, store).backdate(keys.replica_key("default", f"r{number}"), 1000 + number)
     assert re.search(r"r4 reported \d+ s ago, and 1 more before\. Start one", no_replica_message(fleet))
     report_of(fleet, 0, "MLP 7 did not load")
     require_replicas(fleet)
@@ -168,3 +171,26 @@ def test_a_replica_that_was_away_for_a_moment_is_waited_for(store: Store, monkey
 def test_servers_without_agents_are_replicas_by_their_addresses(store: Store, tmp_path: Path) -> None:
     direct = WithoutAgents((ServerAddress("127.0.0.1", 1, 1),), tmp_path, 1.0)
     require_replicas(Fleet(store, UNSIGNED, "default", 1.0, without_agents=direct))
+
+
+@pytest.mark.parametrize("wrong", [timedelta(hours=-1), timedelta(hours=1)])
+def test_the_clock_of_a_replicas_machine_does_not_say_how_old_its_report_is(store: Store, wrong: timedelta) -> None:
+    fleet = Fleet(store, UNSIGNED, "test", 1.0)
+    fleet.put_report(ReplicaReport("r1", "", "", 0, {}, time=now() + wrong))
+    assert [state.state for state in replica_states(fleet)] == ["ready"]
+    cast(MemoryStore, store).backdate(keys.replica_key("test", "r1"), LEASE.total_seconds() + 1)
+    assert [state.state for state in replica_states(fleet)] == ["silent"]
+
+
+def test_a_report_that_cannot_be_read_is_named_and_hides_no_other(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet = Fleet(store, UNSIGNED, "test", 1.0)
+    fleet.put_report(ReplicaReport("r1", "", "", 0, {}))
+    for name in ("r0.json", "r2.json", "notes.txt", "x/r3.json"):
+        store.put(f"{keys.replicas_prefix('test')}{name}", b"\xff not JSON {")
+    assert [report.replica for report in replicas.reports(fleet)] == ["r1"]
+    assert [name for name in ("r0.json", "r2.json", "notes.txt", "r3.json") if name in caplog.text] == [
+        "r0.json",
+        "r2.json",
+    ]

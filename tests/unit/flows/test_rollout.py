@@ -29,7 +29,14 @@ class Recorder:
         self.taken: list[tuple[str, ...]] = []
         self._results = results
         module = importlib.import_module("flows.rollout")
-        for name in ("require_replicas", "reconcile", "choose_policy", "begin_rollout", "read_expected", "make_plan"):
+        for name in (
+            "require_replicas",
+            "find_dead_rollouts",
+            "choose_policy",
+            "begin_rollout",
+            "read_expected",
+            "make_plan",
+        ):
             patch.setattr(module, name, self._step(name))
         for name in (
             "await_config",
@@ -68,14 +75,20 @@ def test_a_rollout_does_what_its_preview_says(
     plan = plan_rollout(current, "MLP", version, strategy, ["r1", "r2"], soak)
     record = RolloutRecord("MLP", version, strategy, "a run", this_process(), now(), soak=soak)
     end = RolloutEnd(record, "finished", "It serves.")
-    results = {"begin_rollout": record, "make_plan": plan, "validate": Passed(), "finish_rollout": end}
+    results = {
+        "find_dead_rollouts": [],
+        "begin_rollout": record,
+        "make_plan": plan,
+        "validate": Passed(),
+        "finish_rollout": end,
+    }
     recorder = Recorder(monkeypatch, **results)
     rollout.fn("MLP", version, "test", strategy)
 
     said = steps(plan, "test", 6, Expected(Manifest("MLP", version, "", (), {}, None, Training()), POLICY))
-    assert said[0].startswith("Finish or abort the rollouts of dead runs")
+    assert said[0].startswith("Finish or abort a rollout of MLP in fleet test whose run is dead")
     assert said[-1].startswith("If anything is wrong: abort, and version 6 serves again")
-    begun = ["require_replicas", "reconcile", "choose_policy", "begin_rollout", "read_expected", "make_plan"]
+    begun = ["require_replicas", "find_dead_rollouts", "choose_policy", "begin_rollout", "read_expected", "make_plan"]
     assert [name for name, _ in recorder.taken[:6]] == begun
     decisive = [step for step in recorder.taken if step[0] in VERBS.values()]
     assert [VERBS[sentence.partition(" ")[0]] for sentence in said[1:-1]] == [name for name, _ in decisive]

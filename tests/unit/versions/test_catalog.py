@@ -161,3 +161,26 @@ def test_a_manifest_that_was_changed_after_it_was_signed_is_not_trusted(
     store.put(keys.manifest_key("MLP", 1), changed)
     with pytest.raises(SignatureInvalid, match="changed since"):
         catalog.trusted_manifest(store, trust, "MLP", 1)
+
+
+def test_a_verdict_or_manifest_that_cannot_be_read_hides_no_other_version(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for weights in (b"1", b"2", b"3"):
+        published(store, tmp_path, weights)
+    catalog.decide(store, Verdict("MLP", 1, "accepted", "", "run"))
+    store.put(keys.manifest_key("MLP", 2), b"\xff not JSON {")
+    store.put(keys.verdict_key("MLP", 3), b"[]")
+    store.put("models/MLP/manifests/Stranger.json", b"{")
+    assert [(v.manifest.version, v.state) for v in catalog.versions(store, "MLP")] == [
+        (1, "accepted"),
+        (3, "published"),
+    ]
+    assert [key in caplog.text for key in ("manifests/2.json", "verdicts/3.json", "Stranger")] == [True, True, False]
+
+
+def test_a_folder_that_no_model_can_have_is_passed_over(store: Store, tmp_path: Path) -> None:
+    published(store, tmp_path)
+    for name in ("an odd, name", "-", ".hidden"):
+        store.put(f"models/{name}/1/saved_model.pb", b"x")
+    assert catalog.models(store) == ["MLP"]
