@@ -15,6 +15,7 @@
     │   ├── StoreUnreachable     no answer, or an answer that a retry may change
     │   ├── StoreRefused         wrong credentials, no bucket, no permission
     │   ├── StoreUnsuitable      it ignores create-if-absent
+    │   ├── StoreWentBack        it lost configs that a replica has reached
     │   └── Corrupt              bytes that are not what the manifest, or a record's own form, says
     │       └── SignatureInvalid a version that is unsigned, or signed by another key
     ├── ServingError             a model server
@@ -93,6 +94,10 @@ class StoreRefused(StoreError):
 
 class StoreUnsuitable(StoreError):
     """Object storage lacks what Slipway rests on: create-if-absent."""
+
+
+class StoreWentBack(StoreError):
+    """Object storage lost configs that a replica has reached."""
 
 
 class Corrupt(StoreError):

@@ -5,9 +5,11 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from tasks.errors import LoadFailed, ServingUnreachable, SlipwayError, StoreUnreachable
+from tasks.errors import LoadFailed, ServingUnreachable, SlipwayError, StoreUnreachable, StoreWentBack
+from tasks.fleet import lost
 from tasks.fleet.config import Fleet, FleetConfig
 from tasks.fleet.converge import Replica, States, prune
+from tasks.fleet.lost import Kept
 from tasks.fleet.replicas import HEARTBEAT, LONGEST_PAUSE
 from tasks.records import ReplicaReport
 from tasks.settings import Settings
@@ -43,6 +45,7 @@ class Health:
     ready: bool = False
     error: str | None = None
     error_model: str | None = None  # the model at fault, if it is a single one
+    lost: bool = False  # whether the store lost the config that was reached
     failures: int = 0
     models: States = field(default_factory=dict)
 
@@ -60,6 +63,9 @@ class Agent:
         self.fleet = Fleet(replica.store, replica.trust, settings.fleet, settings.load_deadline)
         self.health = Health()
         self._config = FleetConfig(0, ModelServerConfig())  # the newest known
+        self._kept_file = replica.config_file.with_name("reached.json")
+        self._kept = Kept.read(self._kept_file, self.fleet)
+        self._checked = float("-inf")  # when the store was last known to have what is kept
         self._deaths = _Deaths()
         self._reported = 0.0
         self._pause = settings.poll_interval
@@ -97,6 +103,8 @@ class Agent:
         self.health.models = self._converge(newest)
         prune(self.replica.models_dir, newest, self.replica.store, [self.replica.server])
         self.health.config, self.health.error, self.health.ready = newest.number, None, True
+        if newest.number != self._kept.number:
+            self._kept = Kept.write(self._kept_file, self.fleet, newest)
         log.info(
             "config %d reached in %.1f s: %s",
             newest.number,
@@ -133,7 +141,24 @@ class Agent:
         if newer is not None:
             self._config = self.fleet.seen_by(self.replica.name, newer)
         self.health.newest = self._config.number
+        if self._config.number < self._kept.number or time.monotonic() - self._checked > HEARTBEAT:
+            self._require_kept()
         return self._config
+
+    def _require_kept(self) -> None:
+        """Raise, and serve on, if the store lost the config that this replica has reached.
+
+        Raises:
+            StoreWentBack: it did.
+        """
+        self._checked = float("-inf")
+        try:
+            lost.require_kept(self.fleet, self.replica.name, self._kept, self._config)
+        except StoreWentBack:
+            self.health.config, self.health.models = self._kept.number, self.replica.states(self._kept.config.models)
+            self.health.ready = self.replica.reached(self._kept.config)
+            raise
+        self._checked = time.monotonic()
 
     def _failed(self, error: SlipwayError) -> None:
         if str(error) != self.health.error:
@@ -141,7 +166,8 @@ class Agent:
         self.health.error = str(error)
         self.health.error_model = error.model if isinstance(error, LoadFailed) else None
         self.health.failures += 1
-        self.health.ready = self.health.ready and isinstance(error, StoreUnreachable)
+        self.health.lost = isinstance(error, StoreWentBack)
+        self.health.ready = self.health.ready and isinstance(error, StoreUnreachable | StoreWentBack)
         self._pause = min(LONGEST_PAUSE, self._pause * 2)
 
     def _try_report(self) -> None:
@@ -155,7 +181,8 @@ class Agent:
         health = self.health
         if health.error is None:
             return self.replica.report(health.config, health.models)
-        return self.replica.report(health.config, health.models, health.error, health.newest, health.error_model)
+        kept = self._kept.text if health.lost else None
+        return self.replica.report(health.config, health.models, health.error, health.newest, health.error_model, kept)
 
 
 def loaded_versions(states: States) -> str:

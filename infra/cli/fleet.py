@@ -1,7 +1,7 @@
-"""Commands about a fleet: plan, replicas, history, reconcile, prune."""
+"""Commands about a fleet: plan, replicas, history, fleet, reconcile, prune."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -40,13 +40,24 @@ def plan(
 
 
 @example("slipway replicas default")
-def replicas(fleet: FleetName = None, as_json: Json = False) -> None:
+def replicas(
+    fleet: FleetName = None,
+    forget: Annotated[
+        str | None,
+        typer.Option("--forget", metavar="REPLICA", help="Remove the report of this replica, which is gone."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """List a fleet's replicas and what they serve; exit code 1 unless all that report are ready."""
     from tasks.fleet.config import Fleet as ConnectedFleet
-    from tasks.fleet.replicas import no_replica_message, replica_states
+    from tasks.fleet.replicas import forget_replica, no_replica_message, replica_states
     from tasks.reports import pages
 
     mine = ConnectedFleet.connect(settings(), fleet)
+    if forget is not None:
+        forget_replica(mine, forget)
+        print(f"Replica {forget} of fleet {mine.name} is forgotten. If it lives, it reports again.")
+        return
     found = replica_states(mine)
     reporting = [s for s in found if s.state != "silent"]
     if as_json:
@@ -80,12 +91,44 @@ def history(
         print_page(pages.history(mine.name, found))
 
 
+@example("slipway fleet restore default")
+def fleet(
+    action: Annotated[  # noqa: ARG001 - there is one
+        Literal["restore"], typer.Argument(help="restore: bring its state back from what its replicas serve.")
+    ],
+    name: FleetName = None,
+) -> None:
+    """Bring back the state of a fleet that the store has lost, from what the fleet's replicas serve."""
+    from tasks.fleet import lost
+    from tasks.fleet.config import Fleet as ConnectedFleet
+    from tasks.fleet.replicas import reports
+
+    mine = ConnectedFleet.connect(settings(), name)
+    restored = lost.restore(mine, reports(mine))
+    served = ", ".join(entry.name for entry in restored.models.model_config_list.config) or "nothing"
+    print(f"Fleet {mine.name} is at config {restored.number} and serves {served}.")
+
+
 @example("slipway reconcile --fleet default")
-def reconcile(fleet: Fleet = None, as_json: Json = False) -> None:
+def reconcile(
+    fleet: Fleet = None,
+    clear: Annotated[
+        str | None,
+        typer.Option(
+            "--clear", metavar="MODEL", help="Remove the record of this model's rollout, if it is unreadable."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Finish or abort the rollouts of a fleet whose run has died."""
     from tasks.fleet.config import Fleet as ConnectedFleet
     from tasks.fleet.replicas import unknown_message
 
+    if clear is not None:
+        from tasks.delivery.recover import clear_unreadable
+
+        print(clear_unreadable(ConnectedFleet.connect(settings(), fleet), names.model_name(clear)))
+        return
     with running_flows():
         from flows.reconcile import reconcile as flow
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "reconcile": "infra.cli.fleet:reconcile",
     "replicas": "infra.cli.fleet:replicas",
     "history": "infra.cli.fleet:history",
+    "fleet": "infra.cli.fleet:fleet",
     "versions": "infra.cli.models:versions",
     "policy": "infra.cli.policy:policy",
     "prune": "infra.cli.fleet:prune",

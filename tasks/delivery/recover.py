@@ -21,6 +21,8 @@ from tasks.delivery.rollout import (
 )
 from tasks.errors import (
     TRANSPORT_ERRORS,
+    Corrupt,
+    InvalidInput,
     LoadFailed,
     RolloutFailed,
     SlipwayError,
@@ -50,6 +52,28 @@ def find_dead_rollouts(fleet: Fleet, model: str | None = None) -> list[RolloutRe
         and model in (None, record.model)
         and (record.overdue(there.age) or is_gone(record.process))
     ]
+
+
+def clear_unreadable(fleet: Fleet, model: str) -> str:
+    """Remove the record of a rollout of `model` that cannot be read; what was done, in a sentence.
+
+    Raises:
+        InvalidInput: it can be read, so it is finished or aborted like any other; or there is none.
+    """
+    try:
+        record = fleet.rollout_under_way(model)
+    except Corrupt:
+        fleet.store.delete(keys.rollout_key(fleet.name, model))
+        return (
+            f"The record of a rollout of {model} in fleet {fleet.name} is removed. If it had changed the fleet, the "
+            f"model's next rollout brings that right: `slipway plan {model} VERSION` shows what it would do."
+        )
+    if record is None:
+        raise InvalidInput(f"No rollout of {model} is under way in fleet {fleet.name!r}: there is nothing to clear.")
+    raise InvalidInput(
+        f"The rollout of {model} {record.version} by run {record.run} can be read: once its run has died, "
+        "`slipway reconcile` finishes or aborts it."
+    )
 
 
 def restore(fleet: Fleet, record: RolloutRecord) -> FleetConfig:

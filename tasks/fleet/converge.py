@@ -103,6 +103,7 @@ class Replica:
         error: str | None = None,
         error_config: int | None = None,
         error_model: str | None = None,
+        kept: str | None = None,
     ) -> ReplicaReport:
         """What this replica reports now; the arguments are the report's fields."""
         return ReplicaReport(
@@ -114,6 +115,7 @@ class Replica:
             error=error,
             error_config=error_config,
             error_model=error_model,
+            kept=kept,
         )
 
     def _reload(self, config: ModelServerConfig, wanted: ModelServerConfig, end: float) -> None:

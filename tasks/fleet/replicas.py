@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from tasks.errors import DeadlineExceeded, NoReplica, NotFound, RolloutFailed
-from tasks.fleet import agentless
+from tasks.errors import DeadlineExceeded, InvalidInput, NoReplica, NotFound, RolloutFailed
+from tasks.fleet import agentless, lost
 from tasks.fleet.config import Fleet, FleetConfig, fleet_names, labels_of, servings
 from tasks.names import candidate_name
 from tasks.policy import Policy
@@ -42,6 +42,25 @@ def reporting(fleet: Fleet) -> list[ReplicaReport]:
     return [r for r in reports(fleet) if now() - r.time <= LEASE]
 
 
+def forget_replica(fleet: Fleet, replica: str) -> None:
+    """Remove the report of a replica that is gone.
+
+    Raises:
+        NotFound: it never reported.
+        InvalidInput: it still reports.
+    """
+    if replica in {report.replica for report in reporting(fleet)}:
+        raise InvalidInput(f"Replica {replica} of fleet {fleet.name!r} still reports: stop it first.")
+    there = {key: key.rpartition("/")[2] for key in fleet.store.keys(keys.replicas_prefix(fleet.name))}
+    key = keys.replica_key(fleet.name, replica)
+    if key not in there:
+        raise NotFound(
+            f"Fleet {fleet.name!r} has no replica {replica!r}. It has: "
+            f"{', '.join(name.removesuffix('.json') for name in there.values()) or 'none'}."
+        )
+    fleet.store.delete(key)
+
+
 def require_replicas(fleet: Fleet, new_fleet: bool = False, patience: float = _AWAY) -> None:
     """Raise unless a replica of the fleet reports, or is expected to: what no replica serves cannot be validated.
 
@@ -51,8 +70,10 @@ def require_replicas(fleet: Fleet, new_fleet: bool = False, patience: float = _A
 
     Raises:
         NoReplica: no replica reports.
+        StoreWentBack: the store lost what a replica serves.
     """
     end = time.monotonic() + patience
+    lost.require_whole(fleet, reporting(fleet))
     while not new_fleet and not reporting(fleet):
         if time.monotonic() > end or not reports(fleet):
             raise NoReplica(
@@ -170,6 +191,7 @@ def await_config(
     Raises:
         RolloutFailed: too many replicas could not reach it; carries the first one's own error.
         DeadlineExceeded: too few did within the deadline, or no replica reports.
+        StoreWentBack: the store lost what a replica serves.
     """
     fleet = fleet.under(policy)
     end = time.monotonic() + fleet.deadline
@@ -179,6 +201,8 @@ def await_config(
         reached = [r for r in present if r.config >= config.number]
         failed = [r for r in present if r not in reached and fails_at(r, config.number, model)]
         needed = needed_for(fleet.quorum, len(present))
+        if any(report.config > config.number for report in reached):
+            lost.require_whole(fleet, reached)
         if present and len(reached) >= needed:
             return reached
         if failed and len(present) - len(failed) < needed:

@@ -24,8 +24,15 @@ class ModelPolicy(Record):
 
 
 def model_policy(store: Store, model: str) -> ModelPolicy | None:
-    """What the policy of `model` says, None if it has none."""
-    return store.find_record(keys.policy_key(model), ModelPolicy)
+    """What the policy of `model` says, None if it has none.
+
+    Raises:
+        Corrupt: it cannot be read.
+    """
+    try:
+        return store.find_record(keys.policy_key(model), ModelPolicy)
+    except Corrupt as error:
+        raise Corrupt(f"{error} `slipway policy {model} set FILE` replaces it.") from None
 
 
 def set_policy(store: Store, settings: Settings, model: str, values: Values, source: str) -> ModelPolicy:

@@ -11,9 +11,9 @@ from tasks.fleet.config import Fleet, FleetConfig
 from tasks.fleet.converge import Replica, States
 from tasks.records import VersionState
 from tasks.settings import Settings
-from tasks.store.base import Store
 from tasks.versions.signing import Trust
 from tasks.wire.protos import ModelServerConfig
+from tests.helpers.stores import MemoryStore
 
 
 class FakeFleet:
@@ -42,12 +42,13 @@ class CrashingReplica:
     """Its model server ends at every config that it is brought to."""
 
     name = "r1"
-    store, trust, server = cast(Store, None), cast(Trust, None), FakeServer()
+    store, trust, server = MemoryStore(), cast(Trust, None), FakeServer()
+    config_file = Path("nothing/models.config")
 
     def converge(self, config: FleetConfig, deadline: float) -> States:
         raise ServingUnreachable("gone")
 
-    def report(self, config: int, models: States, error: str, error_config: int, error_model: str | None) -> str:
+    def report(self, config: int, models: States, error: str, *_: object) -> str:
         return error
 
 

@@ -125,7 +125,7 @@ def test_a_fleet_of_which_nothing_is_known_is_told_with_the_one_that_may_be_mean
 
 
 def report_of(fleet: Fleet, silent: float, error: str | None = None) -> None:
-    fleet.put_report(ReplicaReport("r1", "http://r1", "r1:8500", 4, {}, error))
+    fleet.put_report(ReplicaReport("r1", "http://r1", "r1:8500", 0, {}, error))
     cast(MemoryStore, fleet.store).backdate(keys.replica_key(fleet.name, "r1"), silent)
 
 
@@ -154,7 +154,7 @@ def test_a_fleet_whose_replicas_are_all_silent_is_refused_with_their_latest_repo
     ):
         require_replicas(fleet, patience=0)
     for number in range(6):
-        fleet.put_report(ReplicaReport(f"r{number}", "", "", 4, {}))
+        fleet.put_report(ReplicaReport(f"r{number}", "", "", 0, {}))
         cast(MemoryStore, store).backdate(keys.replica_key("default", f"r{number}"), 1000 + number)
     assert re.search(r"r4 reported \d+ s ago, and 1 more before\. Start one", no_replica_message(fleet))
     report_of(fleet, 0, "MLP 7 did not load")

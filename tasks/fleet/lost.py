@@ -1,0 +1,114 @@
+"""A store that lost a fleet's configs: found out by what replicas have kept, and restored from it."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.errors import Corrupt, InvalidInput, NotFound, StoreWentBack
+from tasks.files import write_atomically
+from tasks.fleet.config import Fleet, FleetConfig, parse, render
+from tasks.records import Record, ReplicaReport, now
+from tasks.store import keys
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Kept(Record):
+    """The newest config that a replica has reached, as it keeps it on its own disk."""
+
+    source: str  # the folder of the fleet's configs, in which store it may be
+    number: int
+    text: str
+
+    @property
+    def config(self) -> FleetConfig:
+        """The config itself."""
+        return FleetConfig(self.number, parse(self.text, "what this replica keeps"))
+
+    @classmethod
+    def read(cls, path: Path, fleet: Fleet) -> "Kept":
+        """What the replica keeps in `path`: number 0 if that is nothing, or of another fleet or store."""
+        nothing = cls(_source(fleet), 0, "")
+        try:
+            found = cls.from_json(path.read_bytes(), str(path))
+            found.config  # noqa: B018 - read to find out whether it can be
+        except FileNotFoundError:
+            return nothing
+        except Corrupt as error:
+            log.warning("%s", error)
+            return nothing
+        return found if found.source == nothing.source else nothing
+
+    @classmethod
+    def write(cls, path: Path, fleet: Fleet, config: FleetConfig) -> "Kept":
+        """Keep that `config` was reached."""
+        text = render(config.models, f"config {config.number} of fleet {fleet.name}").decode()
+        found = cls(_source(fleet), config.number, text)
+        write_atomically(path, found.to_json())
+        return found
+
+
+def require_kept(fleet: Fleet, replica: str, kept: Kept, newest: FleetConfig) -> None:
+    """Raise unless the store still has what this replica has reached. At most one request.
+
+    Args:
+        newest: the store's newest config, as this replica has to serve it.
+
+    Raises:
+        StoreWentBack: the store has no such config, or another one of that number, and what it has now is not the same.
+    """
+    if kept.number == 0 or (newest.number > kept.number and newest.models == kept.config.models):
+        return
+    try:
+        there = fleet.seen_by(replica, fleet.read(kept.number)).models if newest.number >= kept.number else None
+    except NotFound:
+        there = None
+    if there != kept.config.models:
+        raise _went_back(fleet, replica, kept.number, "has lost" if there is None else "has another")
+
+
+def require_whole(fleet: Fleet, reports: Iterable[ReplicaReport]) -> None:
+    """Raise unless the store has a config as new as those that these replicas have reached.
+
+    Raises:
+        StoreWentBack: one has reached a newer one.
+    """
+    latest = max(reports, key=lambda report: report.config, default=None)
+    if latest is not None and latest.config > fleet.newest().number:
+        raise _went_back(fleet, latest.replica, latest.config, "has lost")
+
+
+def restore(fleet: Fleet, reports: Iterable[ReplicaReport]) -> FleetConfig:
+    """Write what these replicas of the fleet serve as its newest config; idempotent.
+
+    Raises:
+        InvalidInput: no replica says that the store has lost what it serves.
+    """
+    found = [report for report in reports if report.kept is not None]
+    if not found:
+        raise InvalidInput(
+            f"No replica of fleet {fleet.name!r} reports that the store lost its config: there is nothing to restore. "
+            "A replica finds out within half a minute; `slipway replicas` shows what each says."
+        )
+    latest = max(found, key=lambda report: report.config)
+    data = render(
+        parse(latest.kept or "", latest.replica), f"{now().isoformat()} restored from replica {latest.replica}"
+    )
+    # Replicas follow one number after the other, from the one that they have reached.
+    for number in range(fleet.newest().number + 1, latest.config + 2):
+        fleet.store.create(keys.config_key(fleet.name, number), data)
+    return fleet.newest()
+
+
+def _source(fleet: Fleet) -> str:
+    return fleet.store.uri(keys.configs_prefix(fleet.name))
+
+
+def _went_back(fleet: Fleet, replica: str, number: int, what: str) -> StoreWentBack:
+    return StoreWentBack(
+        f"The store went back in time: it {what} config {number} of fleet {fleet.name!r}, which replica {replica} has "
+        f"reached. What is served stays as it is, and nothing was changed. `slipway fleet restore {fleet.name}` brings "
+        "the fleet's state back from what its replicas serve."
+    )
