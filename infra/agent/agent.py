@@ -63,6 +63,7 @@ class Agent:
         self.fleet = Fleet(replica.store, replica.trust, settings.fleet, settings.load_deadline)
         self.health = Health()
         self._config = FleetConfig(0, ModelServerConfig())  # the newest known
+        self._listed = False  # whether the fleet's configs were listed since this agent began
         self._kept_file = replica.config_file.with_name("reached.json")
         self._kept = Kept.read(self._kept_file, self.fleet)
         self._checked = float("-inf")  # when the store was last known to have what is kept
@@ -137,7 +138,8 @@ class Agent:
         return models
 
     def _newest(self) -> FleetConfig:
-        newer = self.fleet.newer(self._config.number)
+        newer = self.fleet.newer(self._config.number) if self._listed else self.fleet.newest()
+        self._listed = True
         if newer is not None:
             self._config = self.fleet.seen_by(self.replica.name, newer)
         self.health.newest = self._config.number

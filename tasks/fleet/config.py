@@ -122,15 +122,13 @@ class Fleet:
         fleet.deadline, fleet.quorum = policy.load_deadline, policy.quorum
         return fleet
 
-    def newest(self, known: int = 0) -> FleetConfig:
-        """The newest desired state. One request if nothing is newer than `known`, else two."""
-        return self.newer(known) or self.read(known)
+    def newest(self) -> FleetConfig:
+        """The newest desired state. Two requests, as long as there are not thousands."""
+        numbers = self.numbers()
+        return self.read(numbers[-1] if numbers else 0)
 
     def newer(self, known: int) -> FleetConfig | None:
         """The newest desired state, if it is newer than number `known`. One request if it is not."""
-        if not known:
-            numbers = self.numbers()
-            return self.read(numbers[-1]) if numbers else None
         number = known
         # Each is created behind the one before, so the next number is the only one that can be new. It is asked for by
         # its key, which costs a tenth of a listing.
@@ -203,7 +201,7 @@ class Fleet:
             if self.store.create(config_key(self.name, number), data):
                 log.info("fleet %s: config %d written: %s", self.name, number, note)
                 return FleetConfig(number, merged, held)
-            current = self.newest(current.number)
+            current = self.newer(current.number) or current
 
     def rollout_under_way(self, model: str) -> RolloutRecord | None:
         """The rollout of `model` that has not ended, or None."""

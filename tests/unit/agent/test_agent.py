@@ -26,6 +26,9 @@ class FakeFleet:
     def newer(self, number: int) -> FleetConfig | None:
         return FleetConfig(self.number, ModelServerConfig()) if self.number != number else None
 
+    def newest(self) -> FleetConfig:
+        return FleetConfig(self.number, ModelServerConfig())
+
     def seen_by(self, replica: str, config: FleetConfig) -> FleetConfig:
         return config
 

@@ -89,7 +89,7 @@ def test_what_a_rollout_goes_back_from_is_retired_with_its_end(fleet_of_five: Fl
 def test_a_dead_run_that_went_back_is_finished_with_what_it_left_retired(fleet_of_five: Fleet) -> None:
     serve(fleet_of_five, 5)
     record = rolled_out(fleet_of_five, 3)
-    fleet_of_five.put_report(ReplicaReport("r1", "", "", 1000, {}))
+    fleet_of_five.put_report(ReplicaReport("r1", "", "", fleet_of_five.newest().number, {}))
     end = recover_rollout(fleet_of_five, record)
     assert end.sentence.endswith("had been accepted: it serves.")
     assert [(v.version, v.state) for v in end.verdicts] == [(3, "accepted"), (5, "retired")]
