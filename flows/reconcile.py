@@ -6,6 +6,7 @@ from flows.defaults import FLEET
 from flows.steps import (
     converge_without_agents,
     discard_abandoned,
+    drop_orphans,
     find_dead_rollouts,
     recover_rollout,
     tell_of_replicas,
@@ -16,11 +17,14 @@ from flows.steps import (
 def reconcile(fleet: str = FLEET) -> list[str]:
     """Finish or abort every rollout of `fleet` whose run is dead; what was done or failed, a sentence for each.
 
+    A version on trial that no rollout owns, its record being lost, is not served any longer.
+
     Servers without agents are brought back to the fleet's newest config, if they were restarted or away. Numbers that
     publishers claimed long ago and then died are closed, and what they sent is deleted.
     """
     done = [
         *(recover_rollout(fleet, record).sentence for record in find_dead_rollouts(fleet)),
+        *drop_orphans(fleet),
         *converge_without_agents(fleet),
         *discard_abandoned(),
     ]

@@ -248,6 +248,7 @@ abort = in_rollout(with_fleet(recover.abort), "abort {record.model} {record.vers
 # Rollback, recovery, and clearing what was left.
 choose_rollback = step(with_fleet(rollback.choose_rollback))
 find_dead_rollouts = step(with_fleet(recover.find_dead_rollouts))
+drop_orphans = step(with_fleet(recover.drop_orphans))
 recover_rollout = step(with_fleet(recover.recover_rollout), tell=_ended)
 tell_of_replicas = step(with_fleet(events.tell_of_replicas))
 converge_without_agents = step(with_fleet(replicas.converge_without_agents))

@@ -28,6 +28,7 @@
     ├── GateFailed               the version is worse than the live one, or breaks clients of it
     ├── ValidationFailed         a replica's answers are not the trained model's
     ├── RolloutFailed            the rollout was aborted; says what serves now
+    │   ├── VersionFailed        no replica could load the version, by the version's own fault
     │   └── RolloutConflict      another rollout of this model is under way
     └── StackError               the local stack: a taken port, a program that ended
         └── PortTaken
@@ -127,12 +128,14 @@ class ServingRefused(ServingError):
 class LoadFailed(ServingError):
     """A version ended in END, ended its server, does not fit into memory, or could not be fetched.
 
-    `model` is the model at fault, if it is a single one.
+    `model` is the model concerned, if it is a single one; `by_version`, whether its version seems to be at fault: the
+    server itself gave it up, or ended over it.
     """
 
-    def __init__(self, message: str, model: str | None = None) -> None:
+    def __init__(self, message: str, model: str | None = None, by_version: bool = False) -> None:
         super().__init__(message)
         self.model = model
+        self.by_version = by_version
 
 
 class TrackingError(SlipwayError):
@@ -157,6 +160,10 @@ class ValidationFailed(SlipwayError):
 
 class RolloutFailed(SlipwayError):
     """A rollout was aborted, and what was served before it is restored."""
+
+
+class VersionFailed(RolloutFailed):
+    """A version could not be loaded by any replica, and nothing but the version seems to be at fault."""
 
 
 class RolloutConflict(RolloutFailed):

@@ -62,7 +62,7 @@ class Policy:
     served_accuracy_tolerance: _Tolerance = 0.005  # how much lower than when trained the served accuracy may be
     # Where answers take less, a busy machine makes more of a difference than the model.
     always_fast: Annotated[float, Field(ge=0), _Finite] = 0.02  # seconds; never too slow beside the live version
-    speed_tries: Annotated[int, Field(ge=1)] = 3  # measurements of a version that seems too slow
+    speed_tries: Annotated[int, Field(ge=1)] = 7  # measurements, all too slow, of a version that is too slow
 
     @classmethod
     def of(cls, settings: Settings) -> Self:

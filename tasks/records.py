@@ -20,7 +20,7 @@ def renamed_strategy(name: str) -> str:
     return RENAMED_STRATEGIES.get(name, name)
 
 
-VerdictState = Literal["accepted", "rejected", "retired"]
+VerdictState = Literal["accepted", "rejected", "retired", "published"]  # the last: a rollout told nothing about it
 
 
 def now() -> datetime:
@@ -212,6 +212,7 @@ class ReplicaReport(Record):
     error_model: str | None = None  # the model in it that is at fault, if one is
     time: datetime = field(default_factory=now)
     kept: str | None = None  # the config that it has reached, as text, if the store has lost it
+    error_by_version: bool = False  # whether the version that it could not load seems to be at fault
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,8 @@ class Health:
     newest: int = 0
     ready: bool = False
     error: str | None = None
-    error_model: str | None = None  # the model at fault, if it is a single one
+    error_model: str | None = None  # the model concerned, if it is a single one
+    error_by_version: bool = False  # whether its version seems to be at fault
     lost: bool = False  # whether the store lost the config that was reached
     failures: int = 0
     models: States = field(default_factory=dict)
@@ -132,7 +133,8 @@ class Agent:
                 raise
             raise LoadFailed(
                 f"The model server ended {self._deaths.count} times on its way to config {newest.number}; if memory "
-                f"ran out, serve fewer models on this replica, or give it more. {error}"
+                f"ran out, serve fewer models on this replica, or give it more. {error}",
+                by_version=True,
             ) from error
         self._deaths = _Deaths()
         return models
@@ -167,6 +169,7 @@ class Agent:
             log.error("%s", error)
         self.health.error = str(error)
         self.health.error_model = error.model if isinstance(error, LoadFailed) else None
+        self.health.error_by_version = isinstance(error, LoadFailed) and error.by_version
         self.health.failures += 1
         self.health.lost = isinstance(error, StoreWentBack)
         self.health.ready = self.health.ready and isinstance(error, StoreUnreachable | StoreWentBack)
@@ -183,8 +186,15 @@ class Agent:
         health = self.health
         if health.error is None:
             return self.replica.report(health.config, health.models)
-        kept = self._kept.text if health.lost else None
-        return self.replica.report(health.config, health.models, health.error, health.newest, health.error_model, kept)
+        return self.replica.report(
+            health.config,
+            health.models,
+            health.error,
+            health.newest,
+            health.error_model,
+            self._kept.text if health.lost else None,
+            health.error_by_version,
+        )
 
 
 def loaded_versions(states: States) -> str:

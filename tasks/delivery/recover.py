@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import logging
 
 import stamina
@@ -23,14 +24,15 @@ from tasks.errors import (
     TRANSPORT_ERRORS,
     Corrupt,
     InvalidInput,
-    LoadFailed,
-    RolloutFailed,
+    RolloutConflict,
     SlipwayError,
     ValidationFailed,
+    VersionFailed,
 )
 from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, FleetConfig, live_version
-from tasks.names import candidate_name
+from tasks.fleet.converge import model_in_store
+from tasks.names import CANDIDATE_SUFFIX, candidate_name
 from tasks.processes import is_gone, this_process
 from tasks.records import RolloutRecord, Verdict
 from tasks.store import keys
@@ -52,6 +54,25 @@ def find_dead_rollouts(fleet: Fleet, model: str | None = None) -> list[RolloutRe
         and model in (None, record.model)
         and (record.overdue(there.age) or is_gone(record.process))
     ]
+
+
+def drop_orphans(fleet: Fleet) -> list[str]:
+    """Take away each version on trial that no rollout owns, its record being lost; what was done, in sentences."""
+
+    def require_lost(model: str) -> None:
+        if fleet.rollout_under_way(model) is not None:
+            raise RolloutConflict(f"Fleet {fleet.name!r}: a rollout of {model} has begun.")
+
+    done = []
+    for entry in fleet.newest().models.model_config_list.config:
+        model = entry.name.removesuffix(CANDIDATE_SUFFIX)
+        if model == entry.name or model_in_store(entry, fleet.store) != model:
+            continue
+        with contextlib.suppress(RolloutConflict, Corrupt):
+            require_lost(model)
+            fleet.change({entry.name: None}, f"drop {entry.name}", require_turn=functools.partial(require_lost, model))
+            done.append(f"{entry.name} is not served any more: the record of its rollout was lost.")
+    return done
 
 
 def clear_unreadable(fleet: Fleet, model: str) -> str:
@@ -87,9 +108,13 @@ def restore(fleet: Fleet, record: RolloutRecord) -> FleetConfig:
 def abort(fleet: Fleet, record: RolloutRecord, cause: BaseException) -> RolloutEnd:
     """Restore what the fleet served before, prove it on every replica, and say so.
 
-    The version is rejected if it is at fault, and not if a deadline passed, a server was away or someone stopped the
-    run. If the fleet could not be restored, the rollout's record stays, and `reconcile` goes on from it.
+    The version is rejected if it is at fault: it answers wrongly, or no replica could load it though each tried. What
+    else may end a rollout (a deadline, a server or a replica that is away or cannot fetch it, someone who stopped the
+    run) says nothing about it: it stays published, with the reason. If the fleet could not be restored, the rollout's
+    record stays, and `reconcile` goes on from it. A run that has lost its place changes nothing.
     """
+    if isinstance(cause, RolloutConflict):
+        return RolloutEnd(record, None, str(cause))
     reason = str(cause) or f"The run was stopped ({type(cause).__name__})."
     fleet = fleet.under(record.policy)
     # Wait for a server that is away: its absence may be what failed, and the fleet is whole only once it is restored.
@@ -117,10 +142,12 @@ def _restore_and_end(fleet: Fleet, record: RolloutRecord, cause: BaseException, 
     """Decide about the version, restore what was served before it, and end the rollout. Idempotent."""
     # The verdict comes first: if this process dies after it, `reconcile` aborts the rollout and does not finish it.
     decided: tuple[Verdict, ...] = ()
-    if isinstance(cause, ValidationFailed | LoadFailed | RolloutFailed):
+    if isinstance(cause, ValidationFailed | VersionFailed):
         decided = (decide(fleet, record, "rejected", reason),)
     elif _accepted(_decided(fleet, record)):
         decided = (decide(fleet, record, "retired", reason),)
+    elif catalog.undecided(fleet.store, record.model, record.version):
+        decide(fleet, record, "published", f"a rollout told nothing about it: {reason}")
     config = restore(fleet, record)
     replicas.await_config(fleet, config, record.model)
     end_rollout(fleet, record)

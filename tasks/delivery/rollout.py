@@ -169,12 +169,22 @@ def serve(fleet: Fleet, record: RolloutRecord, stage: Stage) -> FleetConfig:
 
 
 def accept(fleet: Fleet, record: RolloutRecord) -> Verdict:
-    """Write that the version was accepted: from here on clients may meet it, and a rollout that dies is finished."""
+    """Write that the version was accepted: from here on clients may meet it, and a rollout that dies is finished.
+
+    Raises:
+        RolloutConflict: another run took this rollout for dead.
+    """
     forced = f"; forced: {record.forced}" if record.forced is not None else ""
     return decide(fleet, record, "accepted", f"its served answers are those of the trained model{forced}")
 
 
 def decide(fleet: Fleet, record: RolloutRecord, state: VerdictState, reason: str) -> Verdict:
+    """Write what this rollout says of its version.
+
+    Raises:
+        RolloutConflict: another run took this rollout for dead, so what it says does not count any more.
+    """
+    require_ours(fleet, record)
     verdict = Verdict(record.model, record.version, state, reason, record.run, policy=record.policy)
     catalog.decide(fleet.store, verdict)
     log.info("%s version %d %s: %s", record.model, record.version, state, reason)

@@ -72,8 +72,10 @@ def _converged_report(fleet: Fleet, newest: FleetConfig, member: _Member) -> Rep
     except SlipwayError as error:
         # A server that does not answer may do so soon; any other failure is due to this config.
         failed = None if isinstance(error, ServingUnreachable) else newest.number
-        at_fault = error.model if isinstance(error, LoadFailed) else None
-        report = replica.report(last.config, last.models, str(error), failed, at_fault)
+        load = error if isinstance(error, LoadFailed) else LoadFailed(str(error))
+        report = replica.report(
+            last.config, last.models, str(error), failed, load.model, error_by_version=load.by_version
+        )
     fleet.put_report(report)
     return report
 

@@ -104,6 +104,7 @@ class Replica:
         error_config: int | None = None,
         error_model: str | None = None,
         kept: str | None = None,
+        error_by_version: bool = False,
     ) -> ReplicaReport:
         """What this replica reports now; the arguments are the report's fields."""
         return ReplicaReport(
@@ -116,6 +117,7 @@ class Replica:
             error_config=error_config,
             error_model=error_model,
             kept=kept,
+            error_by_version=error_by_version,
         )
 
     def _reload(self, config: ModelServerConfig, wanted: ModelServerConfig, end: float) -> None:
@@ -268,6 +270,7 @@ def raise_failed(wanted: ModelServerConfig, states: States, stale: States) -> No
                 raise LoadFailed(
                     f"{entry.name} version {state.version} did not load (state END: {state.code}: {state.message})",
                     entry.name,
+                    by_version=True,
                 )
 
 

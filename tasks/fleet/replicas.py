@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from tasks.errors import DeadlineExceeded, InvalidInput, NoReplica, NotFound, RolloutFailed
+from tasks.errors import DeadlineExceeded, InvalidInput, NoReplica, NotFound, RolloutFailed, VersionFailed
 from tasks.fleet import agentless, lost
 from tasks.fleet.config import Fleet, FleetConfig, fleet_names, labels_of, servings
 from tasks.names import candidate_name
@@ -189,6 +189,7 @@ def await_config(
         only: the replicas that are waited for, if not all: those that `config` changes.
 
     Raises:
+        VersionFailed: no replica could load the version, by the version's own fault.
         RolloutFailed: too many replicas could not reach it; carries the first one's own error.
         DeadlineExceeded: too few did within the deadline, or no replica reports.
         StoreWentBack: the store lost what a replica serves.
@@ -205,9 +206,15 @@ def await_config(
             lost.require_whole(fleet, reached)
         if present and len(reached) >= needed:
             return reached
+        pending = len(present) - len(reached) - len(failed)
         if failed and len(present) - len(failed) < needed:
-            raise RolloutFailed(f"Fleet {fleet.name!r}: replica {failed[0].replica}: {failed[0].error}")
-        if time.monotonic() > end:
+            blamed = [report for report in failed if report.error_by_version]
+            # What one replica cannot load and another can is a matter of that replica: the others are waited for.
+            if not blamed or not pending or time.monotonic() > end:
+                kind = VersionFailed if len(blamed) == len(present) else RolloutFailed
+                why = (blamed or failed)[0]
+                raise kind(f"Fleet {fleet.name!r}: replica {why.replica}: {why.error}")
+        elif time.monotonic() > end:
             raise DeadlineExceeded(_too_late(fleet, config, [r for r in present if r not in reached], only))
         time.sleep(_POLL)
 

@@ -67,7 +67,7 @@ def held_against(store: Store, new: Manifest, live: int | None) -> Manifest | No
     if live in (None, new.version):
         return None
     verdict = catalog.verdict(store, new.model, new.version)
-    if verdict is not None and verdict.state != "rejected":
+    if verdict is not None and verdict.state in ("accepted", "retired"):
         return None
     try:
         return catalog.manifest(store, new.model, live) if live is not None else None

@@ -78,6 +78,12 @@ def verdict(store: Store, model: str, version: int) -> Verdict | None:
     return store.readable(keys.verdict_key(model, version), Verdict)
 
 
+def undecided(store: Store, model: str, version: int) -> bool:
+    """Whether no rollout has accepted, rejected or retired a version."""
+    found = verdict(store, model, version)
+    return found is None or found.state == "published"
+
+
 def decide(store: Store, decision: Verdict) -> None:
     """Write a version's verdict over the one before. Idempotent."""
     store.put(keys.verdict_key(decision.model, decision.version), decision.to_json())

@@ -8,17 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from tasks.delivery.recover import abort, find_dead_rollouts, recover_rollout
+from tasks.delivery.recover import abort, drop_orphans, find_dead_rollouts, recover_rollout
 from tasks.delivery.rollout import accept, begin_rollout, end_rollout, longest, make_plan, serve
 from tasks.errors import (
     DeadlineExceeded,
     InvalidInput,
     RolloutConflict,
+    RolloutFailed,
     ServingUnreachable,
     StoreUnreachable,
     ValidationFailed,
+    VersionFailed,
 )
-from tasks.fleet.config import Fleet
+from tasks.fleet.config import Fleet, serving_entry
 from tasks.policy import Policy
 from tasks.processes import this_process
 from tasks.records import ReplicaReport, RolloutRecord, Training, Verdict, now
@@ -272,3 +274,70 @@ def test_an_end_whose_answer_is_lost_leaves_the_rollout_that_began_since(flaky_f
     other = flaky_fleet.rollout_under_way("affine")
     assert other is not None
     assert other.run == "another run"
+
+
+@pytest.mark.parametrize(
+    ("cause", "state"),
+    [
+        (ValidationFailed("It answers wrongly."), "rejected"),
+        (VersionFailed("No replica could load it."), "rejected"),
+        (RolloutFailed("Replica r1: its disk is full."), "published"),
+        (DeadlineExceeded("It took too long."), "published"),
+        (KeyboardInterrupt(), "published"),
+    ],
+)
+def test_only_what_a_version_does_wrong_rejects_it_and_the_reason_of_anything_else_is_kept(
+    flaky_fleet: Fleet, flaky: FlakyStore, cause: BaseException, state: str
+) -> None:
+    end = abort(flaky_fleet, begun(flaky_fleet), cause)
+    found = catalog.version(flaky, "affine", 1)
+    assert (end.outcome, found.state) == ("aborted", state)
+    assert found.verdict is not None
+    assert (str(cause) or "The run was stopped") in found.verdict.reason
+    assert len(end.verdicts) == (state == "rejected"), "of what says nothing about the version nobody is told"
+
+
+def test_what_ends_a_later_rollout_leaves_an_accepted_version_accepted(flaky_fleet: Fleet, flaky: FlakyStore) -> None:
+    catalog.decide(flaky, Verdict("affine", 1, "accepted", "before", "another run"))
+    abort(flaky_fleet, begun(flaky_fleet), RolloutFailed("Replica r1: its disk is full."))
+    assert catalog.version(flaky, "affine", 1).state == "accepted"
+
+
+@pytest.mark.parametrize("since", ["ended", "taken over"])
+def test_a_run_that_was_stopped_and_lost_its_place_changes_nothing_when_it_wakes_up(
+    flaky_fleet: Fleet, flaky: FlakyStore, since: str
+) -> None:
+    record = begun(flaky_fleet)
+    serve(flaky_fleet, record, make_plan(flaky_fleet, record).stages[0])
+    if since == "ended":
+        end_rollout(flaky_fleet, record)
+    else:
+        other = replace(record, process=replace(record.process, pid=1))
+        flaky.put(keys.rollout_key("test", "affine"), other.to_json())
+    catalog.decide(flaky, Verdict("affine", 1, "accepted", "by the other", "another run"))
+    newest = flaky_fleet.newest().number
+    for wakes in (
+        lambda: accept(flaky_fleet, record),
+        lambda: serve(flaky_fleet, record, make_plan(flaky_fleet, record).stages[1]),
+    ):
+        with pytest.raises(RolloutConflict):
+            wakes()
+    for cause in (ValidationFailed("It answers wrongly."), RolloutConflict("It lost its place.")):
+        assert abort(flaky_fleet, record, cause).outcome is None
+    assert catalog.version(flaky, "affine", 1).verdict == catalog.verdict(flaky, "affine", 1)
+    assert catalog.version(flaky, "affine", 1).state == "accepted"
+    assert flaky_fleet.newest().number == newest
+
+
+def test_a_version_on_trial_whose_record_was_lost_is_not_served_any_longer(
+    flaky_fleet: Fleet, flaky: FlakyStore
+) -> None:
+    record = begun(flaky_fleet)
+    serve(flaky_fleet, record, make_plan(flaky_fleet, record).stages[0])
+    theirs = serving_entry("theirs-candidate", "/srv/theirs", [1], {})
+    flaky_fleet.change({"theirs-candidate": theirs}, "by hand")
+    assert drop_orphans(flaky_fleet) == [], "its rollout is under way"
+    flaky.delete(keys.rollout_key("test", "affine"))
+    assert drop_orphans(flaky_fleet) == ["affine-candidate is not served any more: the record of its rollout was lost."]
+    assert [entry.name for entry in flaky_fleet.newest().models.model_config_list.config] == ["theirs-candidate"]
+    assert catalog.version(flaky, "affine", 1).state == "published"

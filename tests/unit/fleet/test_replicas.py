@@ -1,13 +1,14 @@
 """How a replica stands to its fleet's newest config."""
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from tasks.errors import DeadlineExceeded, NoReplica
+from tasks.errors import DeadlineExceeded, NoReplica, RolloutFailed, VersionFailed
 from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, WithoutAgents, serving_entry
 from tasks.fleet.replicas import (
@@ -194,3 +195,47 @@ def test_a_report_that_cannot_be_read_is_named_and_hides_no_other(
         "r0.json",
         "r2.json",
     ]
+
+
+def failing(name: str, by_version: bool) -> ReplicaReport:
+    return ReplicaReport(name, "", "", 0, {}, "it failed", 1, "MLP", error_by_version=by_version)
+
+
+@pytest.mark.parametrize(
+    ("found", "kind"),
+    [
+        ([failing("r1", True), failing("r2", True)], VersionFailed),
+        ([failing("r1", True), failing("r2", False)], RolloutFailed),
+        ([failing("r1", True), ReplicaReport("r2", "", "", 1, {})], RolloutFailed),
+        ([failing("r1", False), ReplicaReport("r2", "", "", 0, {})], RolloutFailed),
+    ],
+)
+def test_a_version_is_at_fault_only_if_no_replica_could_load_it(
+    store: Store, found: list[ReplicaReport], kind: type[RolloutFailed]
+) -> None:
+    fleet = Fleet(store, UNSIGNED, "test", 5.0)
+    config = fleet.change({}, "test", always=True)
+    for report in found:
+        fleet.put_report(report)
+    with pytest.raises(RolloutFailed, match="replica r1: it failed") as failed:
+        await_config(fleet, config, "MLP")
+    assert type(failed.value) is kind
+
+
+def test_replicas_that_still_load_what_another_could_not_are_waited_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = Fleet(store, UNSIGNED, "test", 5.0)
+    config = fleet.change({}, "test", always=True)
+    fleet.put_report(failing("r1", True))
+    fleet.put_report(ReplicaReport("r2", "", "", 0, {}))
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        fleet.put_report(ReplicaReport("r2", "", "", 1, {}))
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    with pytest.raises(RolloutFailed) as failed:
+        await_config(fleet, config, "MLP")
+    assert (type(failed.value), len(looks)) == (RolloutFailed, 1)
