@@ -23,6 +23,7 @@ from tasks.wire.protos import add_ModelServiceServicer_to_server, add_Prediction
 log = logging.getLogger(__name__)
 
 _INT32_MAX = 2**31 - 1
+_SERVICES = ("tensorflow.serving.ModelService", "tensorflow.serving.PredictionService")
 _BUSY_MODELS = 8  # that may hold all their calls at once and still leave threads to others
 
 
@@ -68,7 +69,8 @@ class GrpcServer:
         add_ModelServiceServicer_to_server(ModelService(manager, reloader), self._server)
         if flags.enable_grpc_healthcheck_service:
             servicer = health.HealthServicer()
-            servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+            for service in ("", *_SERVICES):
+                servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
             health_pb2_grpc.add_HealthServicer_to_server(servicer, self._server)
 
     def start(self) -> None:

@@ -140,7 +140,8 @@ class PredictionService(PredictionServiceServicer):  # type: ignore[misc]
                     return work(servable, request, self._seconds_left(context))
 
         def record(code: Code, seconds: float) -> None:
-            self._metrics.record_request(model, api, "GRPC", code.name, seconds)
+            known = model if self._manager.serves(model) else ""
+            self._metrics.record_request(known, api, "GRPC", code.name, seconds)
             if self._options.log_requests:
                 log.info("gRPC %s %s %s %.1f ms", api, model, code.name, 1e3 * seconds)
 

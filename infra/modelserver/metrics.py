@@ -102,7 +102,9 @@ class Metrics:
     def record_request(self, model_name: str, api: str, entrypoint: str, status: str, seconds: float) -> None:
         """One request ended.
 
-        api is "Predict", "Classify", "Regress" or "MultiInference"; entrypoint "REST" or "GRPC"; status a Code's name.
+        model_name is empty if no such model is served. api is "Predict", "Classify", "Regress" or "MultiInference", and
+        over REST "predict", "classify", "regress" or empty, as the URL has it; entrypoint "REST" or "GRPC"; status a
+        Code's name.
         """
         self._requests.add((model_name, status))
         if status == "OK":

@@ -15,6 +15,7 @@ from infra.modelserver.errors import StartupError
 from infra.modelserver.runtime.batching import BatchingParameters
 from tasks.wire.protos import ConfigProto, ModelServerConfig
 
+MONITORING_PATH = "/monitoring/prometheus/metrics"  # where the file gives none
 _PACKAGE = "slipway.modelserver"
 _Field = descriptor_pb2.FieldDescriptorProto
 _INT, _TEXT, _BOOL = ".google.protobuf.Int64Value", ".google.protobuf.StringValue", ".google.protobuf.BoolValue"
@@ -88,9 +89,14 @@ def model_config(path: str) -> ModelServerConfig:
     """The ModelServerConfig in a file.
 
     Raises:
-        StartupError: the file cannot be read, or holds something else.
+        StartupError: the file cannot be read, is empty, or holds something else.
     """
-    return _parse(path, ModelServerConfig(), "model_config_file")
+    config: ModelServerConfig = _parse(path, ModelServerConfig(), "model_config_file")
+    if config.WhichOneof("config") is None:
+        raise StartupError(
+            f"--model_config_file={path} is empty: to begin without models, write `model_config_list {{}}`."
+        )
+    return config
 
 
 def single_model_config(name: str, base_path: str) -> ModelServerConfig:
@@ -118,6 +124,8 @@ def monitoring_path(path: str) -> str | None:
     config = _parse(path, _classes()["MonitoringConfig"](), "monitoring_config_file").prometheus_config
     if not config.enable:
         return None
+    if not config.path:
+        return MONITORING_PATH
     if not config.path.startswith("/"):
         raise StartupError(f"--monitoring_config_file={path}: the path {config.path!r} must begin with a slash.")
     return str(config.path)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from tasks.wire.protos import FileSystemStoragePathSourceConfig
 
 VersionPolicy: TypeAlias = FileSystemStoragePathSourceConfig.ServableVersionPolicy
-_INT64 = re.compile(r"\s*-?[0-9]+\s*", re.ASCII)
+_INT64 = re.compile(r"\s*[-+]?[0-9]+\s*", re.ASCII)
 
 
 def parse_version(name: str) -> int | None:

@@ -47,7 +47,8 @@ def validate(new: ModelConfigList, old: ModelConfigList) -> None:
     """Check a ModelConfigList that is to replace another.
 
     Raises:
-        StatusError: INVALID_ARGUMENT; it lists a name twice, has a relative base path or changes a platform.
+        StatusError: INVALID_ARGUMENT; it lists a name twice, has a relative base path, logs requests without a
+            collector or changes a platform.
     """
     names = set()
     for model in new.config:
@@ -59,6 +60,8 @@ def validate(new: ModelConfigList, old: ModelConfigList) -> None:
             raise invalid_argument(
                 f"Expected model {model.name} to have an absolute path or URI; got base_path()={model.base_path}"
             )
+        if model.HasField("logging_config") and not model.logging_config.HasField("log_collector_config"):
+            raise invalid_argument(f"Missing log_collector_config in request logging config of model {model.name}")
     platforms = {model.name: platform_of(model) for model in old.config}
     for model in new.config:
         before = platforms.get(model.name)

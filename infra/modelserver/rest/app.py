@@ -77,7 +77,8 @@ class RestApp:
 
     def refusal(self, request: Request) -> Reply | None:
         """The reply to a request that is refused before its body is read; None for others."""
-        if self._options.refuse_pages and from_page(request.headers):
+        # OPTIONS tells a page nothing: without CORS headers in the reply its browser sends no request.
+        if self._options.refuse_pages and request.method != "OPTIONS" and from_page(request.headers):
             return Reply(403, (_JSON, (b"connection", b"close")), _PAGE_REFUSED)
         return None
 
@@ -93,7 +94,7 @@ class RestApp:
             return await self._metrics(path, uri)
         if not paths.is_ours(uri):
             return page(404)
-        if method == "OPTIONS" and self._options.enable_cors:
+        if method == "OPTIONS":
             return self._preflight(request)
         started = time.perf_counter()
         reply = await self._answer(request, started)
@@ -131,9 +132,12 @@ class RestApp:
             code = error.code
             return Reply(code.http_status, headers, encode.error(error))
         finally:
-            if asked is not None and request.method == "POST":
+            if asked is not None:
                 seconds = time.perf_counter() - started
-                self._options.metrics.record_request(asked.name, asked.verb.title(), "REST", code.name, seconds)
+                # Clients make up names: what is not served counts under none, lest the page grow without end.
+                name = asked.name if self._manager.serves(asked.name) else ""
+                api = asked.verb if request.method == "POST" else ""
+                self._options.metrics.record_request(name, api, "REST", code.name, seconds)
 
     # What follows runs in a worker thread if it may take long (see Dispatcher).
 
@@ -156,7 +160,7 @@ class RestApp:
             return encode.metadata(servable)
 
     def _predict(self, asked: Route, body: bytes, started: float) -> bytes:
-        document = Document(body)
+        document = Document(body, self._left(started))
         name = document.signature_name() or DEFAULT_SIGNATURE
         # A body that is not JSON is refused as such, whether or not the model exists.
         with self._manager.acquire(asked.name, asked.version, asked.label) as servable:
@@ -172,7 +176,7 @@ class RestApp:
     def _infer(self, asked: Route, body: bytes, started: float) -> bytes:
         classify = asked.verb == paths.CLASSIFY
         request = ClassificationRequest() if classify else RegressionRequest()
-        fill_request(body, request)
+        fill_request(body, request, self._left(started))
         with self._manager.acquire(asked.name, asked.version, asked.label) as servable:
             if classify:
                 return encode.classifications(examples.classify(servable, request, self._left(started)).result)

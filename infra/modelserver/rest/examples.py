@@ -12,13 +12,16 @@ from tasks.wire.protos import ClassificationRequest, Example, Feature, Regressio
 _KINDS: Final = {str: "bytes_list", float: "float_list", int: "int64_list", bool: "int64_list"}
 
 
-def fill_request(body: bytes, request: ClassificationRequest | RegressionRequest) -> None:
+def fill_request(body: bytes, request: ClassificationRequest | RegressionRequest, timeout: float | None = None) -> None:
     """Fill in a request's signature and examples.
 
+    Args:
+        timeout: of reading the JSON, seconds.
+
     Raises:
-        StatusError: INVALID_ARGUMENT; the body is not JSON, or does not hold examples.
+        StatusError: INVALID_ARGUMENT; the body is not JSON, or does not hold examples. DEADLINE_EXCEEDED.
     """
-    asked = Document(body)
+    asked = Document(body, timeout)
     request.model_spec.signature_name = valid_text(asked.signature_name())
     document = asked.members()
     target = request.input.example_list

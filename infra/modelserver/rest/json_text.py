@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 Json: TypeAlias = Any  # None, bool, int, float, str, list, or dict (RepeatedKeys if a key comes twice)
 
 _FLOAT_LIMIT: Final = 3.4028234e38  # RapidJSON's Value::IsFloat
+LONGEST_QUOTE: Final = 1 << 16
 _INDENT: Final = "    "
 _ESCAPED: Final = {code: f"\\u{code:04X}" for code in range(0x20)} | {
     ord(char): json.dumps(char)[1:-1] for char in '\b\t\n\f\r"\\'
@@ -70,12 +71,20 @@ def quote(value: Json) -> str:
     """A JSON value as errors quote it (json_tensor.cc, JsonValueToString): pretty, arrays on one line.
 
     The text breaks off before a NaN or Infinity inside an array or object, as RapidJSON's writer does. Fractions inside
-    one are written as Python writes them, which differs from RapidJSON for very small and large ones.
+    one are written as Python writes them, which differs from RapidJSON for very small and large ones. A text is cut
+    short at `LONGEST_QUOTE` characters.
     """
     if isinstance(value, float):
         single = abs(value) <= _FLOAT_LIMIT
         return decimal(_to_single(value) if single else value, single=single)
-    return "".join(_pretty(value))
+    found, length = list[str](), 0
+    for piece in _pretty(value):
+        found.append(piece[: LONGEST_QUOTE - length])
+        length += len(found[-1])
+        if length == LONGEST_QUOTE:
+            found.append("...")
+            break
+    return "".join(found)
 
 
 class _Open:
@@ -118,5 +127,5 @@ def _pretty(value: Json) -> Iterator[str]:
 
 def _scalar(value: Json) -> str:
     if isinstance(value, str):
-        return string(value)
+        return string(value[:LONGEST_QUOTE])
     return json.dumps(value)

@@ -1,26 +1,36 @@
 """Reading a request's JSON as TensorFlow Serving reads it.
 
 TensorFlow Serving parses with RapidJSON 1.1.0 (kParseNanAndInfFlag), whose dialect is a little wider than JSON: bare
-NaN and Infinity, a byte order mark, anything after a NUL byte, invalid UTF-8 inside strings, repeated keys. Texts and
+NaN and Infinity, a byte order mark, anything after the document, invalid UTF-8 inside strings, repeated keys. Texts and
 offsets of parse errors are RapidJSON's (reader.h, error/en.h).
 """
 
 import math
 import re
+import threading
+import time
 from itertools import chain
 from typing import Final
 
 import orjson
 import simdjson
 
-from infra.modelserver.errors import StatusError, invalid_argument
+from infra.modelserver.errors import Code, StatusError, invalid_argument
 from infra.modelserver.rest.json_text import Json, RepeatedKeys, quote
 
 MAX_DEPTH: Final = 10_000  # TensorFlow Serving's parser recurses, and crashes at some ten thousand levels
 _LONG_RUN: Final = 64  # bytes of plain numbers from which on they are parsed in one step
 _LONGEST_RUN: Final = 1 << 20  # and at most so many at once, so that other threads may run
 _LONGEST_INT: Final = 20  # characters of a whole number of 64 bits
-_LARGE_BODY: Final = 16 << 20  # larger ones are not made into objects at once, which would block all other threads
+# What has more than these is not made into Python's objects in one go, which would block all other threads meanwhile.
+_LARGE_BODY: Final = 16 << 20  # bytes
+_MANY_VALUES: Final = 500_000
+_MANY_CONTAINERS: Final = 100_000
+MOST_CONTAINERS: Final = 1_000_000  # arrays and objects of a body that is read value by value: 100 MB as objects
+_LONG_BODY: Final = 1 << 20  # bytes from which on bodies are read value by value one after the other
+_STEPS: Final = 4096  # between two looks at the clock
+
+_turn = threading.Lock()  # of a long body
 
 _SPACE = re.compile(rb"[ \n\r\t]*")
 _STRING_STOP = re.compile(rb'[\x00-\x1f"\\]')
@@ -42,14 +52,16 @@ class Document:
         strict: what simdjson has parsed; None if to simdjson it is not an object.
     """
 
-    def __init__(self, body: bytes) -> None:
-        """Parse a body.
+    def __init__(self, body: bytes, timeout: float | None = None) -> None:
+        """Parse a body, within so many seconds.
 
         Raises:
-            StatusError: INVALID_ARGUMENT; it is not a JSON object.
+            StatusError: INVALID_ARGUMENT; it is not a JSON object, or has too many arrays and objects.
+                DEADLINE_EXCEEDED; it took too long, or longer ones before it did.
         """
         self.body, self.strict = body, _parse_strictly(body)
-        self._members = _read(body) if self.strict is None else None
+        self._end = math.inf if timeout is None else time.monotonic() + timeout
+        self._members = _read(body, self._end) if self.strict is None else None
 
     def members(self) -> dict[str, Json]:
         """The object, as Python's own types. Once they are made, `strict` is None."""
@@ -57,7 +69,7 @@ class Document:
             self._members = None if self.strict is None else _as_python(self.body, self.strict)
             self.strict = None  # which frees its memory
         if self._members is None:
-            self._members = _read(self.body)
+            self._members = _read(self.body, self._end)
         return self._members
 
     def signature_name(self) -> str:
@@ -86,7 +98,9 @@ def _parse_strictly(body: bytes) -> simdjson.Object | None:
 
 def _as_python(body: bytes, parsed: simdjson.Object) -> dict[str, Json] | None:
     """What simdjson has parsed; None if that is too large, or may not be all: of repeated keys it keeps the last."""
-    if len(body) > _LARGE_BODY:
+    if len(body) > _LARGE_BODY or body.count(b",") > _MANY_VALUES:
+        return None
+    if body.count(b"[") + body.count(b"{") > _MANY_CONTAINERS:
         return None
     members: dict[str, Json] = parsed.as_dict()
     if b"\\u0022" in body or body.count(b'"') != _quotation_marks(members):  # every one must be accounted for
@@ -94,13 +108,26 @@ def _as_python(body: bytes, parsed: simdjson.Object) -> dict[str, Json] | None:
     return members
 
 
-def _read(body: bytes) -> dict[str, Json]:
+def _read(body: bytes, end: float) -> dict[str, Json]:
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
-    document = _Reader(body).document()
+    if len(body) < _LONG_BODY:
+        document = _Reader(body, end).document()
+    else:
+        # Many threads that make objects at once would leave too little of the interpreter to other clients.
+        if not _turn.acquire(timeout=min(threading.TIMEOUT_MAX, max(0.0, end - time.monotonic()))):
+            raise _too_late()
+        try:
+            document = _Reader(body, end).document()
+        finally:
+            _turn.release()
     if not isinstance(document, dict):
         raise invalid_argument(f"JSON Value: {quote(document)} Is not object")
     return document
+
+
+def _too_late() -> StatusError:
+    return StatusError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
 
 
 def _quotation_marks(document: Json) -> int:
@@ -126,9 +153,11 @@ def _quotation_marks(document: Json) -> int:
 class _Reader:
     """One pass over one document, in RapidJSON's own steps but without its recursion."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, end: float = math.inf) -> None:
         self.data = body + b"\0"  # the end reads as NUL, and a NUL as the end
         self.at = 0
+        self.end = end  # by the monotonic clock
+        self.steps = self.containers = 0
         self.singly = False  # whether numbers are read one by one
 
     def document(self) -> Json:
@@ -137,11 +166,7 @@ class _Reader:
         self.skip_space()
         if not self.data[self.at]:
             raise self.error("The document is empty.")
-        value = self.value()
-        self.skip_space()
-        if self.data[self.at]:
-            raise self.error("The document root must not be followed by other values.")
-        return value
+        return self.value()  # what follows the document is passed over
 
     def error(self, text: str, at: int | None = None) -> StatusError:
         return invalid_argument(f"JSON Parse error: {text} at offset: {self.at if at is None else at}")
@@ -158,6 +183,13 @@ class _Reader:
     def value(self) -> Json:
         opened: list[tuple[list[Json], list[str] | None]] = []  # arrays and objects not yet closed: items, keys
         while True:
+            self.steps += 1
+            if not self.steps % _STEPS and time.monotonic() > self.end:
+                raise _too_late()
+            if self.data[self.at] in (_OPEN_ARRAY, _OPEN_OBJECT):
+                self.containers += 1
+                if self.containers > MOST_CONTAINERS:
+                    raise self.error(f"More than {MOST_CONTAINERS} arrays and objects.")
             if self.take(_OPEN_ARRAY):
                 self.skip_space()
                 value: Json = []

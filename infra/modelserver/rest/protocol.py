@@ -21,6 +21,8 @@ import httptools
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = 2**31 - 1  # as over gRPC
+MAX_HEAD_BYTES: Final = 64 << 10  # as TensorFlow Serving's own server has it; and of what lies between pieces of a body
+MAX_BODIES_BYTES: Final = 4 << 30  # of all clients' requests that are received or answered
 IDLE_SECONDS: Final = 50.0  # libevent's time-out for a client that stops in the middle of its request
 KEPT_SECONDS: Final = 75.0  # that a connection may lie idle between two requests
 
@@ -93,6 +95,9 @@ class Connection(asyncio.Protocol):
         self._ready: deque[Request | Reply] = deque()  # whole requests, and refusals, in their order
         self._answering: asyncio.Task[None] | None = None
         self._reading = self._writable = True
+        self.held = 0  # bytes of bodies that were received for requests that are not answered yet
+        self._begun: float | None = None  # when a head began that is not whole yet
+        self._unbroken = 0  # bytes since a head was whole, or a piece of a body was there
         self._deaf = False  # whether what is sent further is not read
         self._closing = False  # whether the connection ends when all is answered
 
@@ -114,9 +119,12 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Some bytes have arrived."""
         self._heard = self._loop.time()
+        self._unbroken += len(data)
         while data and not self._deaf:
             try:
                 self._parser.feed_data(data)
+                if self._unbroken > MAX_HEAD_BYTES:
+                    self._refuse(page(400))
                 break
             except httptools.HttpParserUpgrade as offer:
                 data = self._without_offer() + data[offer.args[0] :]
@@ -141,6 +149,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        self._begun = self._loop.time()
         self._url, self._headers = b"", list[tuple[bytes, bytes]]()
 
     def on_url(self, url: bytes) -> None:
@@ -149,12 +158,17 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header."""
+        if self._request is not None:  # a trailer, behind the body
+            return
         self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
-        parser = self._parser
+        parser, self._unbroken, self._begun = self._parser, 0, None
         if self._deaf:
+            return
+        if len(self._url) + sum(len(name) + len(value) for name, value in self._headers) > MAX_HEAD_BYTES:
+            self._refuse(page(400))
             return
         keep = parser.get_http_version() != "1.0" and parser.should_keep_alive()
         url = httptools.parse_url(self._url)
@@ -174,16 +188,21 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """Some of the body has arrived."""
-        request = self._request
+        request, self._unbroken = self._request, 0
         if request is None:  # it was refused
             return
+        before = request.size >> 20
         request.pieces.append(body)
         request.size += len(body)
+        self.held += len(body)
         if request.size > MAX_BODY_BYTES:
             self._refuse(page(413))
+        elif request.size >> 20 > before and sum(c.held for c in self._connections) > MAX_BODIES_BYTES:
+            self._refuse(page(503))
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        self._unbroken = 0
         if self._request is not None and not self._parser.should_upgrade():
             self._ready.append(self._request)
             self._request = None
@@ -193,7 +212,8 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, reply: Reply) -> None:
         """Reply when all requests before are answered, and read nothing more."""
-        self._request, self._deaf = None, True
+        self.held -= self._request.size if self._request is not None else 0
+        self._request, self._deaf, self._begun = None, True, None
         self._ready.append(reply)
         self._proceed()
 
@@ -217,6 +237,7 @@ class Connection(asyncio.Protocol):
                 log.exception("%s %s failed", asked.method, asked.uri)
                 reply = page(500)
             self._send(reply, keep_alive=asked.keep_alive, has_body=asked.method != "HEAD")
+            self.held -= asked.size
         self._answering = None
         self._heard = self._loop.time()
         self._proceed()
@@ -250,13 +271,15 @@ class Connection(asyncio.Protocol):
         """End a connection whose client stopped in the middle of a request, or asks nothing more."""
         limit = self._idle if self._request is not None else self._kept
         left = self._heard + limit - self._loop.time()
+        if self._begun is not None:  # a head that comes byte by byte has no longer than one that stops
+            left = min(left, self._begun + self._idle - self._loop.time())
         if left <= 0 and self._answering is None and not self._ready:
-            if self._request is not None:
+            if self._request is not None or self._begun is not None:
                 self._refuse(page(408))
             else:
                 self._transport.close()
             return
-        self._timer = self._loop.call_later(max(left, self._idle / 10), self._check_idle)
+        self._timer = self._loop.call_later(min(max(left, self._idle / 10), self._idle), self._check_idle)
 
     def shut_down(self) -> None:
         """Close the connection, once the requests under way are answered."""

@@ -34,8 +34,17 @@ def test_a_single_model_is_served_by_name_and_base_path() -> None:
 def test_monitoring_gives_the_path_of_the_page_or_none(tmp_path: Path) -> None:
     assert settings_files.monitoring_path(write(tmp_path, 'prometheus_config { enable: true path: "/m" }')) == "/m"
     assert settings_files.monitoring_path(write(tmp_path, 'prometheus_config { path: "/m" }')) is None
+    default = settings_files.monitoring_path(write(tmp_path, "prometheus_config { enable: true }"))
+    assert default == "/monitoring/prometheus/metrics"
     with pytest.raises(StartupError, match="must begin with a slash"):
-        settings_files.monitoring_path(write(tmp_path, "prometheus_config { enable: true }"))
+        settings_files.monitoring_path(write(tmp_path, 'prometheus_config { enable: true path: "m" }'))
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n"])
+def test_an_empty_model_config_is_refused_with_what_to_write(tmp_path: Path, text: str) -> None:
+    with pytest.raises(StartupError, match=r"is empty: to begin without models, write `model_config_list \{\}`"):
+        settings_files.model_config(write(tmp_path, text))
+    assert not settings_files.model_config(write(tmp_path, "model_config_list {}")).model_config_list.config
 
 
 def test_tls_takes_pem_texts(tmp_path: Path) -> None:

@@ -22,13 +22,13 @@ def policy(text: str = "") -> object:
 
 @pytest.mark.parametrize(
     ("name", "version"),
-    [("7", 7), ("007", 7), ("0", 0), ("-3", -3), (" 5 ", 5), ("9223372036854775807", 2**63 - 1)],
+    [("7", 7), ("007", 7), ("0", 0), ("-3", -3), ("+7", 7), (" 5 ", 5), ("9223372036854775807", 2**63 - 1)],
 )
 def test_a_version_is_any_name_that_is_an_int64(name: str, version: int) -> None:
     assert parse_version(name) == version
 
 
-@pytest.mark.parametrize("name", ["", "v1", "1.0", ".tmp-7", "7a", "+7", "1e3", "٣", "9223372036854775808", "1_000"])
+@pytest.mark.parametrize("name", ["", "v1", "1.0", ".tmp-7", "7a", "+-7", "1e3", "٣", "9223372036854775808", "1_000"])
 def test_any_other_name_is_ignored(name: str) -> None:
     assert parse_version(name) is None
 

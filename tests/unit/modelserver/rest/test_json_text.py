@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.modelserver.rest.json_text import quote
+from infra.modelserver.rest.json_text import LONGEST_QUOTE, quote
 from infra.modelserver.rest.parser import Document
 
 
@@ -64,3 +64,8 @@ def test_repeated_keys_are_all_quoted() -> None:
 def test_the_deepest_document_is_quoted_without_running_out_of_stack() -> None:
     document = Document(b'{"x": ' + b"[" * 9_000 + b"]" * 9_000 + b"}").members()
     assert quote(document).count("[") == 9_000
+
+
+@pytest.mark.parametrize("value", ["x" * 5_000_000, ["x" * 5_000_000], [1] * 1_000_000, {"x" * 5_000_000: 1}])
+def test_a_long_value_is_cut_short(value: object) -> None:
+    assert LONGEST_QUOTE <= len(quote(value)) < LONGEST_QUOTE + 10

@@ -51,9 +51,6 @@ PARSE_ERRORS = [
     (b'"\\u12G4"', "Incorrect hex digit after \\u escape in string.", 1),
     (b'"\\ud800"', "The surrogate pair in string is invalid.", 1),
     (b'"\\ud800\\u0041"', "The surrogate pair in string is invalid.", 1),
-    (b"01", "The document root must not be followed by other values.", 1),
-    (b"{} {}", "The document root must not be followed by other values.", 3),
-    (b"falsey", "The document root must not be followed by other values.", 5),
     (b"1.", "Miss fraction part in number.", 2),
     (b"1.e5", "Miss fraction part in number.", 2),
     (b"1e+", "Miss exponent in number.", 3),
@@ -217,3 +214,34 @@ json_like = st.text(alphabet='{}[],:"\\0123456789.eE+-truefalsnNIity \n', max_si
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     with contextlib.suppress(StatusError):
         parse_object(body)
+
+
+@pytest.mark.parametrize("after", [b" trailing", b"}", b",", b' {"a": 2}', b"\0", b"\xff", b"0"])
+def test_what_follows_the_document_is_passed_over(after: bytes) -> None:
+    assert parse_object(b'{"a": 1}' + after) == {"a": 1}
+
+
+@pytest.mark.parametrize("after", [b"", b"]"])
+def test_more_arrays_and_objects_than_any_client_needs_are_refused(
+    monkeypatch: pytest.MonkeyPatch, after: bytes
+) -> None:
+    monkeypatch.setattr(parser, "MOST_CONTAINERS", 1000)
+    monkeypatch.setattr(parser, "_MANY_CONTAINERS", 100)
+    with pytest.raises(StatusError, match="More than 1000 arrays and objects"):
+        Document(b'{"a": [' + b"[]," * 2000 + b"[]" + after + b"]}").members()
+    assert len(Document(b'{"a": [' + b"[]," * 900 + b"[]]}").members()["a"]) == 901
+
+
+def test_reading_ends_when_its_time_is_up() -> None:
+    with pytest.raises(StatusError) as late:
+        Document(b'{"a": [' + b'"",' * 2_000_000 + b"]", timeout=0.2).members()
+    assert late.value.code is Code.DEADLINE_EXCEEDED
+
+
+def test_long_bodies_are_read_one_after_the_other() -> None:
+    with parser._turn:  # another one is being read
+        with pytest.raises(StatusError) as late:
+            Document(b'{"a": [' + b"[]," * 400_000 + b"[]]]", timeout=0.05)
+        assert late.value.code is Code.DEADLINE_EXCEEDED
+        with pytest.raises(StatusError, match="Missing a comma"):
+            Document(b'{"a": [' + b"[]," * 1000 + b"[]]]", timeout=0.05)

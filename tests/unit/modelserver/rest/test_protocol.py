@@ -277,3 +277,61 @@ def test_a_client_that_does_not_read_is_answered_no_more_until_it_does() -> None
         assert (await client.reply(b"after;")).count(b"HTTP/1.1 200 ") == 2
 
     talk(what)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"GET /a HTTP/1.1\r\nX: ", *[b"x" * 10_000] * 7],
+        [b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n"],
+        [b"GET /a HTTP/1.1\r\n", *[b"X: y\r\n" * 3_000] * 4],
+        [b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ", *[b"x" * 10_000] * 7],
+    ],
+)
+def test_a_head_of_more_than_64_kb_is_refused_and_not_kept(pieces: list[bytes]) -> None:
+    async def what(client: Client) -> None:
+        await client.send(*pieces)
+        assert (await client.rest()).startswith(b"HTTP/1.1 400 Bad Request")
+        assert client.app.asked == []
+
+    talk(what)
+
+
+def test_a_trailer_is_no_header() -> None:
+    async def what(client: Client) -> None:
+        await client.send(b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nOrigin: y\r\n\r\n")
+        assert (await client.reply()).endswith(b"POST /a x;")
+
+    talk(what)
+
+
+def test_a_head_that_comes_byte_by_byte_has_no_longer_than_one_that_stops() -> None:
+    async def what(client: Client) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        receiving = asyncio.ensure_future(client.rest())
+        for byte in b"GET /a HTTP/1.1\r\nHost: " + b"x" * 500:
+            if receiving.done():
+                break
+            await client.send(bytes([byte]))
+            await asyncio.sleep(0.01)
+        assert (await receiving).startswith(b"HTTP/1.1 408 ")
+        assert loop.time() - began < 2
+
+    talk(what, idle=0.3, kept=5)
+
+
+def test_bodies_of_all_clients_have_a_bound_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "MAX_BODIES_BYTES", 3 << 20)
+
+    async def what(client: Client) -> None:
+        await client.send(HEAD % (2 << 20), b"x" * (2 << 20))
+        assert (await client.reply()).startswith(b"HTTP/1.1 200")
+        assert client.connection.held == 0, "what is answered does not count"
+        await client.send(HEAD % (4 << 20), *[b"x" * (1 << 20)] * 3, b"x")
+        assert client.connection.held == (3 << 20) + 1
+        client.connection.on_body(b"x" * (1 << 20))
+        assert client.connection.held == 0
+        assert (await client.rest()).startswith(b"HTTP/1.1 503 Service Unavailable")
+
+    talk(what)
