@@ -287,8 +287,13 @@ class Settings(BaseSettings):
     @property
     def replica_files(self) -> tuple[Path, ...]:
         """All that this replica's model server reads; the folder around both is Slipway's own only under home."""
-        others = map(Path, filter(None, (folder.strip() for folder in self.other_models.split(","))))
-        return (self.replica_models, self.replica_config if self.models_dir else self.replica_models.parent, *others)
+        config = self.replica_config if self.models_dir else self.replica_models.parent
+        return (self.replica_models, config, *self.other_folders)
+
+    @property
+    def other_folders(self) -> tuple[Path, ...]:
+        """Where models that are not from the store may lie."""
+        return tuple(map(Path, filter(None, (folder.strip() for folder in self.other_models.split(",")))))
 
 
 @functools.cache

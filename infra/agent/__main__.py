@@ -45,7 +45,10 @@ def _run(stop: threading.Event) -> None:
     mine = settings()
     stay_local(os.environ, mine.host)
     server = ServingClient(f"{mine.host}:{mine.grpc_port}", f"http://{mine.host}:{mine.rest_port}", mine.call_deadline)
-    replica = Replica(connect(mine), Trust.of(mine), mine.replica, server, mine.replica_models, mine.replica_config)
+    replica = Replica(
+        *(connect(mine), Trust.of(mine), mine.replica, server),
+        *(mine.replica_models, mine.replica_config, mine.other_folders),
+    )
     agent = Agent(mine, replica)
     listener = health.serve(agent, mine.host, mine.agent_port)
     logging.getLogger(__name__).info(

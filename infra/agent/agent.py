@@ -47,6 +47,7 @@ class Health:
     error_model: str | None = None  # the model concerned, if it is a single one
     error_by_version: bool = False  # whether its version seems to be at fault
     lost: bool = False  # whether the store lost the config that was reached
+    doubts: list[str] = field(default_factory=list)  # why entries of the newest config are not served
     failures: int = 0
     models: States = field(default_factory=dict)
 
@@ -95,7 +96,12 @@ class Agent:
 
     def _look(self) -> bool:
         """Converge unless the newest config is reached; whether anything changed."""
-        newest = self._newest()
+        asked = self._newest()
+        newest, doubts = self.replica.believed(asked)
+        if doubts != self.health.doubts:
+            for doubt in doubts:
+                log.error("config %d: %s", newest.number, doubt)
+            self.health.doubts = doubts
         failing = self.health.error is not None
         if newest.number == self.health.config and not failing and self.replica.reached(newest):
             self.health.ready = True
@@ -106,7 +112,7 @@ class Agent:
         prune(self.replica.models_dir, newest, self.replica.store, [self.replica.server])
         self.health.config, self.health.error, self.health.ready = newest.number, None, True
         if newest.number != self._kept.number:
-            self._kept = Kept.write(self._kept_file, self.fleet, newest)
+            self._kept = Kept.write(self._kept_file, self.fleet, asked)
         log.info(
             "config %d reached in %.1f s: %s",
             newest.number,
@@ -185,7 +191,7 @@ class Agent:
     def _report(self) -> ReplicaReport:
         health = self.health
         if health.error is None:
-            return self.replica.report(health.config, health.models)
+            return self.replica.report(health.config, health.models, "; ".join(health.doubts) or None)
         return self.replica.report(
             health.config,
             health.models,

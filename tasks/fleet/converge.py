@@ -1,16 +1,19 @@
 """Bringing one replica to a fleet's desired state, without losing an answer."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from google.protobuf import text_format
 
+from tasks import names
 from tasks.errors import DeadlineExceeded, LoadFailed, ServingRefused, SlipwayError, StoreUnreachable
 from tasks.files import write_atomically
 from tasks.fleet import memory
-from tasks.fleet.config import FleetConfig, parse
+from tasks.fleet.config import FleetConfig, parse, with_entries
 from tasks.records import ReplicaReport, VersionState
 from tasks.serving.client import ServingClient
 from tasks.store.base import Store
@@ -31,15 +34,28 @@ class Replica:
     """A model server, its name in the fleet, the folder it reads and the config file it starts from."""
 
     def __init__(
-        self, store: Store, trust: Trust, name: str, server: ServingClient, models_dir: Path, config_file: Path
+        self,
+        store: Store,
+        trust: Trust,
+        name: str,
+        server: ServingClient,
+        models_dir: Path,
+        config_file: Path,
+        other_folders: Sequence[Path] | None = None,
     ) -> None:
-        """`trust`: what must hold of a version before the server hears of it."""
+        """A replica; nothing is read or asked yet.
+
+        Args:
+            trust: what must hold of a version before the server hears of it.
+            other_folders: where models that are not from the store may lie; None: anywhere.
+        """
         self.store = store
         self.trust = trust
         self.name = name
         self.server = server
         self.models_dir = models_dir
         self.config_file = config_file
+        self.other_folders = other_folders
 
     def converge(self, config: FleetConfig, deadline: float) -> States:
         """Serve what `config` says, and return the states of its models.
@@ -77,6 +93,24 @@ class Replica:
             raise
         except SlipwayError as error:
             raise LoadFailed(str(error), model) from error
+
+    def believed(self, config: FleetConfig) -> tuple[FleetConfig, list[str]]:
+        """`config` without what this replica must not serve, and why each such entry was left out, in words.
+
+        Anyone who can write to the bucket can write a config. So an entry is served only if its base path is that of
+        the model in the store that its name says, or lies in a folder that the replica's own settings name. In the
+        place of any other, the replica goes on with what it serves under that name.
+        """
+        doubts = {
+            entry.name: doubt
+            for entry in config.models.model_config_list.config
+            if (doubt := doubt_about(entry, self.store, self.other_folders)) is not None
+        }
+        if not doubts:
+            return config, []
+        now = {entry.name: entry for entry in self.running().model_config_list.config}
+        models = with_entries(config.models, {name: now.get(name) for name in doubts})
+        return replace(config, models=models), list(doubts.values())
 
     def running(self) -> ModelServerConfig:
         """The config that this replica reached last, from which its server starts."""
@@ -168,6 +202,24 @@ def model_in_store(entry: ModelConfig, store: Store) -> str | None:
     """The model whose versions in `store` this entry serves; None if Slipway did not write the entry."""
     prefix = store.uri("models/")
     return entry.base_path.removeprefix(prefix) if entry.base_path.startswith(prefix) else None
+
+
+def doubt_about(entry: ModelConfig, store: Store, folders: Sequence[Path] | None) -> str | None:
+    """Why a replica must not serve this entry, None if it may.
+
+    Args:
+        folders: where models that are not from the store may lie; None: anywhere.
+    """
+    model = model_in_store(entry, store)
+    if model is not None:
+        fits = names.is_name(model) and entry.name in (model, names.candidate_name(model))
+        return (
+            None if fits else f"{entry.name} is not served from {entry.base_path!r}, which is not its own in the store"
+        )
+    path = Path(os.path.normpath(entry.base_path))
+    if folders is None or any(path.is_relative_to(folder.absolute()) for folder in folders):
+        return None
+    return f"{entry.name} is not served from {entry.base_path!r}: SLIPWAY_OTHER_MODELS names no such folder"
 
 
 def wanted_from_store(config: ModelServerConfig, store: Store) -> list[tuple[str, int]]:

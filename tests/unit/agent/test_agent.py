@@ -48,6 +48,9 @@ class CrashingReplica:
     store, trust, server = MemoryStore(), cast(Trust, None), FakeServer()
     config_file = Path("nothing/models.config")
 
+    def believed(self, config: FleetConfig) -> tuple[FleetConfig, list[str]]:
+        return config, []
+
     def converge(self, config: FleetConfig, deadline: float) -> States:
         raise ServingUnreachable("gone")
 

@@ -165,3 +165,48 @@ def test_the_config_file_is_replaced_whole(tmp_path) -> None:  # type: ignore[no
         converge.write_config(path, wanted)
         assert text_format.Parse(path.read_text(), ModelServerConfig()).model_config_list == wanted.model_config_list
         assert [p.name for p in path.parent.iterdir()] == ["models.config"]
+
+
+@pytest.mark.parametrize(
+    ("base_path", "believed"),
+    [
+        ("memory://test/models/MLP", True),
+        ("/srv/theirs/MLP", True),
+        ("memory://test/models/Other", False),
+        ("memory://test/models/../evil", False),
+        ("memory://test/models/MLP/../../evil", False),
+        ("memory://elsewhere/models/MLP", False),
+        ("/tmp/evil", False),
+        ("/srv/theirs/../evil", False),
+        ("/srv/theirs-too", False),
+        ("", False),
+    ],
+)
+@pytest.mark.parametrize("name", ["MLP", "MLP-candidate"])
+def test_what_may_not_be_served_leaves_what_serves_under_its_name(
+    store: Store, tmp_path: Path, base_path: str, believed: bool, name: str
+) -> None:
+    file = tmp_path / "models.config"
+    replica = converge.Replica(
+        store, UNSIGNED, "r1", FakeServer(), tmp_path / "models", file, other_folders=[Path("/srv/theirs")]
+    )
+    entry = serving_entry(name, base_path, [9], {})
+    other = serving_entry("Fine", "memory://test/models/Fine", [1], {})
+    asked = FleetConfig(4, with_entries(ModelServerConfig(), {name: entry, "Fine": other}))
+    found, doubts = replica.believed(asked)
+    if believed:
+        assert (found, doubts) == (asked, [])
+        return
+    assert [c.name for c in found.models.model_config_list.config] == ["Fine"], "nothing is served under that name"
+    assert base_path in doubts[0]
+    served = serving_entry(name, str(tmp_path / "models/MLP"), [3], {"stable": 3})
+    converge.write_config(file, with_entries(ModelServerConfig(), {name: served}))
+    found, _ = replica.believed(asked)
+    assert found.entry(name) == served
+    assert found.entry("Fine") == other
+
+
+def test_where_no_folders_are_named_a_model_may_lie_anywhere(store: Store, tmp_path: Path) -> None:
+    replica = converge.Replica(store, UNSIGNED, "r1", FakeServer(), tmp_path / "models", tmp_path / "models.config")
+    asked = FleetConfig(4, with_entries(ModelServerConfig(), {"theirs": serving_entry("theirs", "/srv/x", [9], {})}))
+    assert replica.believed(asked) == (asked, [])

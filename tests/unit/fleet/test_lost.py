@@ -32,6 +32,9 @@ class ObedientServer:
     def statuses(self, _: str) -> tuple[VersionState, ...]:
         return ()
 
+    def believed(self, config: FleetConfig) -> tuple[FleetConfig, list[str]]:
+        return config, []
+
     def converge(self, config: FleetConfig, _: float) -> States:
         self.served.append(config.number)
         return {}
