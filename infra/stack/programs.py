@@ -211,20 +211,24 @@ def model_server(settings: Settings) -> Program:
     host, rest, grpc = settings.host, settings.rest_port, settings.grpc_port
     return Program(
         name="model-server",
-        command=isolated(
-            (
-                *model_server_command(settings),
-                f"--port={grpc}",
-                f"--rest_api_port={rest}",
-                f"--model_config_file={settings.replica_config}",
-                "--file_system_poll_wait_seconds=1",
-                # A version is verified before it is loaded: if it fails it will fail again, and should say so at once.
-                "--max_num_load_retries=0",
-                # Without it a server that finds labels in its config at start exits (tensorflow/serving#1608).
-                "--allow_version_labels_for_unavailable_models=true",
-                f"--monitoring_config_file={MONITORING}",
+        command=(
+            *(*OWN, "infra.stack.verify_models", str(settings.replica_models.absolute()), str(settings.replica_config)),
+            "-" if settings.signing == "off" else str(settings.public_key.absolute()),
+            *isolated(
+                (
+                    *model_server_command(settings),
+                    f"--port={grpc}",
+                    f"--rest_api_port={rest}",
+                    f"--model_config_file={settings.replica_config}",
+                    "--file_system_poll_wait_seconds=1",
+                    # A version is verified before it is loaded: if it fails it will fail again, and should say so.
+                    "--max_num_load_retries=0",
+                    # Without it a server that finds labels in its config at start exits (tensorflow/serving#1608).
+                    "--allow_version_labels_for_unavailable_models=true",
+                    f"--monitoring_config_file={MONITORING}",
+                ),
+                read=settings.replica_files,
             ),
-            read=settings.replica_files,
         ),
         address=f"http://{host}:{rest}",
         ready=lambda _: (

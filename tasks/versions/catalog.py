@@ -55,7 +55,7 @@ def manifest(store: Store, model: str, version: int) -> Manifest:
         NotFound: there is no such version.
         Corrupt: what lies there is not a manifest, or is that of another version.
     """
-    return _parsed(store, model, version, _manifest_bytes(store, model, version))
+    return parsed(store, model, version, _manifest_bytes(store, model, version))
 
 
 def trusted_manifest(store: Store, trust: Trust, model: str, version: int) -> Manifest:
@@ -66,11 +66,23 @@ def trusted_manifest(store: Store, trust: Trust, model: str, version: int) -> Ma
         Corrupt: what lies there is not a manifest, or is that of another version.
         SignatureInvalid: it is unsigned, or was not signed with the trusted key.
     """
+    data, _ = signed_manifest(store, trust, model, version)
+    return parsed(store, model, version, data)
+
+
+def signed_manifest(store: Store, trust: Trust, model: str, version: int) -> tuple[bytes, bytes | None]:
+    """The bytes of a version's manifest and of its signature, proven as by `trusted_manifest`.
+
+    Raises:
+        NotFound: there is no such version.
+        SignatureInvalid: it is unsigned, or was not signed with the trusted key.
+    """
     data = _manifest_bytes(store, model, version)
-    if trust.public_key is not None:
-        signature = store.find(keys.signature_key(model, version))
-        signing.verify(data, signature, f"{model} version {version}", trust.public_key)
-    return _parsed(store, model, version, data)
+    if trust.public_key is None:
+        return data, None
+    signature = store.find(keys.signature_key(model, version))
+    signing.verify(data, signature, f"{model} version {version}", trust.public_key)
+    return data, signature
 
 
 def verdict(store: Store, model: str, version: int) -> Verdict | None:
@@ -174,7 +186,12 @@ def _manifest_bytes(store: Store, model: str, version: int) -> bytes:
     raise NotFound(f"Version {version} of model {model!r} {gone}. {known}")
 
 
-def _parsed(store: Store, model: str, version: int, data: bytes) -> Manifest:
+def parsed(store: Store, model: str, version: int, data: bytes) -> Manifest:
+    """The manifest in these bytes, which lay where that of this version lies.
+
+    Raises:
+        Corrupt: it is not one, or that of another version.
+    """
     key = keys.manifest_key(model, version)
     found = Manifest.from_json(data, store.uri(key))
     if (found.model, found.version) != (model, version):

@@ -18,7 +18,7 @@ from tasks.savedmodel.read import SavedModelFolder
 from tasks.store import keys
 from tasks.store.base import Store
 from tasks.store.transfer import Wanted, download_all
-from tasks.versions import catalog
+from tasks.versions import catalog, kept
 from tasks.versions.signing import Trust
 
 log = logging.getLogger(__name__)
@@ -26,11 +26,15 @@ log = logging.getLogger(__name__)
 _INCOMING = ".incoming-"  # TensorFlow Serving ignores a folder whose name is not a number
 _OUTGOING = ".outgoing-"
 _SPARE = 64 << 20  # bytes that stay free on the disk
+_verified: set[tuple[Path, int]] = set()  # folders, each with its inode, that this process fetched or has verified
 _ABANDONED_AFTER = 86400.0  # seconds; if the file system has no locks, the age at which a folder counts as left
 
 
 def fetch_version(store: Store, trust: Trust, model: str, version: int, models_dir: Path) -> Path:
     """Fetch the published version to `models_dir`/`model`/`version`, unless it is there; returns that folder.
+
+    What is there already is believed only if this process fetched it, or has verified it once; else it is verified by
+    its manifest, which is kept beside it, and fetched again if it was altered.
 
     The manifest's signature, every file's size and sha256 and the graph's operations are checked before the rename
     that makes the version visible to the server, so what is there is whole and authentic. A fetch that dies leaves
@@ -45,9 +49,10 @@ def fetch_version(store: Store, trust: Trust, model: str, version: int, models_d
         InvalidSettings: the disk has no room for it or cannot be written to, or the trusted key is missing.
     """
     target = models_dir / names.model_name(model) / str(version)
-    if target.is_dir():
+    if _is_verified(models_dir, trust, model, version, target):
         return target
-    manifest = catalog.trusted_manifest(store, trust, model, version)
+    data, signature = catalog.signed_manifest(store, trust, model, version)
+    manifest = catalog.parsed(store, model, version, data)
     require_whole(store, manifest)
     try:
         _require_room(manifest, models_dir)
@@ -55,12 +60,14 @@ def fetch_version(store: Store, trust: Trust, model: str, version: int, models_d
             _fetch_files(store, manifest, staging)
             safety.require_harmless(SavedModelFolder.read(staging), trust.allowed_ops)
             _sync_folders(staging)
-            _make_visible(staging, target)
+            kept.keep(models_dir, model, version, data, signature)
+            _make_visible(staging, target, trust, models_dir)
     except OSError as error:
         raise InvalidSettings(
             f"{models_dir} cannot take {model} version {version}: {error}. Make room or correct its permissions, or "
             "point SLIPWAY_MODELS_DIR elsewhere."
         ) from error
+    _verified.add((target, target.stat().st_ino))
     log.info("fetched %s version %d: %d files verified", model, version, len(manifest.files))
     return target
 
@@ -110,11 +117,10 @@ def local_versions(models_dir: Path, model: str) -> list[int]:
 def remove_version(models_dir: Path, model: str, version: int) -> None:
     """Delete a local version: one rename hides it from the server, then its files are deleted."""
     target = models_dir / model / str(version)
-    outgoing = target.parent / f"{_OUTGOING}{version}-{uuid.uuid4().hex[:8]}"
-    with contextlib.suppress(FileNotFoundError):
-        target.rename(outgoing)
-        shutil.rmtree(outgoing, ignore_errors=True)
+    if target.is_dir():
+        _set_aside(target)
         log.info("removed the local copy of %s version %d", model, version)
+    kept.forget(models_dir, model, version)
 
 
 def clear_leftovers(models_dir: Path) -> None:
@@ -167,14 +173,42 @@ def _require_same(uri: str, entry: FileEntry, sha256: str) -> None:
         )
 
 
-def _make_visible(staging: Path, target: Path) -> None:
-    """Rename the version to where the server looks, unless another process was first with the same bytes."""
+def _is_verified(models_dir: Path, trust: Trust, model: str, version: int, target: Path) -> bool:
+    """Whether the version lies there, as it was fetched; the reason why not is logged."""
+    if not target.is_dir():
+        return False
+    if (target, target.stat().st_ino) not in _verified:
+        try:
+            kept.require_unaltered(models_dir, trust, model, version)
+        except Corrupt as error:
+            log.error("%s It is fetched again.", error)
+            return False
+        _verified.add((target, target.stat().st_ino))
+    return True
+
+
+def _make_visible(staging: Path, target: Path, trust: Trust, models_dir: Path) -> None:
+    """Rename the version to where the server looks, in place of an altered one that is there.
+
+    If another process was first with the same bytes, its stay.
+    """
     try:
         staging.rename(target)
     except OSError:
         if not target.is_dir():
             raise
+        if not _is_verified(models_dir, trust, target.parent.name, int(target.name), target):
+            _set_aside(target)
+            staging.rename(target)
     _sync(target.parent)
+
+
+def _set_aside(target: Path) -> None:
+    """Hide a version from the server by one rename, and then delete its files."""
+    outgoing = target.parent / f"{_OUTGOING}{target.name}-{uuid.uuid4().hex[:8]}"
+    with contextlib.suppress(FileNotFoundError):
+        target.rename(outgoing)
+        shutil.rmtree(outgoing, ignore_errors=True)
 
 
 def _require_room(manifest: Manifest, models_dir: Path) -> None:

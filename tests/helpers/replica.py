@@ -94,7 +94,7 @@ class LocalReplica:
         served = fleet.newest().models.model_config_list.config
         config = fleet.change({entry.name: None for entry in served}, "forget", always=True)
         replicas.await_config(fleet, config, "")
-        until(lambda: not [*self.settings.replica_models.glob("*/*")], "no version lies on the disk")
+        until(lambda: not [*self.settings.replica_models.glob("[!.]*/*")], "no version lies on the disk")
         for prefix in ("models/", keys.rollouts_prefix(fleet.name), "datasets/"):
             fleet.store.delete_all(prefix)
 

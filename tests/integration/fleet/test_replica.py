@@ -114,3 +114,20 @@ def test_the_agent_tells_whether_its_replica_is_ready(fleet: Fleet, replica: Loc
     assert 'slipway_replica_version_available{model="affine",version="1"} 1.0' in metrics
     replica.kill("model-server")
     until(lambda: requests.get(f"{url}/readyz", timeout=5).status_code == 503, "no longer ready")
+
+
+def test_a_version_that_was_altered_on_the_disk_is_not_served_by_a_server_that_starts_again(
+    fleet: Fleet, replica: LocalReplica, small_models: Path
+) -> None:
+    version = publish(fleet, small_models / "affine" / "1")
+    serve(fleet, version)
+    files = replica.settings.replica_models / "affine" / str(version) / "variables"
+    (weights,) = files.glob("*.data-*")
+    weights.chmod(0o644)
+    weights.write_bytes(weights.read_bytes().replace(np.float32(1.0).tobytes(), np.float32(9.0).tobytes()))
+    replica.kill("model-server")
+    replica.start()
+    with replica.client() as client:
+        until(lambda: [s for s in client.statuses("affine") if s.state == "AVAILABLE"], "the version is there again")
+    assert answer(replica) == (3.0, version)
+    assert "It is removed, and fetched again." in replica.log("model-server")

@@ -1,6 +1,8 @@
 """What a model server may read is whole, its publisher's, and harmless; anything else never gets a number."""
 
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +13,17 @@ import pytest
 
 from infra.stack import secrets
 from tasks.errors import Corrupt, ForbiddenOps, InvalidName, InvalidSettings, NotFound, SignatureInvalid
+from tasks.fleet.config import parse, serving_entry, with_entries
+from tasks.fleet.converge import write_config
 from tasks.records import FileEntry, Manifest, Training
 from tasks.settings import Settings
 from tasks.store import keys
 from tasks.store.base import Store
 from tasks.versions import catalog, fetch
 from tasks.versions.signing import Trust
+from tasks.wire.protos import ModelServerConfig
 from tests.helpers.saved_models import write_saved_model
+from tests.helpers.stores import MemoryStore
 from tests.helpers.versions import UNSIGNED, publish_version
 
 WEIGHTS = "models/MLP/1/variables/variables.data-00000-of-00001"
@@ -231,3 +237,88 @@ def test_only_numbers_are_versions_on_the_disk(tmp_path: Path) -> None:
     fetch.remove_version(tmp_path, "MLP", 3)
     fetch.remove_version(tmp_path, "MLP", 3)
     assert fetch.local_versions(tmp_path, "MLP") == [12]
+
+
+def alter_a_file(folder: Path) -> None:
+    path = folder / "variables" / "variables.data-00000-of-00001"
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[::-1])
+
+
+def add_a_file(folder: Path) -> None:
+    (folder / "assets.extra").mkdir()
+    (folder / "assets.extra" / "more").write_bytes(b"x")
+
+
+def replace_a_file_by_a_link(folder: Path) -> None:
+    (folder / "saved_model.pb").rename(folder.parent / "there")
+    (folder / "saved_model.pb").symlink_to(folder.parent / "there")
+
+
+ALTERATIONS: dict[str, Callable[[Path], object]] = {
+    "a file altered": alter_a_file,
+    "a file added": add_a_file,
+    "a file removed": lambda folder: (folder / "saved_model.pb").unlink(),
+    "a file linked": replace_a_file_by_a_link,
+    "its manifest altered": lambda folder: (folder.parents[1] / ".manifests/MLP/1.json").write_bytes(b"{}"),
+    "its manifest removed": lambda folder: (folder.parents[1] / ".manifests/MLP/1.json").unlink(),
+    "its signature removed": lambda folder: (folder.parents[1] / ".manifests/MLP/1.sig").unlink(),
+}
+
+
+@pytest.fixture
+def fetched(store: Store, directory: Path, tmp_path: Path) -> tuple[Trust, Path]:
+    """A signed version on the disk, as an earlier process fetched it; and who is trusted."""
+    settings = Settings(home=tmp_path / "home")
+    secrets.ensure_key_pair(settings)
+    trust = Trust.of(settings)
+    publish(store, directory, trust)
+    folder = fetch.fetch_version(store, trust, "MLP", 1, tmp_path / "models")
+    fetch._verified.clear()
+    return trust, folder
+
+
+@pytest.mark.parametrize("altered", ALTERATIONS)
+def test_what_was_altered_on_the_disk_is_fetched_again(
+    store: Store, directory: Path, fetched: tuple[Trust, Path], altered: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    trust, folder = fetched
+    ALTERATIONS[altered](folder)
+    assert fetch.fetch_version(store, trust, "MLP", 1, folder.parents[1]) == folder
+    assert files(folder) == files(directory)
+    assert "It is fetched again." in caplog.text
+
+
+def test_what_is_unaltered_is_served_though_the_store_is_away(fetched: tuple[Trust, Path]) -> None:
+    trust, folder = fetched
+    assert fetch.fetch_version(MemoryStore(), trust, "MLP", 1, folder.parents[1]) == folder
+
+
+def test_what_another_key_signed_is_not_served_though_its_files_fit(
+    store: Store, fetched: tuple[Trust, Path], tmp_path: Path
+) -> None:
+    _, folder = fetched
+    settings = Settings(home=tmp_path / "other")
+    secrets.ensure_key_pair(settings)
+    with pytest.raises(SignatureInvalid):
+        fetch.fetch_version(store, Trust.of(settings), "MLP", 1, folder.parents[1])
+
+
+@pytest.mark.parametrize("altered", [None, *ALTERATIONS])
+def test_a_model_server_starts_once_altered_versions_are_removed(
+    fetched: tuple[Trust, Path], altered: str | None
+) -> None:
+    trust, folder = fetched
+    if altered is not None:
+        ALTERATIONS[altered](folder)
+    models, config = folder.parents[1], folder.parents[2] / "models.config"
+    entries = {name: serving_entry(name, str(models / name), [1], {}) for name in ("MLP", "Other")}
+    write_config(config, with_entries(ModelServerConfig(), entries))
+    arguments = [str(models), str(config), str(trust.public_key), "ls", str(models / "MLP")]
+    done = subprocess.run(
+        [sys.executable, "-m", "infra.stack.verify_models", *arguments], capture_output=True, text=True, check=True
+    )
+    assert ("1" in done.stdout.split()) is (altered is None)
+    assert ("It is removed, and fetched again." in done.stderr) is (altered is not None)
+    served = [entry.name for entry in parse(config.read_text(), "").model_config_list.config]
+    assert served == (["MLP", "Other"] if altered is None else ["Other"])
