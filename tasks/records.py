@@ -211,6 +211,7 @@ class ReplicaReport(Record):
     error_config: int | None = None  # number of the config that could not be reached
     error_model: str | None = None  # the model in it that is at fault, if one is
     time: datetime = field(default_factory=now)
+    place: str | None = None  # its machine and the folder of its models; None: an earlier release reported
     kept: str | None = None  # the config that it has reached, as text, if the store has lost it
     error_by_version: bool = False  # whether the version that it could not load seems to be at fault
 

@@ -4,6 +4,7 @@ import difflib
 import functools
 import os
 import re
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -187,7 +188,16 @@ class Settings(BaseSettings):
     )
 
     fleet: str = Field("default", description="Fleet that releases go to.")
-    replica: str = Field("r1", description="Name of this replica in its fleet.")
+    replica: str = Field(
+        "r1",
+        description="Name of this replica in its fleet; an agent that no stack runs takes the "
+        "machine's name if it is unset.",
+    )
+    advertise_host: str | None = Field(
+        None,
+        description="Name or address at which flows on other machines reach this replica's model server; if unset, "
+        "SLIPWAY_HOST, or this machine's own name where that is 0.0.0.0.",
+    )
     models_dir: Path | None = Field(
         None, description="Folder that this replica's model server reads; under home if unset."
     )
@@ -283,6 +293,12 @@ class Settings(BaseSettings):
     def replica_config(self) -> Path:
         """The config that this replica's model server starts from; the agent keeps it as the fleet's newest."""
         return self.replica_models.parent / "models.config"
+
+    @property
+    def advertised(self) -> ServerAddress:
+        """Where this replica's model server is reached, as its agent reports it."""
+        host = socket.gethostname() if self.host == "0.0.0.0" else self.host  # noqa: S104 - it is compared with
+        return ServerAddress(self.advertise_host or host, self.grpc_port, self.rest_port)
 
     @property
     def replica_files(self) -> tuple[Path, ...]:

@@ -2,12 +2,19 @@
 
 import logging
 import os
+import re
 import signal
+import socket
 import sys
 import threading
+from collections.abc import Mapping
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 from tasks.errors import SlipwayError
+
+if TYPE_CHECKING:
+    from tasks.settings import Settings
 
 
 def main() -> int:
@@ -32,6 +39,15 @@ def main() -> int:
     return 0
 
 
+def named(mine: "Settings", environment: Mapping[str, str]) -> "Settings":
+    """The settings, with the machine's name as the replica's if nothing says another: no two replicas may share one."""
+    from tasks.settings import SUPERVISED
+
+    if "replica" in mine.model_fields_set or SUPERVISED in environment:
+        return mine
+    return mine.model_copy(update={"replica": re.sub(r"[^A-Za-z0-9_.-]|^[^A-Za-z0-9]", "-", socket.gethostname())[:63]})
+
+
 def _run(stop: threading.Event) -> None:
     from infra.agent import health
     from infra.agent.agent import Agent
@@ -42,14 +58,15 @@ def _run(stop: threading.Event) -> None:
     from tasks.store.connect import connect
     from tasks.versions.signing import Trust
 
-    mine = settings()
+    mine = named(settings(), os.environ)
     stay_local(os.environ, mine.host)
     server = ServingClient(f"{mine.host}:{mine.grpc_port}", f"http://{mine.host}:{mine.rest_port}", mine.call_deadline)
     replica = Replica(
         *(connect(mine), Trust.of(mine), mine.replica, server),
-        *(mine.replica_models, mine.replica_config, mine.other_folders),
+        *(mine.replica_models, mine.replica_config, mine.other_folders, mine.advertised),
     )
     agent = Agent(mine, replica)
+    agent.require_own_name()
     listener = health.serve(agent, mine.host, mine.agent_port)
     logging.getLogger(__name__).info(
         "fleet %s, replica %s, models in %s", mine.fleet, mine.replica, mine.replica_models

@@ -5,12 +5,12 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from tasks.errors import LoadFailed, ServingUnreachable, SlipwayError, StoreUnreachable, StoreWentBack
+from tasks.errors import InvalidSettings, LoadFailed, ServingUnreachable, SlipwayError, StoreUnreachable, StoreWentBack
 from tasks.fleet import lost
 from tasks.fleet.config import Fleet, FleetConfig
 from tasks.fleet.converge import Replica, States, prune
 from tasks.fleet.lost import Kept
-from tasks.fleet.replicas import HEARTBEAT, LONGEST_PAUSE
+from tasks.fleet.replicas import HEARTBEAT, LEASE, LONGEST_PAUSE, reporting
 from tasks.records import ReplicaReport
 from tasks.settings import Settings
 from tasks.versions.fetch import clear_leftovers
@@ -72,6 +72,24 @@ class Agent:
         self._deaths = _Deaths()
         self._reported = 0.0
         self._pause = settings.poll_interval
+
+    def require_own_name(self) -> None:
+        """Raise if a replica elsewhere reports by the same name. A store that is away is passed over.
+
+        Raises:
+            InvalidSettings: one does.
+        """
+        try:
+            found = {report.replica: report for report in reporting(self.fleet)}.get(self.replica.name)
+        except StoreUnreachable:
+            return
+        here = self.replica.report(0, {}).place
+        if found is not None and found.place not in (None, here):
+            raise InvalidSettings(
+                f"Fleet {self.fleet.name!r} has a replica {found.replica!r} already, at {found.place}: give this one "
+                f"another name by SLIPWAY_REPLICA. If that one is gone, `slipway replicas {self.fleet.name} --forget "
+                f"{found.replica}` removes it once it has been silent for {LEASE.total_seconds():g} s."
+            )
 
     def run(self, stop: threading.Event) -> None:
         """Look until `stop` is set."""

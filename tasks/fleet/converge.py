@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from tasks.fleet import memory
 from tasks.fleet.config import FleetConfig, parse, with_entries
 from tasks.records import ReplicaReport, VersionState
 from tasks.serving.client import ServingClient
+from tasks.settings import ServerAddress
 from tasks.store.base import Store
 from tasks.versions import fetch
 from tasks.versions.signing import Trust
@@ -42,12 +44,14 @@ class Replica:
         models_dir: Path,
         config_file: Path,
         other_folders: Sequence[Path] | None = None,
+        advertised: ServerAddress | None = None,
     ) -> None:
         """A replica; nothing is read or asked yet.
 
         Args:
             trust: what must hold of a version before the server hears of it.
             other_folders: where models that are not from the store may lie; None: anywhere.
+            advertised: where flows reach the server; None: where it is reached from here.
         """
         self.store = store
         self.trust = trust
@@ -56,6 +60,8 @@ class Replica:
         self.models_dir = models_dir
         self.config_file = config_file
         self.other_folders = other_folders
+        self._rest_url = advertised.rest_url if advertised is not None else server.rest_url
+        self._grpc_address = advertised.grpc_address if advertised is not None else server.grpc_address
 
     def converge(self, config: FleetConfig, deadline: float) -> States:
         """Serve what `config` says, and return the states of its models.
@@ -143,8 +149,9 @@ class Replica:
         """What this replica reports now; the arguments are the report's fields."""
         return ReplicaReport(
             replica=self.name,
-            rest_url=self.server.rest_url,
-            grpc_address=self.server.grpc_address,
+            rest_url=self._rest_url,
+            grpc_address=self._grpc_address,
+            place=f"{socket.gethostname()}:{self.models_dir.absolute()}",
             config=config,
             models=models,
             error=error,

@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from tasks.errors import DeadlineExceeded, InvalidInput, NoReplica, NotFound, RolloutFailed, VersionFailed
+from tasks.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    InvalidSettings,
+    NoReplica,
+    NotFound,
+    RolloutFailed,
+    VersionFailed,
+)
 from tasks.fleet import agentless, lost
 from tasks.fleet.config import Fleet, FleetConfig, fleet_names, labels_of, servings
 from tasks.names import candidate_name
@@ -71,9 +79,12 @@ def require_replicas(fleet: Fleet, new_fleet: bool = False, patience: float = _A
     Raises:
         NoReplica: no replica reports.
         StoreWentBack: the store lost what a replica serves.
+        InvalidSettings: two of its replicas report one address.
     """
     end = time.monotonic() + patience
-    lost.require_whole(fleet, reporting(fleet))
+    found = reporting(fleet)
+    lost.require_whole(fleet, found)
+    _require_addresses(fleet, found)
     while not new_fleet and not reporting(fleet):
         if time.monotonic() > end or not reports(fleet):
             raise NoReplica(
@@ -81,6 +92,20 @@ def require_replicas(fleet: Fleet, new_fleet: bool = False, patience: float = _A
                 "rollout with `--new-fleet` (`new_fleet` in the form) waits for the first one."
             )
         time.sleep(_POLL)
+
+
+def _require_addresses(fleet: Fleet, found: Sequence[ReplicaReport]) -> None:
+    """Raise if two replicas report one address: one would be asked twice, and the other never."""
+    by_address: dict[str, str] = {}
+    for report in found:
+        for address in {report.grpc_address, report.rest_url.partition("://")[2]} - {""}:
+            other = by_address.setdefault(address, report.replica)
+            if other != report.replica:
+                raise InvalidSettings(
+                    f"Replicas {other} and {report.replica} of fleet {fleet.name!r} both report the address {address}, "
+                    "so one of them would never be asked. On the machine of each, let SLIPWAY_ADVERTISE_HOST say how "
+                    "other machines reach it. Nothing was changed."
+                )
 
 
 def no_replica_message(fleet: Fleet) -> str:

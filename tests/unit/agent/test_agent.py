@@ -1,19 +1,25 @@
 """What the agent reports about a model server that ends while it is brought to a config."""
 
+import contextlib
+import dataclasses
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from infra.agent.__main__ import named
 from infra.agent.agent import Agent
-from tasks.errors import ServingUnreachable
+from tasks.errors import InvalidSettings, ServingUnreachable
 from tasks.fleet.config import Fleet, FleetConfig
 from tasks.fleet.converge import Replica, States
 from tasks.records import VersionState
+from tasks.serving.client import ServingClient
 from tasks.settings import Settings
+from tasks.store import keys
 from tasks.versions.signing import Trust
 from tasks.wire.protos import ModelServerConfig
 from tests.helpers.stores import MemoryStore
+from tests.helpers.versions import UNSIGNED
 
 
 class FakeFleet:
@@ -79,3 +85,49 @@ def test_a_server_that_ends_twice_on_its_way_to_a_config_is_an_error_of_that_con
 
 def test_a_server_that_ends_once_on_its_way_may_have_ended_of_something_else(agent: Agent) -> None:
     assert reported(agent, 5, 6, 5) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "age", "refused"), [("elsewhere:/models", 0, True), ("elsewhere:/models", 1000, False), (None, 0, False)]
+)
+def test_an_agent_does_not_take_the_name_of_a_replica_elsewhere(
+    tmp_path: Path, place: str | None, age: float, refused: bool
+) -> None:
+    store, server = MemoryStore(), ServingClient("127.0.0.1:1", "http://127.0.0.1:1")
+    mine = Settings(home=tmp_path)
+    replica = Replica(store, UNSIGNED, "r1", server, mine.replica_models, mine.replica_config)
+    other = dataclasses.replace(replica.report(0, {}), place=place)
+    Fleet(store, UNSIGNED, mine.fleet, 1.0).put_report(other)
+    store.backdate(keys.replica_key(mine.fleet, "r1"), age)
+    with pytest.raises(InvalidSettings, match="SLIPWAY_REPLICA") if refused else contextlib.nullcontext():
+        Agent(mine, replica).require_own_name()
+
+
+def test_an_agent_that_starts_again_takes_its_own_name_at_once(tmp_path: Path) -> None:
+    server = ServingClient("127.0.0.1:1", "http://127.0.0.1:1")
+    mine = Settings(home=tmp_path)
+    replica = Replica(MemoryStore(), UNSIGNED, "r1", server, mine.replica_models, mine.replica_config)
+    agent = Agent(mine, replica)
+    agent.fleet.put_report(replica.report(0, {}))
+    agent.require_own_name()
+
+
+def test_an_agent_of_no_stack_has_its_machines_name_unless_it_is_told_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "gpu node_1.lan")
+    mine = Settings.model_construct()
+    assert named(mine, {}).replica == "gpu-node_1.lan"
+    assert named(mine, {"SLIPWAY_SUPERVISED": str(tmp_path)}).replica == "r1"
+    assert named(Settings(replica="r2"), {}).replica == "r2"
+
+
+@pytest.mark.parametrize(
+    ("host", "advertised", "expected"),
+    [("127.0.0.1", None, "127.0.0.1"), ("0.0.0.0", None, "here"), ("127.0.0.1", "a.lan", "a.lan")],
+)
+def test_a_replica_reports_where_other_machines_reach_it(
+    monkeypatch: pytest.MonkeyPatch, host: str, advertised: str | None, expected: str
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "here")
+    assert Settings(host=host, advertise_host=advertised, grpc_port=7).advertised.grpc_address == f"{expected}:7"

@@ -8,7 +8,15 @@ from typing import cast
 
 import pytest
 
-from tasks.errors import DeadlineExceeded, NoReplica, RolloutFailed, VersionFailed
+from tasks.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    InvalidSettings,
+    NoReplica,
+    NotFound,
+    RolloutFailed,
+    VersionFailed,
+)
 from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, WithoutAgents, serving_entry
 from tasks.fleet.replicas import (
@@ -239,3 +247,27 @@ def test_replicas_that_still_load_what_another_could_not_are_waited_for(
     with pytest.raises(RolloutFailed) as failed:
         await_config(fleet, config, "MLP")
     assert (type(failed.value), len(looks)) == (RolloutFailed, 1)
+
+
+def test_two_replicas_that_report_one_address_are_refused_before_anything_is_written(store: Store) -> None:
+    fleet = Fleet(store, UNSIGNED, "test", 5.0)
+    fleet.put_report(ReplicaReport("r1", "http://127.0.0.1:8501", "127.0.0.1:8500", 0, {}))
+    fleet.put_report(ReplicaReport("r2", "http://10.0.0.2:8501", "10.0.0.2:8500", 0, {}))
+    require_replicas(fleet)
+    fleet.put_report(ReplicaReport("r3", "http://127.0.0.1:8501", "127.0.0.1:8510", 0, {}))
+    with pytest.raises(InvalidSettings, match=r"r1 and r3 .* 127\.0\.0\.1:8501, .* SLIPWAY_ADVERTISE_HOST"):
+        require_replicas(fleet)
+    cast(MemoryStore, store).backdate(keys.replica_key("test", "r1"), 1000)
+    require_replicas(fleet)
+
+
+def test_a_replica_that_is_gone_is_forgotten_and_one_that_lives_is_not(store: Store) -> None:
+    fleet = Fleet(store, UNSIGNED, "test", 5.0)
+    fleet.put_report(ReplicaReport("r1", "", "", 0, {}))
+    with pytest.raises(InvalidInput, match=r"r1 .* still reports"):
+        replicas.forget_replica(fleet, "r1")
+    with pytest.raises(NotFound, match=r"no replica 'r2'\. It has: r1"):
+        replicas.forget_replica(fleet, "r2")
+    cast(MemoryStore, store).backdate(keys.replica_key("test", "r1"), 1000)
+    replicas.forget_replica(fleet, "r1")
+    assert replicas.reports(fleet) == []
