@@ -43,7 +43,7 @@ class Flags:
     num_request_iterations_for_warmup: int = 0
     version: bool = False
     monitoring_config_file: str = ""
-    enable_signature_method_name_check: bool = True
+    enable_signature_method_name_check: bool = False
     enable_grpc_healthcheck_service: bool = False
     enable_serialization_as_tensor_content: bool = False
     enforce_session_run_timeout: bool = True
