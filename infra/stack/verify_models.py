@@ -18,7 +18,12 @@ def main(models_dir: Path, config: Path, key: str, command: list[str]) -> None:
     """Verify, and become the command. Returns only by an exception."""
     if any(models_dir.glob("*/[0-9]*")):  # what verifies takes half a second to import
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s")
-        altered = _remove_altered(models_dir, None if key == "-" else Path(key))
+        from tasks.errors import InvalidSettings
+
+        try:
+            altered = _remove_altered(models_dir, None if key == "-" else Path(key))
+        except InvalidSettings as error:  # the key is not there, which says nothing about the versions
+            sys.exit(str(error))
         if altered:
             _leave_out(config, {str(models_dir / model) for model in altered})
     os.execvp(command[0], command)  # noqa: S606
@@ -26,7 +31,7 @@ def main(models_dir: Path, config: Path, key: str, command: list[str]) -> None:
 
 def _remove_altered(models_dir: Path, key: Path | None) -> set[str]:
     """Remove each version that is not what was fetched; the models that had one."""
-    from tasks.errors import SlipwayError
+    from tasks.errors import Corrupt
     from tasks.versions import fetch, kept
     from tasks.versions.signing import Trust
 
@@ -35,7 +40,7 @@ def _remove_altered(models_dir: Path, key: Path | None) -> set[str]:
         for version in fetch.local_versions(models_dir, folder.name):
             try:
                 kept.require_unaltered(models_dir, Trust(key), folder.name, version)
-            except SlipwayError as error:
+            except Corrupt as error:
                 log.error("%s It is removed, and fetched again.", error)
                 fetch.remove_version(models_dir, folder.name, version)
                 found.add(folder.name)

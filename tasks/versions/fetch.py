@@ -107,11 +107,9 @@ def require_whole(store: Store, manifest: Manifest) -> None:
 def local_versions(models_dir: Path, model: str) -> list[int]:
     """Versions of `model` that lie whole under `models_dir`, ascending."""
     folder = models_dir / model
-    return (
-        sorted(int(p.name) for p in folder.iterdir() if p.name.isascii() and p.name.isdecimal())
-        if folder.is_dir()
-        else []
-    )
+    if not names.is_name(model) or not folder.is_dir():  # `.manifests` holds the manifests of a model named `7` in `7`
+        return []
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isascii() and p.name.isdecimal())
 
 
 def remove_version(models_dir: Path, model: str, version: int) -> None:

@@ -19,7 +19,7 @@ from tasks.records import FileEntry, Manifest, Training
 from tasks.settings import Settings
 from tasks.store import keys
 from tasks.store.base import Store
-from tasks.versions import catalog, fetch
+from tasks.versions import catalog, fetch, kept
 from tasks.versions.signing import Trust
 from tasks.wire.protos import ModelServerConfig
 from tests.helpers.saved_models import write_saved_model
@@ -322,3 +322,25 @@ def test_a_model_server_starts_once_altered_versions_are_removed(
     assert ("It is removed, and fetched again." in done.stderr) is (altered is not None)
     served = [entry.name for entry in parse(config.read_text(), "").model_config_list.config]
     assert served == (["MLP", "Other"] if altered is None else ["Other"])
+
+
+def test_a_trusted_key_that_is_not_there_removes_no_version(fetched: tuple[Trust, Path]) -> None:
+    _, folder = fetched
+    models = folder.parents[1]
+    command = [
+        sys.executable,
+        "-m",
+        "infra.stack.verify_models",
+        str(models),
+        str(models),
+        str(models / "no.pub"),
+        "ls",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, folder.exists()) == (1, True)
+    assert done.stderr.startswith(f"There is no trusted key {models / 'no.pub'}")
+
+
+def test_the_manifests_of_a_model_whose_name_is_a_number_are_no_version(tmp_path: Path) -> None:
+    kept.keep(tmp_path, "7", 3, b"{}", None)
+    assert fetch.local_versions(tmp_path, ".manifests") == []
