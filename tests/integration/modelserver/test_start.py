@@ -116,6 +116,7 @@ def test_it_listens_on_loopback_alone(small_models: Path, tmp_path: Path) -> Non
 
 def test_it_logs_one_line_for_a_load_and_an_unload_and_none_for_a_request(small_models: Path, tmp_path: Path) -> None:
     with ModelServerProcess(tmp_path, [entry(small_models / "affine", specific(1))]) as server:
+        until(lambda: server.lines("REST at"), "the log names the last port")
         before = server.log.read_text()
         assert server.predict("affine", [2.0]).tolist() == [2.0]
         assert server.rest("/v1/models/affine:predict", {"instances": [2.0]}).json() == {"predictions": [2.0]}

@@ -104,8 +104,8 @@ def test_metrics_count_what_was_asked_over_both(small_models: Path, tmp_path: Pa
     labels = 'model_name="affine",status='
     assert f':tensorflow:serving:request_count{{{labels}"OK"}} 2' in page
     assert f':tensorflow:serving:request_count{{{labels}"FAILED_PRECONDITION"}} 1' in page
-    for entrypoint in ("GRPC", "REST"):
-        where = f'model_name="affine",API="Predict",entrypoint="{entrypoint}"'
+    for api, entrypoint in (("Predict", "GRPC"), ("predict", "REST")):  # as TensorFlow Serving writes them
+        where = f'model_name="affine",API="{api}",entrypoint="{entrypoint}"'
         assert f":tensorflow:serving:request_latency_count{{{where}}} 1" in page
     assert ':tensorflow:serving:runtime_latency_count{model_name="affine",API="Predict",runtime="TF1"} 2' in page
 

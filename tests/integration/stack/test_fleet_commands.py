@@ -66,7 +66,7 @@ def test_a_plan_is_shown_with_memory_and_steps_and_changes_nothing(stack: LocalS
     assert "Tool stable: none → 3" in plan
     assert re.search(r"/v1/models/Tool/labels/stable +none +none +3\n", plan)
     assert "Memory is an estimate" in plan
-    assert "1. Finish or abort a rollout of MLP in fleet default whose run is dead." in plan
+    assert "1. Finish or abort a rollout of Tool in fleet default whose run is dead." in plan
     assert "4. Soak it: ask Tool-candidate again and again for 30 s." in plan
     assert shown(stack, "history", "--json") == before
 
