@@ -87,6 +87,7 @@ class DatasetRef(Record):
     sha256: str  # over all examples and labels
     split_seed: int
     held_out: str  # key in the store
+    held_out_sha256: str | None = None  # over the held-out examples and labels; None: an earlier release kept them
 
 
 @dataclass(frozen=True)
@@ -212,6 +213,7 @@ class ReplicaReport(Record):
     error_model: str | None = None  # the model in it that is at fault, if one is
     time: datetime = field(default_factory=now)
     place: str | None = None  # its machine and the folder of its models; None: an earlier release reported
+    agent_url: str | None = None  # where its agent says who it is; None if flows cannot ask it
     kept: str | None = None  # the config that it has reached, as text, if the store has lost it
     error_by_version: bool = False  # whether the version that it could not load seems to be at fault
 

@@ -86,6 +86,10 @@ def _checked_host(text: str) -> str:
     return text
 
 
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or host.startswith("127.")
+
+
 class Settings(BaseSettings):
     """One machine's or one pod's view of the world; every field is an environment variable `SLIPWAY_<FIELD>`."""
 
@@ -299,6 +303,12 @@ class Settings(BaseSettings):
         """Where this replica's model server is reached, as its agent reports it."""
         host = socket.gethostname() if self.host == "0.0.0.0" else self.host  # noqa: S104 - it is compared with
         return ServerAddress(self.advertise_host or host, self.grpc_port, self.rest_port)
+
+    @property
+    def agent_url(self) -> str | None:
+        """Where flows ask this replica's agent who it is; None if it listens where they cannot reach it."""
+        host = self.advertised.host
+        return None if _is_loopback(self.host) and not _is_loopback(host) else f"http://{host}:{self.agent_port}"
 
     @property
     def replica_files(self) -> tuple[Path, ...]:

@@ -64,6 +64,7 @@ def _run(stop: threading.Event) -> None:
     replica = Replica(
         *(connect(mine), Trust.of(mine), mine.replica, server),
         *(mine.replica_models, mine.replica_config, mine.other_folders, mine.advertised),
+        agent_url=mine.agent_url,
     )
     agent = Agent(mine, replica)
     agent.require_own_name()

@@ -83,7 +83,7 @@ class Agent:
             found = {report.replica: report for report in reporting(self.fleet)}.get(self.replica.name)
         except StoreUnreachable:
             return
-        here = self.replica.report(0, {}).place
+        here = self.replica.place
         if found is not None and found.place not in (None, here):
             raise InvalidSettings(
                 f"Fleet {self.fleet.name!r} has a replica {found.replica!r} already, at {found.place}: give this one "

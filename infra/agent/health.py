@@ -1,4 +1,4 @@
-"""The agent's own HTTP server: /healthz, /readyz and /metrics."""
+"""The agent's own HTTP server: /healthz, /readyz, /metrics and /whoami."""
 
 import json
 import threading
@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from infra.agent.agent import Agent, Health
 from infra.browsers import Hosts, refusal
 from tasks.errors import PortTaken
+from tasks.serving import identity
 
 
 class AgentMetrics(Collector):
@@ -62,8 +63,11 @@ def serve(agent: Agent, host: str, port: int) -> ThreadingHTTPServer:
                 health = agent.health
                 status = HTTPStatus.OK if health.ready else HTTPStatus.SERVICE_UNAVAILABLE
                 self._answer(status, readiness(health), "application/json")
+            elif self.path == identity.PATH:
+                mine = identity.told(agent.fleet.name, agent.replica.name, agent.replica.place)
+                self._answer(HTTPStatus.OK, mine, "application/json")
             else:
-                self._answer(HTTPStatus.NOT_FOUND, b"try /healthz, /readyz or /metrics\n", "text/plain")
+                self._answer(HTTPStatus.NOT_FOUND, b"try /healthz, /readyz, /metrics or /whoami\n", "text/plain")
 
         def _answer(self, status: HTTPStatus, body: bytes, kind: str) -> None:
             self.send_response(status)

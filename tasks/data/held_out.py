@@ -24,18 +24,26 @@ class HeldOut:
     y: Array
 
 
-def save_held_out(dataset: Dataset, path: Path) -> None:
-    """Write what validation and the gate need later, with a hash over it; the same data gives the same bytes."""
+def save_held_out(dataset: Dataset, path: Path) -> str:
+    """Write what validation and the gate need later, with a hash over it, which is returned.
+
+    The same data gives the same bytes.
+    """
     about = f"{dataset.name}\n{dataset.sha256}\n{dataset.split_seed}"
     x, y, text = dataset.x_test, dataset.y_test, np.frombuffer(about.encode(), np.uint8)
-    held = np.frombuffer(content_sha256({"x": x, "y": y, "about": text}).encode(), np.uint8)
+    held_sha256 = content_sha256({"x": x, "y": y, "about": text})
+    held = np.frombuffer(held_sha256.encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, x=x, y=y, about=text, held_sha256=held)
     write_atomically(path, buffer.getvalue())
+    return held_sha256
 
 
-def load_held_out(path: Path) -> HeldOut:
+def load_held_out(path: Path, held_sha256: str | None = None) -> HeldOut:
     """What `save_held_out` kept.
+
+    Args:
+        held_sha256: what it returned; None: the hash in the file is believed.
 
     Raises:
         Corrupt: it is cut off, changed, or something else.
@@ -44,8 +52,8 @@ def load_held_out(path: Path) -> HeldOut:
         arrays = read_arrays(path, ("x", "y", "about", "held_sha256"))
     except InvalidData as error:
         raise Corrupt(f"{path} holds no held-out examples: {error}") from None
-    expected = arrays.pop("held_sha256").tobytes().decode(errors="replace")
-    if content_sha256(arrays) != expected:
+    kept = arrays.pop("held_sha256").tobytes().decode(errors="replace")
+    if content_sha256(arrays) != (held_sha256 or kept):
         raise Corrupt(f"{path} does not hold the examples that were written to it: it was changed; fetch it again.")
     return HeldOut(arrays["x"], arrays["y"])
 
@@ -61,4 +69,4 @@ def held_out_examples(store: Store, dataset: DatasetRef | None) -> HeldOut | Non
     with tempfile.TemporaryDirectory(prefix="slipway-data-") as folder:
         path = Path(folder) / "held-out.npz"
         store.download(dataset.held_out, path)
-        return load_held_out(path)
+        return load_held_out(path, dataset.held_out_sha256)

@@ -31,6 +31,6 @@ def take_snapshot(store: Store, settings: Settings, source: str, split_seed: int
     key = keys.held_out_key(dataset.name, dataset.sha256, split_seed)
     with tempfile.TemporaryDirectory(prefix="slipway-data-") as folder:
         path = Path(folder) / "held-out.npz"
-        save_held_out(dataset, path)
+        held_sha256 = save_held_out(dataset, path)
         store.create(key, path.read_bytes())
-    return Snapshot(dataset, DatasetRef(dataset.name, dataset.sha256, split_seed, key))
+    return Snapshot(dataset, DatasetRef(dataset.name, dataset.sha256, split_seed, key, held_sha256))

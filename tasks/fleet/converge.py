@@ -45,6 +45,7 @@ class Replica:
         config_file: Path,
         other_folders: Sequence[Path] | None = None,
         advertised: ServerAddress | None = None,
+        agent_url: str | None = None,
     ) -> None:
         """A replica; nothing is read or asked yet.
 
@@ -52,6 +53,7 @@ class Replica:
             trust: what must hold of a version before the server hears of it.
             other_folders: where models that are not from the store may lie; None: anywhere.
             advertised: where flows reach the server; None: where it is reached from here.
+            agent_url: where flows reach its agent; None if it has none, or they cannot.
         """
         self.store = store
         self.trust = trust
@@ -61,7 +63,13 @@ class Replica:
         self.config_file = config_file
         self.other_folders = other_folders
         self._rest_url = advertised.rest_url if advertised is not None else server.rest_url
+        self._agent_url = agent_url
         self._grpc_address = advertised.grpc_address if advertised is not None else server.grpc_address
+
+    @property
+    def place(self) -> str:
+        """Its machine, and the folder of its models there: what no other replica shares."""
+        return f"{socket.gethostname()}:{self.models_dir.absolute()}"
 
     def converge(self, config: FleetConfig, deadline: float) -> States:
         """Serve what `config` says, and return the states of its models.
@@ -151,7 +159,8 @@ class Replica:
             replica=self.name,
             rest_url=self._rest_url,
             grpc_address=self._grpc_address,
-            place=f"{socket.gethostname()}:{self.models_dir.absolute()}",
+            place=self.place,
+            agent_url=self._agent_url,
             config=config,
             models=models,
             error=error,

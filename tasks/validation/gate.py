@@ -17,6 +17,7 @@ from tasks.policy import Policy
 from tasks.records import Build, Comparison, DatasetRef, Manifest
 from tasks.savedmodel import messages, session
 from tasks.serving.client import ServingClient, Target
+from tasks.serving.identity import require_reporter
 from tasks.validation.compatibility import broken, require_reason
 from tasks.versions import catalog
 
@@ -169,6 +170,7 @@ def _ask_live(
     failure: SlipwayError | None = None
     for replica in replicas.reporting(fleet):
         try:
+            require_reporter(fleet.name, replica, deadline)
             with ServingClient(replica.grpc_address, replica.rest_url, deadline) as server:
                 return class_accuracies(held_out_classes(server, target, question, held_out.x), held_out.y)
         except SlipwayError as error:

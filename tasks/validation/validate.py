@@ -10,6 +10,7 @@ from tasks.fleet.config import Fleet
 from tasks.policy import Policy
 from tasks.records import Record, ReplicaReport, RolloutRecord
 from tasks.serving.client import ServingClient, Target
+from tasks.serving.identity import require_reporter
 from tasks.validation.checks.base import Expected, Finding, Subject
 from tasks.validation.checks.held_out_score import Score
 from tasks.validation.checks.registered import findings
@@ -71,9 +72,11 @@ def validate_version(expected: Expected, asked: Sequence[ReplicaReport], target:
 
     Raises:
         ServingUnreachable: a replica gave no answer, which says nothing about the version.
+        ServingError: another replica is at the address that it reported.
     """
     found: list[Finding] = []
     for replica in asked:
+        require_reporter(expected.fleet, replica, expected.policy.call_deadline)
         with ServingClient(replica.grpc_address, replica.rest_url, expected.policy.call_deadline) as server:
             found += findings(Subject(server, replica.replica, target, expected))
     return ValidationReport(expected.manifest.model, expected.manifest.version, target, tuple(found))
@@ -92,6 +95,7 @@ def read_expected(fleet: Fleet, record: RolloutRecord, policy: Policy) -> Expect
         catalog.manifest(fleet.store, record.model, record.against) if record.against is not None else None,
         golden_examples(fleet.store, manifest),
         held_out_examples(fleet.store, manifest.training.dataset),
+        fleet.name,
     )
 
 

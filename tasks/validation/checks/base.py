@@ -45,6 +45,7 @@ class Expected:
     live: Manifest | None = None  # the live version, which is asked the same on the same replica
     examples: Sequence[GoldenExample] = ()
     held_out: HeldOut | None = None  # examples that training never saw
+    fleet: str = ""  # whose replicas are asked
 
 
 @dataclass(frozen=True, eq=False)

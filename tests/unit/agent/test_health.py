@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -10,6 +11,9 @@ import requests
 
 from infra.agent import health
 from infra.agent.agent import Agent, Health
+from tasks.errors import ServingError, ServingUnreachable
+from tasks.records import ReplicaReport
+from tasks.serving.identity import require_reporter
 
 
 @pytest.fixture
@@ -18,16 +22,39 @@ def url() -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = health.serve(cast(Agent, SimpleNamespace(health=Health())), "127.0.0.1", port)
+    names = {"fleet": SimpleNamespace(name="default"), "replica": SimpleNamespace(name="r1", place="here:/models")}
+    server = health.serve(cast(Agent, SimpleNamespace(health=Health(), **names)), "127.0.0.1", port)
     yield f"http://127.0.0.1:{port}"
     server.shutdown()
     server.server_close()
 
 
-@pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/readyz", 503), ("/metrics", 200), ("/x", 404)])
+@pytest.mark.parametrize(
+    ("path", "status"), [("/healthz", 200), ("/readyz", 503), ("/metrics", 200), ("/whoami", 200), ("/x", 404)]
+)
 def test_programs_are_answered_and_web_pages_are_not(url: str, path: str, status: int) -> None:
     assert requests.get(f"{url}{path}", timeout=10).status_code == status
     for headers in ({"Host": "page.example"}, {"Origin": "http://127.0.0.1:9"}, {"Sec-Fetch-Site": "same-site"}):
         refused = requests.get(f"{url}{path}", headers=headers, timeout=10)
         assert refused.status_code in (403, 421)
         assert not [name for name in refused.headers if name.lower().startswith("access-control")]
+
+
+def test_a_replica_is_asked_only_where_the_agent_that_reported_answers(url: str) -> None:
+    report = ReplicaReport("r1", "", "", 0, {}, place="here:/models", agent_url=url)
+    require_reporter("default", report, 10.0)
+    for fleet, other in (
+        ("other", report),
+        ("default", replace(report, replica="r2")),
+        ("default", replace(report, place="elsewhere:/models")),
+    ):
+        with pytest.raises(ServingError, match=r"another agent answers .*here:/models.* SLIPWAY_ADVERTISE_HOST"):
+            require_reporter(fleet, other, 10.0)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1", "file:///etc/passwd", "http://[", "x"])
+def test_a_replica_whose_agent_does_not_answer_is_not_asked(address: str) -> None:
+    report = ReplicaReport("r1", "", "", 0, {}, place="here:/models", agent_url=address)
+    with pytest.raises(ServingUnreachable, match="Replica r1 cannot be asked: no agent answers at"):
+        require_reporter("default", report, 10.0)
+    require_reporter("default", replace(report, agent_url=None), 10.0)  # of an earlier release, or out of reach

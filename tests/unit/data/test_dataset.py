@@ -2,9 +2,11 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 
@@ -14,9 +16,12 @@ import pytest
 from tasks.data import sources
 from tasks.data.dataset import Dataset, split
 from tasks.data.download import download_once
-from tasks.data.held_out import load_held_out, save_held_out
+from tasks.data.held_out import held_out_examples, load_held_out, save_held_out
+from tasks.data.snapshot import take_snapshot
 from tasks.data.sources import load_dataset
 from tasks.errors import Corrupt, InvalidData
+from tasks.settings import Settings
+from tasks.store.base import Store
 from tasks.wire.dtypes import Array
 
 
@@ -211,6 +216,18 @@ def test_a_changed_held_out_part_is_told(tmp_path: Path) -> None:
     cut_off(path)
     with pytest.raises(Corrupt, match=r"holds no held-out examples: .* cut off"):
         load_held_out(path)
+
+
+def test_a_held_out_part_that_was_put_in_the_place_of_a_versions_own_is_told(store: Store) -> None:
+    kept = take_snapshot(store, Settings(), "mnist-5k", 5).ref
+    assert held_out_examples(store, kept) is not None
+    with TemporaryDirectory() as folder:  # a whole file, with a hash of its own that is right
+        save_held_out(split(kept.name, images(), labels(), split_seed=5), Path(folder) / "other")
+        store.put(kept.held_out, (Path(folder) / "other").read_bytes())
+    with pytest.raises(Corrupt, match="does not hold the examples that were written"):
+        held_out_examples(store, kept)
+    of_earlier_release = replace(kept, held_out_sha256=None)
+    assert held_out_examples(store, of_earlier_release) is not None
 
 
 class Answers(BaseHTTPRequestHandler):
