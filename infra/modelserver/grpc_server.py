@@ -9,9 +9,11 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from infra.modelserver import grpc_messages
 from infra.modelserver.config import ServerConfig
 from infra.modelserver.errors import StartupError
 from infra.modelserver.flags import Flags
+from infra.modelserver.grpc_messages import Unzipper
 from infra.modelserver.grpc_services import GrpcOptions, ModelService, PredictionService
 from infra.modelserver.lifecycle.manager import Manager
 from infra.modelserver.lifecycle.reload import Reloader
@@ -61,7 +63,9 @@ class GrpcServer:
         limits = CallLimits(flags.grpc_max_threads)
         most = _BUSY_MODELS * limits.most
         pool = _Threads(max_workers=most, thread_name_prefix="grpc")
-        self._server = grpc.server(pool, options=_server_options(flags), maximum_concurrent_rpcs=most)
+        self._server = grpc.server(
+            pool, interceptors=[Unzipper()], options=_server_options(flags), maximum_concurrent_rpcs=most
+        )
         options = GrpcOptions(
             flags.enable_serialization_as_tensor_content, flags.enforce_session_run_timeout, flags.log_requests
         )
@@ -118,6 +122,7 @@ def _server_options(flags: Flags) -> list[tuple[str, int | str]]:
         ("grpc.max_send_message_length", _INT32_MAX),
         ("grpc.max_receive_message_length", _INT32_MAX),
         ("grpc.so_reuseport", 0),
+        grpc_messages.OPTION,
     ]
     text = flags.grpc_channel_arguments
     for part in filter(None, text.split(",")):

@@ -26,9 +26,10 @@ _LONGEST_INT: Final = 20  # characters of a whole number of 64 bits
 _LARGE_BODY: Final = 16 << 20  # bytes
 _MANY_VALUES: Final = 500_000
 _MANY_CONTAINERS: Final = 100_000
-MOST_CONTAINERS: Final = 1_000_000  # arrays and objects of a body that is read value by value: 100 MB as objects
+MOST_CONTAINERS: Final = 250_000  # arrays and objects of a body that is read value by value: 25 MB as objects
 _LONG_BODY: Final = 1 << 20  # bytes from which on bodies are read value by value one after the other
-_STEPS: Final = 4096  # between two looks at the clock
+_STEPS: Final = 1024  # between two looks at the clock: some milliseconds
+_PAUSE: Final = 0.0002  # seconds; without it, each step of another thread would wait for the interpreter's switch, 5 ms
 
 _turn = threading.Lock()  # of a long body
 
@@ -184,8 +185,10 @@ class _Reader:
         opened: list[tuple[list[Json], list[str] | None]] = []  # arrays and objects not yet closed: items, keys
         while True:
             self.steps += 1
-            if not self.steps % _STEPS and time.monotonic() > self.end:
-                raise _too_late()
+            if not self.steps % _STEPS:
+                if time.monotonic() > self.end:
+                    raise _too_late()
+                time.sleep(_PAUSE)
             if self.data[self.at] in (_OPEN_ARRAY, _OPEN_OBJECT):
                 self.containers += 1
                 if self.containers > MOST_CONTAINERS:

@@ -10,9 +10,11 @@ Clients offer to upgrade: Java's HttpClient sends `Upgrade: h2c` with its first 
 
 import asyncio
 import logging
+import os
+import resource
 from collections import deque
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.client import responses
 from typing import Final, Protocol, cast
 
@@ -22,7 +24,10 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = 2**31 - 1  # as over gRPC
 MAX_HEAD_BYTES: Final = 64 << 10  # as TensorFlow Serving's own server has it; and of what lies between pieces of a body
-MAX_BODIES_BYTES: Final = 4 << 30  # of all clients' requests that are received or answered
+# Of all clients' requests that are received or answered: a body is joined and read, and so held two or three times.
+MAX_BODIES_BYTES: Final = min(4 << 30, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8)
+MAX_CONNECTIONS: Final = min(10_000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)  # the rest: models, gRPC
+SLOWEST: Final = 1024  # bytes a second that a body must come with, after its first IDLE_SECONDS
 IDLE_SECONDS: Final = 50.0  # libevent's time-out for a client that stops in the middle of its request
 KEPT_SECONDS: Final = 75.0  # that a connection may lie idle between two requests
 
@@ -100,12 +105,16 @@ class Connection(asyncio.Protocol):
         self._unbroken = 0  # bytes since a head was whole, or a piece of a body was there
         self._deaf = False  # whether what is sent further is not read
         self._closing = False  # whether the connection ends when all is answered
+        self._bodily: float | None = None  # when the head was whole of the request that is still coming
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is open."""
         self._transport = cast(asyncio.Transport, transport)
-        self._connections.add(self)
         self._heard = self._loop.time()
+        if len(self._connections) >= MAX_CONNECTIONS:  # the one that has been silent for longest makes room
+            silent = [one for one in self._connections if one._answering is None and not one._ready]
+            min(silent, key=lambda one: one._heard, default=self)._transport.abort()
+        self._connections.add(self)
         self._timer = self._loop.call_later(self._idle, self._check_idle)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
@@ -115,6 +124,14 @@ class Connection(asyncio.Protocol):
         self._ready.clear()
         self._deaf = True
         del self._parser  # which knows this object
+
+    def eof_received(self) -> bool:
+        """The client sends nothing more: what it has asked is answered, and then the connection ends."""
+        self._closing = True
+        if not self._deaf and (self._request is not None or self._begun is not None):  # it will never be whole
+            self.held -= self._request.size if self._request is not None else 0
+            self._request, self._begun, self._deaf = None, None, True
+        return self._answering is not None or bool(self._ready)
 
     def data_received(self, data: bytes) -> None:
         """Some bytes have arrived."""
@@ -178,13 +195,28 @@ class Connection(asyncio.Protocol):
         if parser.should_upgrade():
             return
         declared = request.header(b"content-length")
-        refusal = self._app.refusal(request)
+        self._bodily = self._loop.time()
+        refusal = self._refusal(request)
         if refusal is None and declared.isdigit() and int(declared[:12]) > MAX_BODY_BYTES:
             refusal = page(413)
         if refusal is not None:
             self._refuse(refusal)
-        elif request.header(b"expect").lower() == b"100-continue" and self._answering is None:  # or the order is lost
+        elif (
+            request.header(b"expect").lower() == b"100-continue"
+            and parser.get_http_version() != "1.0"  # which knows no such reply
+            and self._answering is None  # or the order is lost
+        ):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _refusal(self, request: Request) -> Reply | None:
+        try:
+            refusal = self._app.refusal(request)
+        except Exception:
+            log.exception("%s %s failed", request.method, request.uri)
+            refusal = page(500)
+        if refusal is not None and request.method == "HEAD":
+            return replace(refusal, body=b"")
+        return refusal
 
     def on_body(self, body: bytes) -> None:
         """Some of the body has arrived."""
@@ -273,6 +305,8 @@ class Connection(asyncio.Protocol):
         left = self._heard + limit - self._loop.time()
         if self._begun is not None:  # a head that comes byte by byte has no longer than one that stops
             left = min(left, self._begun + self._idle - self._loop.time())
+        elif self._request is not None and self._bodily is not None:  # nor a body
+            left = min(left, self._bodily + self._idle + self._request.size / SLOWEST - self._loop.time())
         if left <= 0 and self._answering is None and not self._ready:
             if self._request is not None or self._begun is not None:
                 self._refuse(page(408))
