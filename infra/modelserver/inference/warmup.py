@@ -73,6 +73,6 @@ def _run(servable: Servable, log: PredictionLog) -> None:
         regress(servable, log.regress_log.request, SECONDS)
     elif kind == "multi_inference_log":
         multi_inference(servable, log.multi_inference_log.request, SECONDS)
-    elif kind == "session_run_log":
-        number = PredictionLog.DESCRIPTOR.fields_by_name[kind].number
+    else:
+        number = PredictionLog.DESCRIPTOR.fields_by_name[kind].number if kind else 0
         raise StatusError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")

@@ -126,18 +126,18 @@ class RestApp:
             )  # fmt: skip
             return Reply(200, headers, content)
         except paths.BadVersion as problem:
+            code = problem.code
             return Reply(problem.code.http_status, headers)
         except Exception as problem:  # noqa: BLE001 - whatever it is, the client is answered
             error = as_status(problem)
             code = error.code
             return Reply(code.http_status, headers, encode.error(error))
         finally:
-            if asked is not None:
-                seconds = time.perf_counter() - started
-                # Clients make up names: what is not served counts under none, lest the page grow without end.
-                name = asked.name if self._manager.serves(asked.name) else ""
-                api = asked.verb if request.method == "POST" else ""
-                self._options.metrics.record_request(name, api, "REST", code.name, seconds)
+            seconds = time.perf_counter() - started
+            # Clients make up names: what is not served counts under none, lest the page grow without end.
+            name = asked.name if asked is not None and self._manager.serves(asked.name) else ""
+            api = asked.verb if asked is not None and request.method == "POST" else ""
+            self._options.metrics.record_request(name, api, "REST", code.name, seconds)
 
     # What follows runs in a worker thread if it may take long (see Dispatcher).
 

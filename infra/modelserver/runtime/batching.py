@@ -230,6 +230,7 @@ class Batcher:
         timeout = None if last is None else last - now
         if len(tasks) == 1 and not padding:
             tasks[0].results = self._session.run(call, tasks[0].tensors, timeout)
+            _check_rows(tasks[0].results, rows)
             return
         with c_api.kept_tensors() as kept:
             for i in range(call.inputs):
@@ -276,11 +277,11 @@ def _pad(tensor: int, shape: tuple[int, ...], widest: Array) -> int:
     )
 
 
-def _split(outputs: list[int], tasks: list[_Task], rows: int) -> None:
-    """Give each task its rows of every output; `rows` is the size of the batch, padding included.
+def _check_rows(outputs: Sequence[int], rows: int) -> None:
+    """Check that every output has a row for each of the batch, padding included.
 
     Raises:
-        StatusError: FAILED_PRECONDITION; an output does not have as many rows as the inputs.
+        StatusError: FAILED_PRECONDITION; one has not.
     """
     for tensor in outputs:
         shape = c_api.read_shape(tensor)
@@ -291,6 +292,15 @@ def _split(outputs: list[int], tasks: list[_Task], rows: int) -> None:
                 "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input "
                 "tensors"
             )
+
+
+def _split(outputs: list[int], tasks: list[_Task], rows: int) -> None:
+    """Give each task its rows of every output; `rows` is the size of the batch, padding included.
+
+    Raises:
+        StatusError: FAILED_PRECONDITION; an output does not have as many rows as the inputs.
+    """
+    _check_rows(outputs, rows)
     begin = 0
     for task in tasks:
         end = begin + task.rows

@@ -251,12 +251,17 @@ def read_strings(tensor: int) -> list[bytes]:
 
 
 def array_from_tensor(tensor: int) -> Array:
-    """A copy of the tensor's values, in its shape: a read-only array of numbers, or an object array of bytes."""
+    """A copy of the tensor's values, in its shape: a read-only array of numbers, or an object array of bytes.
+
+    Resources and variants have no values outside of TensorFlow: each element is None.
+    """
     data_type, shape = read_type(tensor), read_shape(tensor)
     if data_type == DataType.STRING:
         strings = np.empty(shape, dtype=object)
         strings.ravel()[:] = read_strings(tensor)
         return strings
+    if not DataType(data_type).is_number:
+        return np.full(shape, None, dtype=object)
     return np.frombuffer(read_content(tensor), dtype=DataType(data_type).numpy).reshape(shape)
 
 

@@ -13,6 +13,11 @@ def test_without_flags_the_defaults_are_those_of_tensorflow_model_server() -> No
     assert (flags.file_system_poll_wait_seconds, flags.model_name) == (1, "default")
 
 
+def test_method_names_of_signatures_are_checked_only_if_asked_for() -> None:
+    assert parse([])[0].enable_signature_method_name_check is False
+    assert parse(["--enable_signature_method_name_check"])[0].enable_signature_method_name_check is True
+
+
 def test_the_server_binds_to_loopback_unless_told_otherwise() -> None:
     assert Flags().bind_address == "127.0.0.1"
 

@@ -43,3 +43,25 @@ def test_the_metrics_page_is_text_whatever_names_clients_made_up() -> None:
     reply = asyncio.run(run())
     assert reply.status == 200
     assert 'model_name="a\N{REPLACEMENT CHARACTER}"' in reply.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("method", "uri"),
+    [("HEAD", "/v1/models/m"), ("POST", "/v1/models/m:nope"), ("GET", f"/v1/models/m/versions/{2**63}")],
+    ids=["HEAD", "no such verb", "version beyond int64"],
+)
+def test_a_request_that_names_nothing_to_ask_counts_under_no_name(method: str, uri: str) -> None:
+    metrics = Metrics()
+    manager = Manager(lambda *_: None, StateMonitor())  # type: ignore[arg-type]
+
+    async def run() -> Reply:
+        dispatcher = Dispatcher(1, manager.serves)
+        try:
+            return await RestApp(manager, RestOptions(dispatcher, metrics)).answer(
+                Request(method, uri, [], keep_alive=True)
+            )
+        finally:
+            dispatcher.close()
+
+    assert asyncio.run(run()).status == 400
+    assert ':tensorflow:serving:request_count{model_name="",status="INVALID_ARGUMENT"} 1' in metrics.page()

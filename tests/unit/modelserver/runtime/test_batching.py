@@ -174,3 +174,17 @@ def test_no_tensor_is_lost_when_an_output_cannot_be_given_to_those_who_were_merg
     assert errors == ["INVALID_ARGUMENT: Tensors of DataType 20 cannot be sliced or concatenated."] * 2
     assert session.seen in ([[1, 2]], [[2, 1]])
     assert alive == {tensor for request in requests for tensor in request}
+
+
+def test_an_output_whose_rows_are_not_the_batchs_fails_a_request_that_is_alone_in_it_too(alive: set[int]) -> None:
+    sent = floats(1, 2)
+    batcher = Batcher(FakeSession(lambda _: [floats(1)]), "model", BatchScheduler(BatchingParameters(), Metrics()))
+    with pytest.raises(StatusError, match="0th dimension does not equal the sum") as problem:
+        batcher.run(call(1, 1), [sent], None)
+    assert problem.value.code is Code.FAILED_PRECONDITION
+    assert alive == {sent}
+
+
+def test_an_array_of_resources_has_their_shape_and_no_values(alive: set[int]) -> None:
+    array = c_api.array_from_tensor(resources(2))
+    assert (array.shape, array.dtype) == ((2, 0), object)
