@@ -97,11 +97,15 @@ def failed_precondition(message: str) -> StatusError:
 
 def as_status(error: Exception) -> StatusError:
     """What answers a request that failed with this error; one that no client should be able to cause is logged."""
+    if not isinstance(error, StatusError | MemoryError):
+        log.error("an unexpected error", exc_info=error)
+    # The frames hold all that was made of the request, and among them one holds this error: they would live, with
+    # gigabytes at worst, until the garbage collector finds the circle.
+    error.__traceback__ = None
     if isinstance(error, StatusError):
         return error
     if isinstance(error, MemoryError):
         return StatusError(Code.RESOURCE_EXHAUSTED, "Out of memory.")
-    log.error("an unexpected error", exc_info=error)
     return StatusError(Code.INTERNAL, f"{type(error).__name__}: {error}")
 
 

@@ -1,24 +1,23 @@
 """Unpacking compressed gRPC messages: 89 KB of them may grow to 90 MB, and gRPC itself sets no bound.
 
-So the server is started without gRPC's own decompression, and messages come here as they were sent. What is large is
-unpacked and parsed in a few threads at once, which leaves the interpreter to other clients.
+So the server is started without gRPC's own decompression, and messages come here as they were sent.
 """
 
 import threading
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, Final, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from infra.modelserver.errors import Code, StatusError
+from infra.modelserver.heavy import HEAVY_BYTES, MOST_ZIPPED, Turns
 
 MAX_UNZIPPED_BYTES: Final = 100 * 2**20  # of a message, as of a body over REST
-MAX_UNZIPPED_TOTAL: Final = 512 * 2**20  # of the calls under way, together
+MAX_UNZIPPED_TOTAL: Final = 256 * 2**20  # of the calls under way, together
 OPTION: Final = ("grpc.per_message_decompression", 0)
-_LARGE_BYTES: Final = 1 << 20
-_AT_ONCE: Final = 2
 
 _GZIP: Final = b"\x1f\x8b"  # no message begins so: there is no wire type 7
 _DEFLATE: Final = b"\x78"  # a message would begin so with a field 15, which none of ours has
@@ -30,7 +29,7 @@ class Unzipper(grpc.ServerInterceptor):
     """Unpacks and parses the messages of unary calls. Thread-safe."""
 
     def __init__(self) -> None:
-        self._large = threading.BoundedSemaphore(_AT_ONCE)
+        self._turns = Turns()
         self._lock, self._total = threading.Lock(), 0
         self._handlers: dict[str, _Handler] = {}
 
@@ -55,16 +54,14 @@ class Unzipper(grpc.ServerInterceptor):
 
         def answer(sent: bytes, context: grpc.ServicerContext) -> Any:
             packed, unzipped = sent[:2] == _GZIP or sent[:1] == _DEFLATE, 0
+            heavy = len(sent) * (MOST_ZIPPED if packed else 1) > HEAVY_BYTES
             try:
-                if packed or len(sent) > _LARGE_BYTES:
-                    with self._large:
-                        message = unzip(sent) if packed else sent
-                        unzipped = len(message) if packed else 0
-                        self._count(unzipped)
-                        request = _parsed(parse, message)
-                        del message
-                else:
-                    request = _parsed(parse, sent)
+                with self._turns.turn(context.time_remaining()) if heavy else nullcontext():
+                    message = unzip(sent) if packed else sent
+                    unzipped = len(message) if packed else 0
+                    self._count(unzipped)
+                    request = _parsed(parse, message)
+                    del message
             except StatusError as error:
                 self._count(-unzipped)
                 context.abort(error.code.grpc_status, error.message)
@@ -114,10 +111,6 @@ def _parsed(parse: Callable[[bytes], Any], message: bytes) -> Any:
         return parse(message)
     except DecodeError as error:
         raise _malformed() from error
-
-
-def _too_large(text: str) -> StatusError:
-    return StatusError(Code.RESOURCE_EXHAUSTED, text)
 
 
 def _malformed() -> StatusError:

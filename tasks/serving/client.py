@@ -200,12 +200,18 @@ class ServingClient:
     def _call(self, method: Any, request: Message, deadline: float | None = None) -> Any:
         """One gRPC call, tried again while the server is too busy to begin it."""
         end = time.monotonic() + (deadline or self.deadline)
+        busy: _Busy | None = None
         for attempt in stamina.retry_context(on=_Busy, attempts=10, timeout=deadline or self.deadline, wait_max=1.0):
             with attempt:
                 try:
                     return method(request, timeout=max(0.001, end - time.monotonic()))
                 except grpc.RpcError as error:
-                    raise self._translated(error, deadline or self.deadline) from None
+                    told = self._translated(error, deadline or self.deadline)
+                    if isinstance(told, _Busy):
+                        busy = told
+                    elif isinstance(told, DeadlineExceeded) and busy is not None:
+                        told = busy  # the last try had no time left to be told so again
+                    raise told from None
         raise AssertionError  # pragma: no cover: the loop returns or raises
 
     def _translated(self, error: Any, deadline: float) -> Exception:

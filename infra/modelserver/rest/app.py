@@ -4,11 +4,13 @@ import logging
 import re
 import time
 import zlib
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from infra.modelserver.errors import Code, as_status, failed_precondition, invalid_argument
+from infra.modelserver.heavy import HEAVY_BYTES, MOST_ZIPPED, Turns
 from infra.modelserver.inference import examples
 from infra.modelserver.inference.predict import predict
 from infra.modelserver.lifecycle.manager import Manager
@@ -66,6 +68,19 @@ _PAGE_REFUSED: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """A request's body as it was sent; heavy if it may need much memory to be read."""
+
+    sent: bytes
+    zipped: bool
+    heavy: bool
+
+    def content(self) -> bytes:
+        """The body, unpacked."""
+        return unzip(self.sent) if self.zipped and self.sent else self.sent
+
+
 class RestApp:
     """What answers for a manager's models."""
 
@@ -74,6 +89,7 @@ class RestApp:
         self._manager, self._options = manager, options
         self._timeout = options.timeout if options.timeout > 0 else None
         self._cors = _CORS if options.enable_cors else ()
+        self._turns = Turns()
 
     def refusal(self, request: Request) -> Reply | None:
         """The reply to a request that is refused before its body is read; None for others."""
@@ -120,9 +136,11 @@ class RestApp:
         try:
             asked = paths.route(request.method, request.uri)
             body, zipped = request.body(), b"gzip" in request.header(b"content-encoding")
+            most = min(len(body) * MOST_ZIPPED, MAX_UNZIPPED_BYTES) if zipped else len(body)
+            heavy = most > HEAVY_BYTES
             content = await self._options.dispatcher.call_quick(
-                (asked.verb, asked.name), MAX_UNZIPPED_BYTES if zipped else len(body),
-                self._work, asked, body, zipped, started, model=asked.name, timeout=self._left(started),
+                (asked.verb, asked.name), most, self._work, asked, _Body(body, zipped, heavy), started,
+                model=asked.name, timeout=self._left(started), heavy=heavy,
             )  # fmt: skip
             return Reply(200, headers, content)
         except paths.BadVersion as problem:
@@ -145,9 +163,11 @@ class RestApp:
         """What is left of a request's time, in seconds; None for no limit."""
         return None if self._timeout is None else max(0.001, started + self._timeout - time.perf_counter())
 
-    def _work(self, asked: Route, body: bytes, zipped: bool, started: float) -> bytes:
-        if zipped and body:
-            body = unzip(body)
+    def _reading(self, body: _Body, started: float) -> AbstractContextManager[None]:
+        """While a body is read: heavy ones are read in turn."""
+        return self._turns.turn(self._left(started)) if body.heavy else nullcontext()
+
+    def _work(self, asked: Route, body: _Body, started: float) -> bytes:
         if asked.verb == paths.PREDICT:
             return self._predict(asked, body, started)
         if asked.verb in (paths.CLASSIFY, paths.REGRESS):
@@ -159,24 +179,28 @@ class RestApp:
         with self._manager.acquire(asked.name, asked.version, asked.label) as servable:
             return encode.metadata(servable)
 
-    def _predict(self, asked: Route, body: bytes, started: float) -> bytes:
-        document = Document(body, self._left(started))
-        name = document.signature_name() or DEFAULT_SIGNATURE
-        # A body that is not JSON is refused as such, whether or not the model exists.
-        with self._manager.acquire(asked.name, asked.version, asked.label) as servable:
-            signature = servable.signatures.get(name)
-            if signature is None:
-                raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
-            inputs = number_inputs(document, signature) or predict_inputs(document, signature)
+    def _predict(self, asked: Route, body: _Body, started: float) -> bytes:
+        with ExitStack() as stack:
+            with self._reading(body, started):
+                document = Document(body.content(), self._left(started))
+                name = document.signature_name() or DEFAULT_SIGNATURE
+                # A body that is not JSON is refused as such, whether or not the model exists.
+                servable = stack.enter_context(self._manager.acquire(asked.name, asked.version, asked.label))
+                signature = servable.signatures.get(name)
+                if signature is None:
+                    raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
+                inputs = number_inputs(document, signature) or predict_inputs(document, signature)
+                del document
             feeds = {alias: partial(_feed, array, signature.inputs[alias]) for alias, array in inputs.arrays.items()}
             with predict(servable, signature, feeds, timeout=self._left(started)) as outputs:
                 arrays = {alias: c_api.array_from_tensor(tensor) for alias, tensor in outputs.items()}
             return encode.predictions(signature, arrays, row_format=inputs.row_format)
 
-    def _infer(self, asked: Route, body: bytes, started: float) -> bytes:
+    def _infer(self, asked: Route, body: _Body, started: float) -> bytes:
         classify = asked.verb == paths.CLASSIFY
         request = ClassificationRequest() if classify else RegressionRequest()
-        fill_request(body, request, self._left(started))
+        with self._reading(body, started):
+            fill_request(body.content(), request, self._left(started))
         with self._manager.acquire(asked.name, asked.version, asked.label) as servable:
             if classify:
                 return encode.classifications(examples.classify(servable, request, self._left(started)).result)

@@ -4,12 +4,13 @@ import asyncio
 import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from infra.modelserver.errors import Code, StatusError
 from infra.modelserver.runtime.blocking import SMALL_BYTES, Pace, WouldBlock, nothing_may_block
 
 T = TypeVar("T")
+_HEAVY_THREADS: Final = 2  # of a model: one reads while the other runs
 
 
 class Dispatcher:
@@ -19,23 +20,26 @@ class Dispatcher:
     `runtime.blocking`) does.
 
     Each model has threads of its own: a run that has begun cannot be interrupted, and occupies its thread until it
-    ends, even after its request has timed out. So a model can delay only its own clients.
+    ends, even after its request has timed out. So a model can delay only its own clients. Its heavy requests have few
+    threads, apart from the others: they can delay each other.
     """
 
     def __init__(self, threads: int, serves: Callable[[str], bool]) -> None:
         """threads is how many each model may occupy; serves tells whether a model of that name is served."""
         self._threads, self._serves = threads, serves
-        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._pools: dict[tuple[str, bool], ThreadPoolExecutor] = {}
         self._pace = Pace()
 
-    async def call(self, function: Callable[..., T], *args: Any, model: str = "", timeout: float | None = None) -> T:
-        """Call a blocking function in one of the model's threads.
+    async def call(
+        self, function: Callable[..., T], *args: Any, model: str = "", timeout: float | None = None, heavy: bool = False
+    ) -> T:
+        """Call a blocking function in one of the model's threads, or of those for its heavy requests.
 
         Raises:
             StatusError: DEADLINE_EXCEEDED after `timeout` seconds. If the call has begun by then it goes on, and its
                 result is dropped.
         """
-        work = self._pool(model).submit(function, *args)
+        work = self._pool(model, heavy).submit(function, *args)
         future = asyncio.wrap_future(work)
         done, _ = await asyncio.wait([future], timeout=timeout)
         if not done:
@@ -45,7 +49,7 @@ class Dispatcher:
 
     async def call_quick(
         self, kind: Hashable, size: int, function: Callable[..., T], *args: Any,
-        model: str = "", timeout: float | None = None,
+        model: str = "", timeout: float | None = None, heavy: bool = False,
     ) -> T:  # fmt: skip
         """Call a function on the loop if it is expected to be short, or else as `call` does.
 
@@ -59,7 +63,7 @@ class Dispatcher:
             StatusError: as `call`.
         """
         if size > SMALL_BYTES:
-            return await self.call(function, *args, model=model, timeout=timeout)
+            return await self.call(function, *args, model=model, timeout=timeout, heavy=heavy)
 
         if self._pace.is_quick(kind):
             try:
@@ -69,13 +73,14 @@ class Dispatcher:
                 self._pace.put_off(kind)
         return await self.call(self._timed, kind, function, *args, model=model, timeout=timeout)
 
-    def _pool(self, model: str) -> ThreadPoolExecutor:
-        name = model if self._serves(model) else ""  # names of models that do not exist share one pool
-        if name not in self._pools:
-            for gone in [known for known in self._pools if known and not self._serves(known)]:
+    def _pool(self, model: str, heavy: bool) -> ThreadPoolExecutor:
+        name = model if self._serves(model) else ""  # names of models that do not exist share their pools
+        if (name, heavy) not in self._pools:
+            for gone in [known for known in self._pools if known[0] and not self._serves(known[0])]:
                 self._pools.pop(gone).shutdown(wait=False)
-            self._pools[name] = ThreadPoolExecutor(self._threads, thread_name_prefix=f"rest-{name}")
-        return self._pools[name]
+            threads = min(self._threads, _HEAVY_THREADS) if heavy else self._threads
+            self._pools[name, heavy] = ThreadPoolExecutor(threads, thread_name_prefix=f"rest-{name}")
+        return self._pools[name, heavy]
 
     def _timed(self, kind: Hashable, function: Callable[..., T], *args: Any) -> T:
         start, done = time.perf_counter(), True

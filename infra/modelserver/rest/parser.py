@@ -7,7 +7,6 @@ offsets of parse errors are RapidJSON's (reader.h, error/en.h).
 
 import math
 import re
-import threading
 import time
 from itertools import chain
 from typing import Final
@@ -27,11 +26,8 @@ _LARGE_BODY: Final = 16 << 20  # bytes
 _MANY_VALUES: Final = 500_000
 _MANY_CONTAINERS: Final = 100_000
 MOST_CONTAINERS: Final = 250_000  # arrays and objects of a body that is read value by value: 25 MB as objects
-_LONG_BODY: Final = 1 << 20  # bytes from which on bodies are read value by value one after the other
 _STEPS: Final = 1024  # between two looks at the clock: some milliseconds
 _PAUSE: Final = 0.0002  # seconds; without it, each step of another thread would wait for the interpreter's switch, 5 ms
-
-_turn = threading.Lock()  # of a long body
 
 _SPACE = re.compile(rb"[ \n\r\t]*")
 _STRING_STOP = re.compile(rb'[\x00-\x1f"\\]')
@@ -58,7 +54,7 @@ class Document:
 
         Raises:
             StatusError: INVALID_ARGUMENT; it is not a JSON object, or has too many arrays and objects.
-                DEADLINE_EXCEEDED; it took too long, or longer ones before it did.
+                DEADLINE_EXCEEDED; it took too long.
         """
         self.body, self.strict = body, _parse_strictly(body)
         self._end = math.inf if timeout is None else time.monotonic() + timeout
@@ -112,16 +108,7 @@ def _as_python(body: bytes, parsed: simdjson.Object) -> dict[str, Json] | None:
 def _read(body: bytes, end: float) -> dict[str, Json]:
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
-    if len(body) < _LONG_BODY:
-        document = _Reader(body, end).document()
-    else:
-        # Many threads that make objects at once would leave too little of the interpreter to other clients.
-        if not _turn.acquire(timeout=min(threading.TIMEOUT_MAX, max(0.0, end - time.monotonic()))):
-            raise _too_late()
-        try:
-            document = _Reader(body, end).document()
-        finally:
-            _turn.release()
+    document = _Reader(body, end).document()
     if not isinstance(document, dict):
         raise invalid_argument(f"JSON Value: {quote(document)} Is not object")
     return document

@@ -104,6 +104,7 @@ class Connection(asyncio.Protocol):
         self._begun: float | None = None  # when a head began that is not whole yet
         self._unbroken = 0  # bytes since a head was whole, or a piece of a body was there
         self._deaf = False  # whether what is sent further is not read
+        self._unsent = 0  # bytes of replies that the client had not taken at the last look
         self._closing = False  # whether the connection ends when all is answered
         self._bodily: float | None = None  # when the head was whole of the request that is still coming
 
@@ -300,19 +301,25 @@ class Connection(asyncio.Protocol):
         self._proceed()
 
     def _check_idle(self) -> None:
-        """End a connection whose client stopped in the middle of a request, or asks nothing more."""
+        """End a connection whose client stopped in the middle of a request, takes no reply, or asks nothing more."""
+        unsent = self._transport.get_write_buffer_size()
+        if unsent < self._unsent:
+            self._heard = self._loop.time()
+        self._unsent = unsent
         limit = self._idle if self._request is not None else self._kept
         left = self._heard + limit - self._loop.time()
         if self._begun is not None:  # a head that comes byte by byte has no longer than one that stops
             left = min(left, self._begun + self._idle - self._loop.time())
         elif self._request is not None and self._bodily is not None:  # nor a body
             left = min(left, self._bodily + self._idle + self._request.size / SLOWEST - self._loop.time())
+        if left <= 0 and unsent:
+            self._transport.abort()
+            return
         if left <= 0 and self._answering is None and not self._ready:
             if self._request is not None or self._begun is not None:
                 self._refuse(page(408))
             else:
                 self._transport.close()
-            return
         self._timer = self._loop.call_later(min(max(left, self._idle / 10), self._idle), self._check_idle)
 
     def shut_down(self) -> None:

@@ -30,15 +30,15 @@ MODELS = ("kinds", "examples")
 
 @pytest.fixture(scope="module")
 def server(rest_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServerProcess]:
-    with ModelServerProcess(tmp_path_factory.mktemp("grpc"), [entry(rest_models / name) for name in MODELS]) as made:
+    home, flag = tmp_path_factory.mktemp("grpc"), "--enable_signature_method_name_check"
+    with ModelServerProcess(home, [entry(rest_models / name) for name in MODELS], flag) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def packing(rest_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelServerProcess]:
-    flags = ("--enable_serialization_as_tensor_content", "--enable_signature_method_name_check=false")
-    home = tmp_path_factory.mktemp("packing")
-    with ModelServerProcess(home, [entry(rest_models / name) for name in MODELS], *flags) as made:
+    home, flag = tmp_path_factory.mktemp("packing"), "--enable_serialization_as_tensor_content"
+    with ModelServerProcess(home, [entry(rest_models / name) for name in MODELS], flag) as made:
         yield made
 
 

@@ -1,9 +1,11 @@
 """The REST application apart from HTTP: bodies that are packed, and the metrics page."""
 
 import asyncio
+import gc
 import gzip
 
 import pytest
+import simdjson
 
 from infra.modelserver.lifecycle.manager import Manager
 from infra.modelserver.lifecycle.states import StateMonitor
@@ -65,3 +67,52 @@ def test_a_request_that_names_nothing_to_ask_counts_under_no_name(method: str, u
 
     assert asyncio.run(run()).status == 400
     assert ':tensorflow:serving:request_count{model_name="",status="INVALID_ARGUMENT"} 1' in metrics.page()
+
+
+def predict(app: RestApp, body: bytes, *headers: tuple[bytes, bytes]) -> asyncio.Task[Reply]:
+    request = Request("POST", "/v1/models/m:predict", list(headers), keep_alive=True, pieces=[body], size=len(body))
+    return asyncio.ensure_future(app.answer(request))
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_heavy_bodies_are_read_in_turn_and_light_ones_pass_them_by(zipped: bool) -> None:
+    manager = Manager(lambda *_: None, StateMonitor())  # type: ignore[arg-type]
+    body = b'{"instances": [' + b"[]," * 400_000 + b"[]]}"
+    heavy = (gzip.compress(body), (b"content-encoding", b"gzip")) if zipped else (body,)
+    light = (gzip.compress(b"{}"), (b"content-encoding", b"gzip")) if zipped else (b"{}",)
+
+    async def run() -> list[int]:
+        dispatcher = Dispatcher(8, manager.serves)
+        app = RestApp(manager, RestOptions(dispatcher, Metrics(), timeout=2.0))
+        try:
+            with app._turns.turn(None):  # another one is being read
+                waiting = [predict(app, *heavy) for _ in range(4)]
+                passing = await predict(app, *light)
+                waited = [(await reply).status for reply in waiting]
+            return [passing.status, *waited, (await predict(app, *heavy)).status]
+        finally:
+            dispatcher.close()
+
+    assert asyncio.run(run()) == [404, *[504] * 4, 404]
+
+
+def test_what_was_made_of_a_request_that_failed_is_freed_at_once() -> None:
+    manager = Manager(lambda *_: None, StateMonitor())  # type: ignore[arg-type]
+
+    def documents() -> int:
+        return sum(isinstance(one, simdjson.Object) for one in gc.get_objects())
+
+    async def run() -> int:
+        dispatcher = Dispatcher(1, manager.serves)
+        app = RestApp(manager, RestOptions(dispatcher, Metrics()))
+        gc.collect()
+        gc.disable()  # so that only what nothing refers to is freed
+        try:
+            before = documents()
+            assert (await predict(app, b'{"instances": [' + b"[]," * 400_000 + b"[]]}")).status == 404
+            return documents() - before
+        finally:
+            gc.enable()
+            dispatcher.close()
+
+    assert asyncio.run(run()) == 0

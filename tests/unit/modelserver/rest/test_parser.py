@@ -236,12 +236,3 @@ def test_reading_ends_when_its_time_is_up() -> None:
     with pytest.raises(StatusError) as late:
         Document(b'{"a": [' + b'"",' * 2_000_000 + b"]", timeout=0.2).members()
     assert late.value.code is Code.DEADLINE_EXCEEDED
-
-
-def test_long_bodies_are_read_one_after_the_other() -> None:
-    with parser._turn:  # another one is being read
-        with pytest.raises(StatusError) as late:
-            Document(b'{"a": [' + b"[]," * 400_000 + b"[]]]", timeout=0.05)
-        assert late.value.code is Code.DEADLINE_EXCEEDED
-        with pytest.raises(StatusError, match="Missing a comma"):
-            Document(b'{"a": [' + b"[]," * 1000 + b"[]]]", timeout=0.05)

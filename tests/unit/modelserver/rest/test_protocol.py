@@ -45,8 +45,11 @@ class Client:
             await asyncio.get_running_loop().sock_sendall(self._end, piece)
             await asyncio.sleep(0.001)  # each piece is received by itself
 
-    async def reply(self, ending: bytes = b";") -> bytes:
-        """What has come, up to an ending; or all of it, if the connection ends before."""
+    async def reply(self, ending: bytes = b";", slowly: float = 0.0) -> bytes:
+        """What has come, up to an ending; or all of it, if the connection ends before.
+
+        slowly is how many seconds it takes for each 64 KB.
+        """
         received = b""
         while not received.endswith(ending):
             try:
@@ -56,6 +59,7 @@ class Client:
             if not more:
                 break
             received += more
+            await asyncio.sleep(slowly)
         return received
 
     async def rest(self) -> bytes:
@@ -283,6 +287,26 @@ def test_a_client_that_does_not_read_is_answered_no_more_until_it_does() -> None
         assert (await client.reply(b"after;")).count(b"HTTP/1.1 200 ") == 2
 
     talk(what)
+
+
+def test_a_client_that_takes_no_reply_is_let_go_with_what_is_kept_for_it() -> None:
+    async def what(client: Client) -> None:
+        sending = asyncio.ensure_future(client.send(*[post(b"a" * 1_000_000)] * 5))
+        while client.open:
+            await asyncio.sleep(0.01)
+        with contextlib.suppress(OSError):
+            await sending
+        assert len(client.app.asked) < 5
+
+    talk(what, idle=0.2, kept=0.2)
+
+
+def test_a_client_that_takes_a_reply_slowly_gets_all_of_it() -> None:
+    async def what(client: Client) -> None:
+        await client.send(post(b"a" * 4_000_000))
+        assert len(await client.reply(slowly=0.01)) > 4_000_000
+
+    talk(what, idle=0.3, kept=0.3)
 
 
 @pytest.mark.parametrize(
