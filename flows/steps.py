@@ -254,7 +254,7 @@ tell_of_replicas = step(with_fleet(events.tell_of_replicas))
 converge_without_agents = step(with_fleet(replicas.converge_without_agents))
 discard_abandoned = step(with_settings(with_store(prune.discard_abandoned)))
 choose_versions = step(with_settings(with_store(prune.choose_versions)), report=_pruning)
-delete_version = step(with_store(prune.delete_version), "delete {model} {version}", tell=_retired)
+delete_version = step(with_trusted_store(prune.delete_version), "delete {model} {version}", tell=_retired)
 finish_pruning = step(with_settings(with_store(prune.finish_pruning)))
 record_retirement = step(
     with_settings(with_store(prune.record_retirement)), "record in MLflow that {model} {version} is retired"

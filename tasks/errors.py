@@ -106,7 +106,7 @@ class Corrupt(StoreError):
 
 
 class SignatureInvalid(Corrupt):
-    """A version that is unsigned, or signed by a key that is not trusted."""
+    """A version or a fleet's config that is unsigned, or signed by a key that is not trusted."""
 
 
 class ServingError(SlipwayError):

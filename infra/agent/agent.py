@@ -164,7 +164,7 @@ class Agent:
         return models
 
     def _newest(self) -> FleetConfig:
-        newer = self.fleet.newer(self._config.number) if self._listed else self.fleet.newest()
+        newer = self.fleet.newer(self._config) if self._listed else self.fleet.newest()
         self._listed = True
         if newer is not None:
             self._config = self.fleet.seen_by(self.replica.name, newer)

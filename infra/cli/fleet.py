@@ -93,20 +93,25 @@ def history(
 
 @example("slipway fleet restore default")
 def fleet(
-    action: Annotated[  # noqa: ARG001 - there is one
-        Literal["restore"], typer.Argument(help="restore: bring its state back from what its replicas serve.")
+    action: Annotated[
+        Literal["restore", "sign"],
+        typer.Argument(help="restore: write what its replicas serve. sign: sign what its newest config says."),
     ],
     name: FleetName = None,
 ) -> None:
-    """Bring back the state of a fleet that the store has lost, from what the fleet's replicas serve."""
+    """Bring back the state of a fleet that the store has lost; or sign a state that an earlier release wrote.
+
+    Look at `slipway replicas` or `slipway history` first: what a replica reports, or who wrote a config that is not
+    signed, is not known.
+    """
     from tasks.fleet import lost
     from tasks.fleet.config import Fleet as ConnectedFleet
     from tasks.fleet.replicas import reports
 
     mine = ConnectedFleet.connect(settings(), name)
-    restored = lost.restore(mine, reports(mine))
-    served = ", ".join(entry.name for entry in restored.models.model_config_list.config) or "nothing"
-    print(f"Fleet {mine.name} is at config {restored.number} and serves {served}.")
+    written = lost.sign(mine) if action == "sign" else lost.restore(mine, reports(mine))
+    served = ", ".join(entry.name for entry in written.models.model_config_list.config) or "nothing"
+    print(f"Fleet {mine.name} is at config {written.number} and serves {served}.")
 
 
 @example("slipway reconcile --fleet default")

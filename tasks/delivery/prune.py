@@ -57,10 +57,10 @@ def choose_versions(store: Store, settings: Settings, model: str, keep: int) -> 
         TrackingUnreachable: MLflow did not answer which version is the champion.
     """
     champion = Registry.connect(settings).champion(names.model_name(model))
-    return plan_pruning(store, model, keep, champion)
+    return plan_pruning(store, Trust.of(settings), model, keep, champion)
 
 
-def plan_pruning(store: Store, model: str, keep: int, champion: int | None) -> Pruning:
+def plan_pruning(store: Store, trust: Trust, model: str, keep: int, champion: int | None) -> Pruning:
     """Which versions of `model` may go: all but the newest `keep`, the champion, and those that are still needed.
 
     Raises:
@@ -69,7 +69,7 @@ def plan_pruning(store: Store, model: str, keep: int, champion: int | None) -> P
     if keep < 1:
         raise InvalidInput(f"--keep {keep} would leave nothing to go back to: keep at least 1.")
     found = catalog.versions(store, model)
-    reasons = {number: list(why) for number, why in still_needed(store, model).items()}
+    reasons = {number: list(why) for number, why in still_needed(store, trust, model).items()}
     if champion is not None:
         reasons.setdefault(champion, []).append("champion in MLflow")
     return decide_pruning(model, found, keep, reasons)
@@ -89,22 +89,26 @@ def decide_pruning(model: str, found: Iterable[Version], keep: int, reasons: Rea
     return Pruning(model, tuple(fates))
 
 
-def still_needed(store: Store, model: str) -> Reasons:
-    """Which versions of `model` a fleet serves, or may have to serve again, each with the reasons."""
+def still_needed(store: Store, trust: Trust, model: str) -> Reasons:
+    """Which versions of `model` a fleet serves, or may have to serve again, each with the reasons.
+
+    Raises:
+        SignatureInvalid: a fleet's configs are not signed by whom `trust` names.
+    """
     found: dict[int | None, list[str]] = {}
     for name in fleet_names(store):
-        for version, why in _needed_by(Fleet(store, Trust(None), name, _WITHOUT_WAITING), model):
+        for version, why in _needed_by(Fleet(store, trust, name, _WITHOUT_WAITING), model):
             found.setdefault(version, []).append(why)
     return found
 
 
-def delete_version(store: Store, model: str, version: int, run: str) -> Verdict | None:
+def delete_version(store: Store, trust: Trust, model: str, version: int, run: str) -> Verdict | None:
     """Delete a version, unless something needs it now; its verdict, None if it stays. Idempotent.
 
     It ceases to exist in one step, before any of its files is deleted; its number stays taken. A rollout of it that
     begins at this moment finds no version, and fails before clients meet it.
     """
-    needed = still_needed(store, model)
+    needed = still_needed(store, trust, model)
     if None in needed or version in needed:
         log.warning("%s version %d stays: something needs it now", model, version)
         return None
@@ -158,7 +162,7 @@ def _needed_by(fleet: Fleet, model: str) -> list[tuple[int | None, str]]:
             needed.append((record.version, f"being rolled out to fleet {fleet.name}"))
             before = fleet.read(record.previous_config or 0)
             needed += _named_by(fleet, before, model, f"what an abort in fleet {fleet.name} would restore")
-        newer = fleet.newer(current.number)
+        newer = fleet.newer(current)
         if newer is None:
             return list(dict.fromkeys(needed))
         current = newer  # a rollout went on in the meantime: look again

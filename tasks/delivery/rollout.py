@@ -62,6 +62,7 @@ def begin_rollout(
         InvalidInput: `force` gives no reason, or there is no such strategy, or its plan is not safe.
     """
     require_reason(force)
+    fleet.trust.require_signer()
     strategy = strategies.present_name(strategy)
     manifest = catalog.manifest(fleet.store, model, version)
     record = RolloutRecord(model, version, strategy, run, this_process(), now(), forced=force, policy=policy)

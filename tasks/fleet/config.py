@@ -1,16 +1,20 @@
-"""A fleet's desired state: numbered TensorFlow Serving configs in the store, each created once and never changed."""
+"""A fleet's desired state: numbered TensorFlow Serving configs in the store, each created once and never changed.
+
+Each is signed, with its number and its fleet's name, by whoever may publish. One that is not is passed over: its number
+is taken, and what it asks for is not served.
+"""
 
 import copy
 import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from google.protobuf import text_format
 
 from tasks import names
-from tasks.errors import Corrupt
+from tasks.errors import Corrupt, SignatureInvalid
 from tasks.policy import Policy
 from tasks.records import Record, ReplicaReport, RolloutRecord, now
 from tasks.settings import ServerAddress, Settings
@@ -25,6 +29,7 @@ from tasks.store.keys import (
     rollout_key,
     versions_prefix,
 )
+from tasks.versions import signing
 from tasks.versions.signing import Trust
 from tasks.wire.protos import ModelConfig, ModelServerConfig
 
@@ -32,6 +37,8 @@ log = logging.getLogger(__name__)
 
 PLATFORM = "tensorflow"
 _HELD = "# held back: "  # a comment, which model servers and older agents skip
+_SIGNATURE = b"# signature: "  # the last line, over all lines before it
+_PASSED_OVER = 20  # configs without a valid signature that are looked behind for one that has it
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,14 @@ class FleetConfig:
     number: int
     models: ModelServerConfig
     held: tuple[Held, ...] = ()
+    last: int = field(
+        default=0, compare=False
+    )  # the highest number that is taken, if those behind this one were passed over
+
+    @property
+    def taken(self) -> int:
+        """The highest number that is taken."""
+        return max(self.number, self.last)
 
     def entry(self, name: str) -> ModelConfig | None:
         """What this config says of the model `name`."""
@@ -123,18 +138,41 @@ class Fleet:
         return fleet
 
     def newest(self) -> FleetConfig:
-        """The newest desired state. Two requests, as long as there are not thousands."""
-        numbers = self.numbers()
-        return self.read(numbers[-1] if numbers else 0)
+        """The newest desired state. Two requests, as long as there are not thousands.
 
-    def newer(self, known: int) -> FleetConfig | None:
-        """The newest desired state, if it is newer than number `known`. One request if it is not."""
-        number = known
+        Raises:
+            SignatureInvalid: none of the newest configs is signed by whom this fleet trusts.
+        """
+        numbers, passed = self.numbers(), list[int]()
+        for number in reversed(numbers[-_PASSED_OVER:]):
+            data = self.store.get(config_key(self.name, number))
+            if self.is_signed(number, data):
+                for other in passed:
+                    self._pass_over(other)
+                return replace(self._parsed(number, data), last=numbers[-1])
+            passed.append(number)
+        if numbers:
+            raise SignatureInvalid(
+                f"The newest configs of fleet {self.name!r}, up to {numbers[-1]}, are not signed with the key of "
+                f"{self.trust.public_key}: an earlier release wrote them, or the key is another one. What is served "
+                f"stays as it is. If `slipway history {self.name}` shows what it should, `slipway fleet sign "
+                f"{self.name}` signs the newest one."
+            )
+        return self.read(0)
+
+    def newer(self, known: FleetConfig) -> FleetConfig | None:
+        """`known` or what follows on it, if configs were written since. One request if none was."""
+        current, number = known, known.taken
         # Each is created behind the one before, so the next number is the only one that can be new. It is asked for by
         # its key, which costs a tenth of a listing.
         while (data := self.store.find(config_key(self.name, number + 1))) is not None:
-            number, newest = number + 1, data
-        return self._parsed(number, newest) if number > known else None
+            number += 1
+            if self.is_signed(number, data):
+                current = self._parsed(number, data)
+            else:
+                self._pass_over(number)
+                current = replace(current, last=number)
+        return current if number > known.taken else None
 
     def numbers(self) -> list[int]:
         """The numbers of all desired states, ascending. What lies behind a gap is none: no writer leaves one."""
@@ -152,10 +190,48 @@ class Fleet:
         Raises:
             NotFound: it was never written.
             Corrupt: it is not a ModelServerConfig.
+            SignatureInvalid: it is not signed by whom this fleet trusts.
         """
         if number == 0:
             return FleetConfig(0, with_entries(ModelServerConfig(), {}))
-        return self._parsed(number, self.store.get(config_key(self.name, number)))
+        data = self.store.get(config_key(self.name, number))
+        if not self.is_signed(number, data):
+            raise SignatureInvalid(self._not_signed(number))
+        return self._parsed(number, data)
+
+    def is_signed(self, number: int, data: bytes) -> bool:
+        """Whether this fleet's config `number` may have these bytes, by their signature; always if nothing is signed.
+
+        Raises:
+            InvalidSettings: there is no key to verify with.
+        """
+        key = self.trust.verifying_key()
+        if key is None:
+            return True
+        text, mark, signature = data.rpartition(_SIGNATURE)
+        place = text.split(b"\n")[1:2] == [_place(self.name, number).encode()]  # not that of another, put here
+        return bool(mark) and place and signing.is_signed(text, signature.rstrip(b"\n"), key)
+
+    def write(self, number: int, models: ModelServerConfig, note: str, held: tuple[Held, ...] = ()) -> bool:
+        """Write config `number`, signed; False if the number is taken.
+
+        Args:
+            note: who writes, and why; one line, kept in the config.
+
+        Raises:
+            InvalidSettings: there is no key to sign with.
+        """
+        text = render(models, f"{now().isoformat()} {note}", held, _place(self.name, number))
+        if self.trust.private_key is not None:
+            text += _SIGNATURE + signing.sign_bytes(text, self.trust.private_key) + b"\n"
+        return self.store.create(config_key(self.name, number), text)
+
+    def _pass_over(self, number: int) -> None:
+        log.warning("%s It is passed over; leave it, since the next one follows on it.", self._not_signed(number))
+
+    def _not_signed(self, number: int) -> str:
+        source, key = self.store.uri(config_key(self.name, number)), self.trust.public_key
+        return f"{source} is not signed, as config {number} of fleet {self.name}, with the key of {key}."
 
     def _parsed(self, number: int, data: bytes) -> FleetConfig:
         text, source = data.decode("utf-8", "replace"), self.store.uri(config_key(self.name, number))
@@ -189,6 +265,10 @@ class Fleet:
             only: the replicas that these entries are for, if not all; the others serve these names as before.
             require_turn: raises if the writer has lost its right to write. It is called after the newest state was
                 read: a run that took over and then wrote is either seen by it, or wins the number.
+
+        Raises:
+            InvalidSettings: there is no key to sign with.
+            SignatureInvalid: as `newest`.
         """
         current = self.newest()
         while True:
@@ -196,12 +276,11 @@ class Fleet:
             merged, held = with_entries(current.models, entries), _held(current, entries, only)
             if (merged, held) == (current.models, current.held) and not always:
                 return current
-            number = current.number + 1
-            data = render(merged, f"{now().isoformat()} {note}", held)
-            if self.store.create(config_key(self.name, number), data):
+            number = current.taken + 1
+            if self.write(number, merged, note, held):
                 log.info("fleet %s: config %d written: %s", self.name, number, note)
                 return FleetConfig(number, merged, held)
-            current = self.newer(current.number) or current
+            current = self.newer(current) or current
 
     def rollout_under_way(self, model: str) -> RolloutRecord | None:
         """The rollout of `model` that has not ended, or None."""
@@ -278,10 +357,14 @@ def parse(text: str, source: str) -> ModelServerConfig:
     return config
 
 
-def render(config: ModelServerConfig, note: str, held: Sequence[Held] = ()) -> bytes:
-    """`config` in its text form, under comments that say who wrote it and why, and which replicas are held back."""
-    lines = [f"# {' '.join(note.split())}", *(f"{_HELD}{json.dumps(asdict(h))}" for h in held)]
+def render(config: ModelServerConfig, note: str, held: Sequence[Held] = (), place: str = "") -> bytes:
+    """`config` in its text form, under comments: who wrote it and why, its place, which replicas are held back."""
+    lines = [f"# {' '.join(note.split())}", *filter(None, [place]), *(f"{_HELD}{json.dumps(asdict(h))}" for h in held)]
     return "\n".join([*lines, text_format.MessageToString(config)]).encode()
+
+
+def _place(fleet: str, number: int) -> str:
+    return f"# config {number} of fleet {fleet}"
 
 
 STABLE = "stable"  # the label of the version that clients meet, where they ask for one

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from tasks.errors import InvalidInput
+from tasks.errors import Corrupt, InvalidInput
 from tasks.fleet.config import Fleet, Held, held_in, parse
 from tasks.records import Record
 from tasks.store.keys import config_key
@@ -26,7 +26,7 @@ class ConfigChange(Record):
 
 
 def fleet_history(fleet: Fleet, last: int = 20) -> list[ConfigChange]:
-    """The newest `last` configs of the fleet, newest first.
+    """The newest `last` configs of the fleet, newest first; those that are not signed as such.
 
     Raises:
         InvalidInput: `last` is less than 1.
@@ -36,14 +36,23 @@ def fleet_history(fleet: Fleet, last: int = 20) -> list[ConfigChange]:
         raise InvalidInput(f"--last {last} asks for no config: ask for at least 1.")
     numbers = fleet.numbers()
     texts = {n: _text(fleet, n) for n in numbers[-last - 1 :]}
-    configs = {n: parse(text, fleet.store.uri(config_key(fleet.name, n))) for n, text in texts.items()}
-    found = []
-    for number in numbers[-last:]:
-        before = configs.get(max((n for n in configs if n < number), default=0), ModelServerConfig())
-        time, run, note = read_note(texts[number])
-        held = held_in(texts[number], fleet.store.uri(config_key(fleet.name, number)))
-        changes = (*differences(before, configs[number]), *map(_held_back, held))
-        found.append(ConfigChange(number, time, run, note, changes))
+    signed = {n for n, text in texts.items() if fleet.is_signed(n, text.encode())}
+    before, found = ModelServerConfig(), []
+    for number, text in texts.items():
+        source = fleet.store.uri(config_key(fleet.name, number))
+        changes: tuple[str, ...] = ("not signed",) if number not in signed else ()
+        try:
+            config = parse(text, source)
+            changes += (*differences(before, config), *map(_held_back, held_in(text, source)))
+        except Corrupt:
+            if number in signed:
+                raise
+        else:
+            # Replicas passed over one that is not signed, unless an earlier release wrote it, before all that are.
+            if number in signed or number < min(signed, default=number + 1):
+                before = config
+        found.append(ConfigChange(number, *read_note(text), changes))
+    found = found[-last:]
     found.reverse()
     return found
 

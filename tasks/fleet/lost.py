@@ -1,14 +1,14 @@
-"""A store that lost a fleet's configs: found out by what replicas have kept, and restored from it."""
+"""A store that lost a fleet's configs, or their signatures: found out by replicas, and restored from what they keep."""
 
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.errors import Corrupt, InvalidInput, NotFound, StoreWentBack
+from tasks.errors import Corrupt, InvalidInput, NotFound, SignatureInvalid, StoreWentBack
 from tasks.files import write_atomically
-from tasks.fleet.config import Fleet, FleetConfig, parse, render
-from tasks.records import Record, ReplicaReport, now
+from tasks.fleet.config import Fleet, FleetConfig, held_in, parse, render
+from tasks.records import Record, ReplicaReport
 from tasks.store import keys
 
 log = logging.getLogger(__name__)
@@ -61,12 +61,15 @@ def require_kept(fleet: Fleet, replica: str, kept: Kept, newest: FleetConfig) ->
     """
     if kept.number == 0 or (newest.number > kept.number and newest.models == kept.config.models):
         return
+    what = "has lost"
     try:
         there = fleet.seen_by(replica, fleet.read(kept.number)).models if newest.number >= kept.number else None
     except NotFound:
         there = None
+    except SignatureInvalid:
+        there, what = None, "has another"
     if there != kept.config.models:
-        raise _went_back(fleet, replica, kept.number, "has lost" if there is None else "has another")
+        raise _went_back(fleet, replica, kept.number, what if there is None else "has another")
 
 
 def require_whole(fleet: Fleet, reports: Iterable[ReplicaReport]) -> None:
@@ -93,13 +96,32 @@ def restore(fleet: Fleet, reports: Iterable[ReplicaReport]) -> FleetConfig:
             "A replica finds out within half a minute; `slipway replicas` shows what each says."
         )
     latest = max(found, key=lambda report: report.config)
-    data = render(
-        parse(latest.kept or "", latest.replica), f"{now().isoformat()} restored from replica {latest.replica}"
-    )
+    models = parse(latest.kept or "", latest.replica)
+    last = _last(fleet)
     # Replicas follow one number after the other, from the one that they have reached.
-    for number in range(fleet.newest().number + 1, latest.config + 2):
-        fleet.store.create(keys.config_key(fleet.name, number), data)
+    for number in range(last + 1, max(last, latest.config) + 2):
+        fleet.write(number, models, f"restored from replica {latest.replica}")
     return fleet.newest()
+
+
+def sign(fleet: Fleet) -> FleetConfig:
+    """Write the fleet's newest config once more, signed, whoever wrote it; the one that is signed.
+
+    Raises:
+        InvalidInput: the fleet has no config.
+        Corrupt: the newest one is none.
+    """
+    last = _last(fleet)
+    if not last:
+        raise InvalidInput(f"Fleet {fleet.name!r} has no config: there is nothing to sign.")
+    key = keys.config_key(fleet.name, last)
+    text, source = fleet.store.get(key).decode("utf-8", "replace"), fleet.store.uri(key)
+    fleet.write(last + 1, parse(text, source), f"config {last}, signed as it stands", held_in(text, source))
+    return fleet.newest()
+
+
+def _last(fleet: Fleet) -> int:
+    return max(fleet.numbers(), default=0)
 
 
 def _source(fleet: Fleet) -> str:

@@ -15,6 +15,7 @@ from tasks.errors import (
     NoReplica,
     NotFound,
     RolloutFailed,
+    SignatureInvalid,
     VersionFailed,
 )
 from tasks.fleet import agentless, lost
@@ -190,10 +191,10 @@ def judge(report: ReplicaReport, newest: int, time: datetime, labels: Labels) ->
 
 
 def _config(fleet: Fleet, number: int) -> FleetConfig:
-    """A config; an empty one if a replica reports a number that the fleet never had."""
+    """A config; an empty one if a replica reports a number that the fleet never had, or whose config is not signed."""
     try:
         return fleet.read(number)
-    except NotFound:
+    except (NotFound, SignatureInvalid):
         return fleet.read(0)
 
 

@@ -38,8 +38,7 @@ def publish(store: Store, trust: Trust, build: Build, run: str, gate: Comparison
         StoreError: the store did not take it, or something else writes there. What was sent is deleted again.
     """
     model, directory = names.model_name(build.model), Path(build.directory)
-    if trust.private_key is not None:
-        signing.require_signer(trust.private_key)
+    trust.require_signer()
     before = stamps(directory)
     safety.require_harmless(SavedModelFolder.read(directory), trust.allowed_ops)
     files = describe_files(directory)

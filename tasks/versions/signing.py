@@ -1,10 +1,13 @@
-"""Signatures over manifests: only what the holder of the signing key published is served.
+"""Signatures over manifests and fleets' configs: only what the holder of the signing key wrote is served.
 
 A manifest names its model, its number and every file with its sha256; signing the manifest's bytes binds them all, so
 neither an old version under a new number nor another model's version is accepted. The signature lies beside the
-manifest, in the OpenSSF Model Signing form, so that versions can be signed anew when the key changes.
+manifest, in the OpenSSF Model Signing form, so that versions can be signed anew when the key changes. A config is small
+and has no parts: its signature is a plain ECDSA one (SHA-256, DER, Base64), which `openssl dgst -verify` verifies too.
 """
 
+import base64
+import binascii
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +38,29 @@ class Trust:
         if settings.signing == "off":
             return cls(None, None, settings.allowed_operations)
         return cls(settings.public_key, settings.private_key, settings.allowed_operations)
+
+    def require_signer(self) -> None:
+        """Raise unless what is to be signed can be.
+
+        Raises:
+            InvalidSettings: the key is missing, or is not one that can sign.
+        """
+        if self.private_key is not None:
+            require_signer(self.private_key)
+
+    def verifying_key(self) -> bytes | None:
+        """The public key, as PEM; None if nothing is signed. A machine that only publishes has the private one alone.
+
+        Raises:
+            InvalidSettings: there is neither.
+        """
+        if self.public_key is None:
+            return None
+        if self.public_key.exists():
+            return self.public_key.read_bytes()
+        if self.private_key is not None and self.private_key.exists():
+            return public_half(self.private_key)
+        raise InvalidSettings(_no_trusted_key(self.public_key))
 
 
 def warnings(settings: Settings) -> list[str]:
@@ -102,10 +128,7 @@ def verify(manifest: bytes, signature: bytes | None, name: str, public_key: Path
         InvalidSettings: the key is missing or cannot verify.
     """
     if not public_key.exists():
-        raise InvalidSettings(
-            f"There is no trusted key {public_key}: let SLIPWAY_TRUSTED_KEY name the public key of the publisher, "
-            "or serve unsigned versions with SLIPWAY_SIGNING=off."
-        )
+        raise InvalidSettings(_no_trusted_key(public_key))
     if signature is None:
         raise SignatureInvalid(
             f"{name} is not signed, and only versions signed with {public_key} may be served here. Publish it again "
@@ -128,6 +151,44 @@ def verify(manifest: bytes, signature: bytes | None, name: str, public_key: Path
                 f"({str(error).strip() or type(error).__name__}): it was signed by someone else, or changed since. It "
                 "is not served; publish a new version."
             ) from error
+
+
+def sign_bytes(data: bytes, private_key: Path) -> bytes:
+    """The plain signature over `data`, in Base64.
+
+    Raises:
+        InvalidSettings: the key is missing or cannot sign.
+    """
+    require_signer(private_key)
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = serialization.load_pem_private_key(private_key.read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)  # as require_signer has found
+    return base64.b64encode(key.sign(data, ec.ECDSA(hashes.SHA256())))
+
+
+def is_signed(data: bytes, signature: bytes, public_key: bytes) -> bool:
+    """Whether `sign_bytes` made the signature over these bytes, with the private half of this key (PEM).
+
+    Raises:
+        InvalidSettings: the key cannot verify.
+    """
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        key = serialization.load_pem_public_key(public_key)
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            raise ValueError("it is of another kind")
+    except ValueError as error:
+        raise InvalidSettings(_unusable("that SLIPWAY_TRUSTED_KEY names", error)) from error
+    try:
+        key.verify(base64.b64decode(signature, validate=True), data, ec.ECDSA(hashes.SHA256()))
+    except (InvalidSignature, binascii.Error):
+        return False
+    return True
 
 
 def _folder(parent: Path, name: str, manifest: bytes) -> Path:
@@ -161,7 +222,14 @@ def public_half(private_key: Path) -> bytes:
     return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def _unusable(key: Path, error: Exception) -> str:
+def _no_trusted_key(public_key: Path) -> str:
+    return (
+        f"There is no trusted key {public_key}: let SLIPWAY_TRUSTED_KEY name the public key of the publisher, "
+        "or serve unsigned versions with SLIPWAY_SIGNING=off."
+    )
+
+
+def _unusable(key: Path | str, error: Exception) -> str:
     return (
         f"The key {key} cannot be used: {str(error).splitlines()[0] if str(error) else type(error).__name__}. "
         "It must be an elliptic-curve key (P-256, P-384 or P-521) in PEM form, without a password."

@@ -15,6 +15,7 @@ from tasks.store import keys
 from tasks.versions import catalog
 from tests.helpers.models import publish_affine
 from tests.helpers.policies import POLICY
+from tests.helpers.versions import UNSIGNED
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def serve(fleet: Fleet, *numbers: int, **labels: int) -> None:
 
 
 def going(fleet: Fleet, keep: int, champion: int | None = None) -> list[int]:
-    return [fate.version for fate in plan_pruning(fleet.store, "affine", keep, champion).going]
+    return [fate.version for fate in plan_pruning(fleet.store, fleet.trust, "affine", keep, champion).going]
 
 
 def test_what_nothing_needs_is_deleted_whole_and_its_number_stays_taken(
@@ -39,14 +40,14 @@ def test_what_nothing_needs_is_deleted_whole_and_its_number_stays_taken(
     store = fleet.store
     assert going(fleet, 1) == [2, 3]
     assert going(fleet, 1, champion=2) == [3]
-    deleted = [delete_version(store, "affine", n, "test") for n in (2, 3)]
+    deleted = [delete_version(store, UNSIGNED, "affine", n, "test") for n in (2, 3)]
     assert [(v.version, v.state) for v in deleted if v] == [(2, "retired"), (3, "retired")]
     assert catalog.published(store, "affine") == [1, 4]
     for number in (2, 3):
         assert store.keys(keys.version_prefix("affine", number)) == []
         with pytest.raises(NotFound, match=f"Version {number} of model 'affine' was deleted"):
             catalog.manifest(store, "affine", number)
-    assert delete_version(store, "affine", 2, "test")
+    assert delete_version(store, UNSIGNED, "affine", 2, "test")
     assert going(fleet, 1) == []
     assert publish_affine(fleet, small_models, 1) == 5
 
@@ -60,7 +61,7 @@ def test_what_a_fleet_needs_stays_even_if_it_is_needed_only_since_the_list_was_m
     serve(other, 3)
     assert going(fleet, 1) == [2]
     serve(other, 2)
-    assert not delete_version(fleet.store, "affine", 2, "test")
+    assert not delete_version(fleet.store, fleet.trust, "affine", 2, "test")
     assert catalog.published(fleet.store, "affine") == published
 
 
@@ -70,7 +71,7 @@ def test_a_rollout_keeps_what_it_brings_and_what_it_would_go_back_to(fleet: Flee
     for stage in make_plan(fleet, record).stages:
         serve_stage(fleet, record, stage)
     assert fleet.newest().versions("affine") == [2]
-    assert still_needed(fleet.store, "affine")[1] == ["what an abort in fleet test would restore"]
+    assert still_needed(fleet.store, fleet.trust, "affine")[1] == ["what an abort in fleet test would restore"]
     assert going(fleet, 1) == [3]
 
 
@@ -85,7 +86,7 @@ def test_a_pruning_that_died_leaves_an_invisible_version_and_the_next_one_finish
 
     monkeypatch.setattr(type(fleet.store), "delete_all", die)
     with pytest.raises(Died):
-        delete_version(fleet.store, "affine", 2, "test")
+        delete_version(fleet.store, fleet.trust, "affine", 2, "test")
     monkeypatch.undo()
     assert catalog.published(fleet.store, "affine") == [1, 3, 4]
     assert fleet.store.keys(keys.version_prefix("affine", 2))
@@ -96,7 +97,7 @@ def test_a_pruning_that_died_leaves_an_invisible_version_and_the_next_one_finish
 
 def test_two_prunings_at_once_do_what_one_does(fleet: Fleet, published: list[int]) -> None:
     with ThreadPoolExecutor(8) as pool:
-        done = list(pool.map(lambda n: delete_version(fleet.store, "affine", n, "test"), [2, 3] * 4))
+        done = list(pool.map(lambda n: delete_version(fleet.store, fleet.trust, "affine", n, "test"), [2, 3] * 4))
     assert all(done)
     assert catalog.published(fleet.store, "affine") == [1, 4]
     assert fleet.store.keys(keys.version_prefix("affine", 2)) == []

@@ -29,8 +29,8 @@ class FakeFleet:
         self.number = 0
         self.reports: list[str] = []
 
-    def newer(self, number: int) -> FleetConfig | None:
-        return FleetConfig(self.number, ModelServerConfig()) if self.number != number else None
+    def newer(self, known: FleetConfig) -> FleetConfig | None:
+        return FleetConfig(self.number, ModelServerConfig()) if self.number != known.number else None
 
     def newest(self) -> FleetConfig:
         return FleetConfig(self.number, ModelServerConfig())

@@ -103,7 +103,7 @@ def test_json_has_the_records_themselves(fleet: Fleet) -> None:
 
 def test_a_pruning_is_listed_with_the_command_that_does_it(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     def choose(_store: object, _settings: object, model: str, keep: int) -> Pruning:
-        return plan_pruning(fleet.store, model, keep, champion=None)
+        return plan_pruning(fleet.store, fleet.trust, model, keep, champion=None)
 
     monkeypatch.setattr("tasks.delivery.prune.choose_versions", choose)
     listed = shown("prune", "MLP", "--keep", "1")

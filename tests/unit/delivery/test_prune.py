@@ -7,6 +7,7 @@ from tasks.errors import InvalidInput
 from tasks.records import FileEntry, Manifest, Training, Verdict, VerdictState
 from tasks.store.base import Store
 from tasks.versions.catalog import Version
+from tests.helpers.versions import UNSIGNED
 
 
 def version(number: int, state: VerdictState | None = "accepted") -> Version:
@@ -47,4 +48,4 @@ def test_where_a_fleet_takes_whatever_there_is_everything_stays() -> None:
 
 def test_keeping_nothing_is_refused(store: Store) -> None:
     with pytest.raises(InvalidInput, match="keep at least 1"):
-        plan_pruning(store, "MLP", 0, None)
+        plan_pruning(store, UNSIGNED, "MLP", 0, None)

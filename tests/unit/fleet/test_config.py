@@ -138,23 +138,23 @@ def test_a_config_behind_a_gap_or_in_another_place_is_passed_over(
     assert (fleet.numbers(), fleet.newest().number) == ([1, 2], 2)
     assert "999999.config follows on no config of fleet test" in caplog.text
     assert fleet.change({"MLP": None}, "test").number == 3
-    assert [known.number for known in (fleet.newer(1), fleet.newer(2)) if known] == [3, 3]
-    assert fleet.newer(3) is None
+    assert [known.number for known in (fleet.newer(fleet.read(1)), fleet.newer(fleet.read(2))) if known] == [3, 3]
+    assert fleet.newer(fleet.read(3)) is None
 
 
 def test_numbers_go_on_beyond_six_digits(store: Store) -> None:
     fleet = numbered(store, "999998.config", "999999.config", "1000000.config")
     assert fleet.newest().number == 1_000_000
     assert fleet.change({"MLP": None}, "test").number == 1_000_001
-    newer = fleet.newer(999_998)
+    newer = fleet.newer(fleet.read(999_998))
     assert newer is not None
     assert newer.number == 1_000_001
 
 
 def test_a_look_that_finds_nothing_new_asks_for_one_object(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     fleet = numbered(store, "000001.config")
-    asked: list[str] = []
+    asked, known = list[str](), fleet.read(1)
     monkeypatch.setattr(store, "find", lambda key: asked.append(key))
     monkeypatch.setattr(store, "objects", None)
-    assert fleet.newer(1) is None
+    assert fleet.newer(known) is None
     assert asked == [config_key("test", 2)]
