@@ -202,6 +202,11 @@ class Settings(BaseSettings):
         description="Name or address at which flows on other machines reach this replica's model server; if unset, "
         "SLIPWAY_HOST, or this machine's own name where that is 0.0.0.0.",
     )
+    replica_hosts: str = Field(
+        "",
+        description="Names or addresses of the machines whose replicas flows may ask, separated by commas, as the "
+        "replicas report them; if unset, any whose agent says that it is the replica.",
+    )
     models_dir: Path | None = Field(
         None, description="Folder that this replica's model server reads; under home if unset."
     )
@@ -303,6 +308,11 @@ class Settings(BaseSettings):
         """Where this replica's model server is reached, as its agent reports it."""
         host = socket.gethostname() if self.host == "0.0.0.0" else self.host  # noqa: S104 - it is compared with
         return ServerAddress(self.advertise_host or host, self.grpc_port, self.rest_port)
+
+    @property
+    def hosts_to_ask(self) -> frozenset[str]:
+        """The machines whose replicas flows may ask; empty for any."""
+        return frozenset(host.strip().lower() for host in self.replica_hosts.split(",") if host.strip())
 
     @property
     def agent_url(self) -> str | None:

@@ -107,6 +107,14 @@ class Agent:
         except SlipwayError as error:
             self._failed(error)
             self._try_report()
+        except OSError as error:
+            self._failed(
+                InvalidSettings(
+                    f"This replica cannot write to its disk: {error}. It serves on, and tries again by itself. Make "
+                    "room, or correct the permissions."
+                )
+            )
+            self._try_report()
         else:
             self._pause = self.settings.poll_interval
             if changed or time.monotonic() - self._reported > HEARTBEAT:

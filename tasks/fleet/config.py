@@ -96,6 +96,7 @@ class Fleet:
         deadline: float,
         quorum: float = 1.0,
         without_agents: WithoutAgents | None = None,
+        hosts: Collection[str] = (),
     ) -> None:
         """A fleet; nothing is read or written yet.
 
@@ -104,6 +105,7 @@ class Fleet:
             deadline: longest time for the replicas to reach a config, seconds.
             quorum: share of the reporting replicas that must reach it, 0..1.
             without_agents: its replicas, if they have no agents.
+            hosts: the machines whose replicas may be asked; none: any whose agent says that it is the replica.
 
         Raises:
             InvalidName: the name cannot be part of a key.
@@ -114,19 +116,22 @@ class Fleet:
         self.deadline = deadline
         self.quorum = quorum
         self.without_agents = without_agents
+        self.hosts = hosts
 
     @classmethod
     def connect(cls, settings: Settings, name: str | None = None) -> "Fleet":
         """The fleet `name`, or the settings' own."""
         name, servers = name or settings.fleet, settings.servers_without_agents
         direct = WithoutAgents(servers, settings.replica_models, settings.call_deadline) if servers else None
+        direct = direct if name == settings.fleet else None
         return cls(
             connect(settings),
             Trust.of(settings),
             name,
             settings.load_deadline,
             settings.quorum,
-            direct if name == settings.fleet else None,
+            direct,
+            {server.host.lower() for server in direct.servers} if direct else settings.hosts_to_ask,
         )
 
     def under(self, policy: Policy | None) -> "Fleet":

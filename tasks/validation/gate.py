@@ -170,7 +170,7 @@ def _ask_live(
     failure: SlipwayError | None = None
     for replica in replicas.reporting(fleet):
         try:
-            require_reporter(fleet.name, replica, deadline)
+            require_reporter(fleet.name, replica, fleet.hosts, deadline)
             with ServingClient(replica.grpc_address, replica.rest_url, deadline) as server:
                 return class_accuracies(held_out_classes(server, target, question, held_out.x), held_out.y)
         except SlipwayError as error:

@@ -72,11 +72,9 @@ def validate_version(expected: Expected, asked: Sequence[ReplicaReport], target:
 
     Raises:
         ServingUnreachable: a replica gave no answer, which says nothing about the version.
-        ServingError: another replica is at the address that it reported.
     """
     found: list[Finding] = []
     for replica in asked:
-        require_reporter(expected.fleet, replica, expected.policy.call_deadline)
         with ServingClient(replica.grpc_address, replica.rest_url, expected.policy.call_deadline) as server:
             found += findings(Subject(server, replica.replica, target, expected))
     return ValidationReport(expected.manifest.model, expected.manifest.version, target, tuple(found))
@@ -87,8 +85,9 @@ def read_expected(fleet: Fleet, record: RolloutRecord, policy: Policy) -> Expect
 
     Raises:
         NotFound, Corrupt: the version, or its golden or held-out examples, are not in the store, or changed.
+        SignatureInvalid: the version is not signed by whom this fleet trusts.
     """
-    manifest = catalog.manifest(fleet.store, record.model, record.version)
+    manifest = catalog.trusted_manifest(fleet.store, fleet.trust, record.model, record.version)
     return Expected(
         manifest,
         policy,
@@ -96,6 +95,7 @@ def read_expected(fleet: Fleet, record: RolloutRecord, policy: Policy) -> Expect
         golden_examples(fleet.store, manifest),
         held_out_examples(fleet.store, manifest.training.dataset),
         fleet.name,
+        fleet.hosts,
     )
 
 
@@ -109,7 +109,10 @@ def validate(
 
     Raises:
         ServingUnreachable: a replica gave no answer, which says nothing about the version.
+        ServingError: another replica is at the address that it reported.
     """
+    for replica in asked:
+        require_reporter(expected.fleet, replica, expected.hosts, expected.policy.call_deadline)
     report = validate_version(expected if beside_live else replace(expected, live=None), asked, target)
     log.info("%s version %d as %s: %s", report.model, report.version, target, report.summary())
     return report

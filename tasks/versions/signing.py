@@ -49,18 +49,16 @@ class Trust:
             require_signer(self.private_key)
 
     def verifying_key(self) -> bytes | None:
-        """The public key, as PEM; None if nothing is signed. A machine that only publishes has the private one alone.
+        """The public key, as PEM; None if nothing is signed.
 
         Raises:
-            InvalidSettings: there is neither.
+            InvalidSettings: it is missing.
         """
         if self.public_key is None:
             return None
-        if self.public_key.exists():
-            return self.public_key.read_bytes()
-        if self.private_key is not None and self.private_key.exists():
-            return public_half(self.private_key)
-        raise InvalidSettings(_no_trusted_key(self.public_key))
+        if not self.public_key.exists():
+            raise InvalidSettings(_no_trusted_key(self.public_key))
+        return self.public_key.read_bytes()
 
 
 def warnings(settings: Settings) -> list[str]:

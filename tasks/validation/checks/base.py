@@ -1,7 +1,7 @@
 """What a check is, what it is given, and what it finds."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol, get_args
@@ -46,6 +46,7 @@ class Expected:
     examples: Sequence[GoldenExample] = ()
     held_out: HeldOut | None = None  # examples that training never saw
     fleet: str = ""  # whose replicas are asked
+    hosts: Collection[str] = ()  # the machines that may be asked, as for `Fleet`
 
 
 @dataclass(frozen=True, eq=False)

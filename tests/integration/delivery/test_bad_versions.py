@@ -277,11 +277,13 @@ def test_a_version_whose_load_kills_the_model_server_gives_way_to_the_one_before
     version = publish_untried(limited_fleet, bad / "greedy", affine(), length)
     client = Client(limited_replica)
     with client.hammering(), limited_replica.supervised():
-        with pytest.raises(RolloutFailed, match=r"The model server ended 2 times on its way to config \d+") as failed:
+        # TensorFlow may find out in time that there is no memory, if another thread took some just before.
+        ends = r"The model server ended 2 times on its way to config \d+|OOM when allocating tensor"
+        with pytest.raises(RolloutFailed, match=ends) as failed:
             rollout("affine", version, limited_fleet.name)
         answered = len(client.versions)
         until(lambda: len(client.versions) > answered, "the version before answers")
     assert str(failed.value).endswith(f"Version {live} serves as before.")
     assert set(client.versions) == {live}
-    assert limited_replica.deaths == 2
+    assert limited_replica.deaths == (0 if "OOM" in str(failed.value) else 2)
     assert catalog.version(limited_fleet.store, "affine", version).state == "rejected"

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 from pathlib import Path
 from typing import cast
 
@@ -24,6 +25,8 @@ from tests.helpers.versions import UNSIGNED
 
 class FakeFleet:
     """Has the config that `number` says, and keeps what is reported."""
+
+    name, store = "default", MemoryStore()
 
     def __init__(self) -> None:
         self.number = 0
@@ -64,6 +67,23 @@ class CrashingReplica:
         return error
 
 
+class FullReplica(CrashingReplica):
+    """Its disk is full until `room` is set."""
+
+    room = False
+
+    def __init__(self, folder: Path) -> None:
+        self.models_dir, self.config_file = folder / "models", folder / "models.config"
+
+    def converge(self, config: FleetConfig, deadline: float) -> States:
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device", str(self.config_file))
+        return {}
+
+    def reached(self, config: FleetConfig) -> bool:
+        return True
+
+
 @pytest.fixture
 def agent(tmp_path: Path) -> Agent:
     return Agent(Settings(home=tmp_path), cast(Replica, CrashingReplica()))
@@ -85,6 +105,16 @@ def test_a_server_that_ends_twice_on_its_way_to_a_config_is_an_error_of_that_con
 
 def test_a_server_that_ends_once_on_its_way_may_have_ended_of_something_else(agent: Agent) -> None:
     assert reported(agent, 5, 6, 5) == []
+
+
+def test_a_full_disk_is_reported_and_ends_nothing(tmp_path: Path) -> None:
+    replica = FullReplica(tmp_path)
+    agent = Agent(Settings(home=tmp_path), cast(Replica, replica))
+    (error,) = reported(agent, 5)
+    assert "No space left on device" in error
+    assert "tries again by itself" in error
+    replica.room = True
+    assert (reported(agent, 5), agent.health.config, agent.health.error) == ([None], 5, None)
 
 
 @pytest.mark.parametrize(

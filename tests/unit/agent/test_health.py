@@ -4,7 +4,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import requests
@@ -41,20 +41,49 @@ def test_programs_are_answered_and_web_pages_are_not(url: str, path: str, status
 
 
 def test_a_replica_is_asked_only_where_the_agent_that_reported_answers(url: str) -> None:
-    report = ReplicaReport("r1", "", "", 0, {}, place="here:/models", agent_url=url)
-    require_reporter("default", report, 10.0)
+    report = ReplicaReport("r1", "http://127.0.0.1:1", "127.0.0.1:1", 0, {}, place="here:/models", agent_url=url)
+    require_reporter("default", report, (), 10.0)
     for fleet, other in (
         ("other", report),
         ("default", replace(report, replica="r2")),
         ("default", replace(report, place="elsewhere:/models")),
     ):
         with pytest.raises(ServingError, match=r"another agent answers .*here:/models.* SLIPWAY_ADVERTISE_HOST"):
-            require_reporter(fleet, other, 10.0)
+            require_reporter(fleet, other, (), 10.0)
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:1", "file:///etc/passwd", "http://[", "x"])
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1", "file://127.0.0.1/etc/passwd"])
 def test_a_replica_whose_agent_does_not_answer_is_not_asked(address: str) -> None:
-    report = ReplicaReport("r1", "", "", 0, {}, place="here:/models", agent_url=address)
+    report = ReplicaReport("r1", "http://127.0.0.1:1", "127.0.0.1:1", 0, {}, place="here:/models", agent_url=address)
     with pytest.raises(ServingUnreachable, match="Replica r1 cannot be asked: no agent answers at"):
-        require_reporter("default", report, 10.0)
-    require_reporter("default", replace(report, agent_url=None), 10.0)  # of an earlier release, or out of reach
+        require_reporter("default", report, (), 10.0)
+
+
+@pytest.mark.parametrize("hosts", [(), ("127.0.0.1",)])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rest_url": "http://thief.example:1"},
+        {"grpc_address": "thief.example:1"},
+        {"agent_url": "http://thief.example:1"},
+        {"agent_url": "http://["},
+        {"agent_url": "x"},
+    ],
+)
+def test_nothing_is_asked_where_the_reported_addresses_do_not_fit_together(
+    hosts: tuple[str, ...], changes: dict[str, Any], url: str
+) -> None:
+    report = ReplicaReport("r1", "http://127.0.0.1:1", "127.0.0.1:1", 0, {}, agent_url=url)
+    with pytest.raises(ServingError, match=r"they are on several machines\. Nothing is asked there"):
+        require_reporter("default", replace(report, **changes), hosts, 10.0)
+
+
+def test_where_hosts_are_named_no_other_is_asked_and_they_need_no_agent(url: str) -> None:
+    report = ReplicaReport("r1", "http://127.0.0.1:1", "127.0.0.1:1", 0, {})
+    require_reporter("default", report, ("127.0.0.1",), 10.0)
+    with pytest.raises(ServingError, match="SLIPWAY_REPLICA_HOSTS names no such host"):
+        require_reporter("default", report, ("serving-1",), 10.0)
+    with pytest.raises(ServingUnreachable, match="it reported no address of an agent"):
+        require_reporter("default", report, (), 10.0)
+    with pytest.raises(ServingError, match="another agent answers"):
+        require_reporter("default", replace(report, agent_url=url), ("127.0.0.1",), 10.0)

@@ -142,15 +142,8 @@ def test_without_the_signing_key_nothing_is_begun(fleet: Fleet) -> None:
     assert fleet.newest().versions("MLP") == [2], "to look needs the public key alone"
 
 
-def test_to_write_needs_the_private_key_alone(fleet: Fleet) -> None:
+def test_without_the_trusted_key_nothing_is_believed(fleet: Fleet) -> None:
     assert fleet.trust.public_key is not None
     fleet.trust.public_key.unlink()
-    assert serve(fleet, 3) == 3
-
-
-def test_without_any_key_nothing_is_believed(fleet: Fleet) -> None:
-    for key in (fleet.trust.public_key, fleet.trust.private_key):
-        assert key is not None
-        key.unlink()
     with pytest.raises(InvalidSettings, match="There is no trusted key"):
         fleet.newest()
