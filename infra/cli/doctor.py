@@ -98,7 +98,10 @@ def examine() -> Iterator[Finding]:
         yield isolation(models_view(mine))
     except SlipwayError as error:
         yield Finding("isolation", "wrong", str(error))
-    yield store(mine, up)
+    found = store(mine, up)
+    yield found
+    if found.state == "ok":
+        yield from objects(mine)
     yield server("prefect", mine.prefect_api, "/admin/version", mine.prefect_url, up, authorization(mine))
     yield server("mlflow", mine.mlflow_uri, "/version", mine.mlflow_url, up, {})
 
@@ -315,6 +318,23 @@ def store(mine: Settings, up: bool) -> Finding:
     except SlipwayError as error:
         return Finding("store", "wrong", str(error))
     return Finding("store", "ok", f"{address}: takes the credentials, honours create-if-absent")
+
+
+def objects(mine: Settings) -> Iterator[Finding]:
+    """Whether there are objects in the store that nothing can use."""
+    from tasks.fleet.strays import strays
+    from tasks.store.connect import connect
+    from tasks.versions.signing import Trust
+
+    try:
+        found = strays(connect(mine), Trust.of(mine))
+    except SlipwayError as error:
+        yield Finding("objects", "wrong", str(error))
+        return
+    for text in found:
+        yield Finding("objects", "warning", text)
+    if not found:
+        yield Finding("objects", "ok", "every record in the store can be read")
 
 
 def server(name: str, url: str, version_path: str, elsewhere: str | None, up: bool, headers: probes.Headers) -> Finding:

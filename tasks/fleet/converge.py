@@ -19,6 +19,7 @@ from tasks.records import ReplicaReport, VersionState
 from tasks.serving.client import ServingClient
 from tasks.settings import ServerAddress
 from tasks.store.base import Store
+from tasks.store.keys import models_prefix
 from tasks.versions import fetch
 from tasks.versions.signing import Trust
 from tasks.wire.protos import ModelConfig, ModelServerConfig
@@ -216,7 +217,7 @@ def prune(models_dir: Path, config: FleetConfig, store: Store, servers: Sequence
 
 def model_in_store(entry: ModelConfig, store: Store) -> str | None:
     """The model whose versions in `store` this entry serves; None if Slipway did not write the entry."""
-    prefix = store.uri("models/")
+    prefix = store.uri(models_prefix())
     return entry.base_path.removeprefix(prefix) if entry.base_path.startswith(prefix) else None
 
 

@@ -3,6 +3,11 @@
 import re
 
 
+def models_prefix() -> str:
+    """Prefix of all models; the folders under it are their names."""
+    return "models/"
+
+
 def versions_prefix(model: str) -> str:
     """Prefix of a model's versions: by itself a TensorFlow Serving base path."""
     return f"models/{model}/"
@@ -38,9 +43,14 @@ def signature_key(model: str, version: int) -> str:
     return f"models/{model}/signatures/{version}.json"
 
 
+def verdicts_prefix(model: str) -> str:
+    """Prefix of the verdicts on a model's versions."""
+    return f"models/{model}/verdicts/"
+
+
 def verdict_key(model: str, version: int) -> str:
     """A version's verdict."""
-    return f"models/{model}/verdicts/{version}.json"
+    return f"{verdicts_prefix(model)}{version}.json"
 
 
 def policy_key(model: str) -> str:

@@ -45,7 +45,7 @@ def taken(store: Store, model: str) -> set[int]:
 
 def models(store: Store) -> list[str]:
     """Names of all models that have a version, a claim or a policy, sorted."""
-    return [name for name in store.children("models/") if names.is_name(name)]
+    return [name for name in store.children(keys.models_prefix()) if names.is_name(name)]
 
 
 def manifest(store: Store, model: str, version: int) -> Manifest:
