@@ -56,16 +56,15 @@ class Unzipper(grpc.ServerInterceptor):
             packed, unzipped = sent[:2] == _GZIP or sent[:1] == _DEFLATE, 0
             heavy = len(sent) * (MOST_ZIPPED if packed else 1) > HEAVY_BYTES
             try:
-                with self._turns.turn(context.time_remaining()) if heavy else nullcontext():
-                    message = unzip(sent) if packed else sent
-                    unzipped = len(message) if packed else 0
-                    self._count(unzipped)
-                    request = _parsed(parse, message)
-                    del message
-            except StatusError as error:
-                self._count(-unzipped)
-                context.abort(error.code.grpc_status, error.message)
-            try:
+                try:
+                    with self._turns.turn(context.time_remaining()) if heavy else nullcontext():
+                        message = unzip(sent) if packed else sent
+                        unzipped = len(message) if packed else 0
+                        self._count(unzipped)
+                        request = _parsed(parse, message)
+                        del message
+                except StatusError as error:
+                    context.abort(error.code.grpc_status, error.message)
                 return work(request, context)
             finally:
                 self._count(-unzipped)

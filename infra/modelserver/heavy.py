@@ -35,7 +35,7 @@ class Turns:
         Raises:
             StatusError: DEADLINE_EXCEEDED; the turn did not come.
         """
-        if not self._turn.acquire(timeout=timeout):
+        if not self._turn.acquire(timeout=None if timeout is None else min(timeout, threading.TIMEOUT_MAX)):
             raise StatusError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
         try:
             time.sleep(max(0.0, self._rested - time.monotonic()))

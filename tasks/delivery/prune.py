@@ -1,11 +1,12 @@
 """Deleting old versions: never one that may still be needed, and never half of one."""
 
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tasks import names
-from tasks.errors import InvalidInput, SlipwayError
+from tasks.errors import InvalidInput, SignatureInvalid, SlipwayError
 from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, FleetConfig, fleet_names
 from tasks.fleet.converge import model_in_store
@@ -92,14 +93,15 @@ def decide_pruning(model: str, found: Iterable[Version], keep: int, reasons: Rea
 def still_needed(store: Store, trust: Trust, model: str) -> Reasons:
     """Which versions of `model` a fleet serves, or may have to serve again, each with the reasons.
 
-    Raises:
-        SignatureInvalid: a fleet's configs are not signed by whom `trust` names.
+    What a config that is not signed names stays too: it may be signed by the key of another team's fleet.
     """
-    found: dict[int | None, list[str]] = {}
+    found: dict[int | None, dict[str, None]] = {}
     for name in fleet_names(store):
-        for version, why in _needed_by(Fleet(store, trust, name, _WITHOUT_WAITING), model):
-            found.setdefault(version, []).append(why)
-    return found
+        for believed in dict.fromkeys((trust, Trust(None))):
+            with contextlib.suppress(SignatureInvalid):
+                for version, why in _needed_by(Fleet(store, believed, name, _WITHOUT_WAITING), model):
+                    found.setdefault(version, {})[why] = None
+    return {version: list(reasons) for version, reasons in found.items()}
 
 
 def delete_version(store: Store, trust: Trust, model: str, version: int, run: str) -> Verdict | None:

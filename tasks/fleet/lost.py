@@ -1,5 +1,6 @@
 """A store that lost a fleet's configs, or their signatures: found out by replicas, and restored from what they keep."""
 
+import contextlib
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -108,12 +109,14 @@ def sign(fleet: Fleet) -> FleetConfig:
     """Write the fleet's newest config once more, signed, whoever wrote it; the one that is signed.
 
     Raises:
-        InvalidInput: the fleet has no config.
+        InvalidInput: the fleet has no config, or one that is signed, behind which nobody signs what was forged.
         Corrupt: the newest one is none.
     """
     last = _last(fleet)
-    if not last:
-        raise InvalidInput(f"Fleet {fleet.name!r} has no config: there is nothing to sign.")
+    with contextlib.suppress(SignatureInvalid):
+        signed = fleet.newest().number
+        what = f"Config {signed} of fleet {fleet.name!r} is signed" if last else f"Fleet {fleet.name!r} has no config"
+        raise InvalidInput(f"{what}: there is nothing to sign.")
     key = keys.config_key(fleet.name, last)
     text, source = fleet.store.get(key).decode("utf-8", "replace"), fleet.store.uri(key)
     fleet.write(last + 1, parse(text, source), f"config {last}, signed as it stands", held_in(text, source))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from infra.stack.secrets import ensure_key_pair
+from tasks.delivery.prune import still_needed
 from tasks.delivery.rollout import begin_rollout
 from tasks.errors import InvalidInput, InvalidSettings, SignatureInvalid
 from tasks.fleet import lost
@@ -127,6 +128,9 @@ def test_a_fleet_whose_configs_an_earlier_release_wrote_is_left_alone_until_they
     signed = lost.sign(fleet)
     assert (signed.number, signed.versions("MLP")) == (2, [7])
     assert serve(fleet, 8) == 3
+    put(fleet, 4, unsigned(fleet))
+    with pytest.raises(InvalidInput, match="Config 3 of fleet 'test' is signed"):
+        lost.sign(fleet)  # which would sign the forged one
     with pytest.raises(InvalidInput, match="has no config"):
         lost.sign(Fleet(store, fleet.trust, "new", 1.0))
 
@@ -147,3 +151,13 @@ def test_without_the_trusted_key_nothing_is_believed(fleet: Fleet) -> None:
     fleet.trust.public_key.unlink()
     with pytest.raises(InvalidSettings, match="There is no trusted key"):
         fleet.newest()
+
+
+def test_pruning_keeps_what_a_signed_config_names_and_what_another_teams_does(fleet: Fleet) -> None:
+    put(fleet, 3, unsigned(fleet))  # which names nothing
+    other = Fleet(fleet.store, UNSIGNED, "theirs", 1.0)
+    serve(other, 1)
+    assert still_needed(fleet.store, fleet.trust, "MLP") == {
+        2: ["served by fleet test"],
+        1: ["served by fleet theirs"],
+    }
