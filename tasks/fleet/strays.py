@@ -47,9 +47,8 @@ def _configs(fleet: Fleet) -> list[str]:
         if number not in followed:
             found.append(f"{fleet.store.uri(key)} follows on no config of the fleet. Remove it.")
         elif not fleet.is_signed(number, fleet.store.get(key)):
-            found.append(
-                f"{fleet.store.uri(key)} is not signed with the trusted key, and is passed over. Leave it: its number is taken."
-            )
+            why = "is not signed with the trusted key, and is passed over"
+            found.append(f"{fleet.store.uri(key)} {why}. Leave it: its number is taken.")
     return found
 
 
