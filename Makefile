@@ -37,8 +37,9 @@ doctor: install ## Check this machine and all that Slipway talks to
 test: install ## Run the tests (ARGS="tests/unit" for some)
 	@$(BIN)/pytest $(SPREAD) -m "not soak" $(ARGS)
 
-soak: install ## Run the long tests: kills at every write and at random, network faults, outages, large memory
-	@$(BIN)/pytest $(SPREAD) -m soak $(ARGS)
+soak: install ## Run the long tests: kills at every write and at random, network faults, outages, abuse, large memory
+	@$(BIN)/pytest $(SPREAD) -m "soak and not alone" $(ARGS) || [ $$? = 5 ] # none was asked for
+	@$(BIN)/pytest --capture=no -m "soak and alone" $(ARGS) || [ $$? = 5 ]
 
 cover: install ## Print how much of each package the unit tests run, in lines
 	@$(BIN)/pytest $(SPREAD) -m "not soak" --cov --cov-report=json tests/unit $(ARGS)

@@ -19,7 +19,7 @@ def test_a_release_through_a_bad_network_ends_right_or_fails_clean(three_replica
         with proxy.faulty(share):
             ended = three_replicas.release(
                 round(10 * share), SLIPWAY_STORE_PORT=str(proxy.port), SLIPWAY_CALL_DEADLINE="2"
-            ).end(300)
+            ).end(600)
         assert ended is None or f"The store at http://127.0.0.1:{proxy.port}" in ended, ended
         reconcile(three_replicas.fleet.name)
         three_replicas.await_whole()

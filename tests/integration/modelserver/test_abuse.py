@@ -39,7 +39,7 @@ class Ports(NamedTuple):
 
 Attack = Callable[[Ports], None]
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.alone]
 
 
 @pytest.fixture
