@@ -4,6 +4,7 @@ from prefect import flow
 
 from flows.defaults import FLEET
 from flows.steps import (
+    clear_leftovers,
     converge_without_agents,
     discard_abandoned,
     drop_orphans,
@@ -20,7 +21,8 @@ def reconcile(fleet: str = FLEET) -> list[str]:
     A version on trial that no rollout owns, its record being lost, is not served any longer.
 
     Servers without agents are brought back to the fleet's newest config, if they were restarted or away. Numbers that
-    publishers claimed long ago and then died are closed, and what they sent is deleted.
+    publishers claimed long ago and then died are closed, and what they sent is deleted; so is what ended processes left
+    on this machine.
     """
     done = [
         *(recover_rollout(fleet, record).sentence for record in find_dead_rollouts(fleet)),
@@ -29,4 +31,5 @@ def reconcile(fleet: str = FLEET) -> list[str]:
         *discard_abandoned(),
     ]
     tell_of_replicas(fleet)
+    clear_leftovers()
     return done

@@ -227,6 +227,8 @@ try_in_sandbox = step(with_settings(sandbox.try_in_sandbox), "try {build.model} 
 compare_with_live = step(with_fleet(gate.compare_with_live), "compare {build.model} with the live version", _comparison)
 publish = step(with_trusted_store(publishing.publish), "publish {build.model}", tell=_published)
 discard_build = step(prepare.discard_build)
+keep_build = step(prepare.keep_build)
+clear_leftovers = step(with_settings(prepare.clear_leftovers))
 record_in_mlflow = step(with_settings(with_store(registry.record_in_mlflow)), "record {model} {version} in MLflow")
 
 # Rolling it out.

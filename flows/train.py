@@ -10,6 +10,7 @@ from flows.steps import (
     choose_parameters,
     choose_policy,
     discard_build,
+    keep_build,
     take_snapshot,
     train_and_export,
     try_in_sandbox,
@@ -59,4 +60,6 @@ def train(
     except BaseException:
         discard_build(trained.build)
         raise
+    if flow_run.parent_flow_run_id is None:  # a release discards its own
+        keep_build(trained.build)
     return trained

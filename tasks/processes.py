@@ -1,7 +1,12 @@
-"""Which process wrote a record, and whether it still runs."""
+"""Which process wrote a record or made a folder, and whether it still runs."""
 
 import os
+import re
+import shutil
 import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +31,28 @@ def is_gone(process: ProcessRef) -> bool:
     if process.host != socket.gethostname():
         return False
     return process.boot != _boot() or _started(process.pid) != process.started
+
+
+@contextmanager
+def temporary_folder(what: str) -> Iterator[Path]:
+    """A folder that is removed afterwards; if this process is killed meanwhile, by `clear_temporary`."""
+    me = os.getpid()
+    prefix = f"slipway-{what}-{_namespace()}-{me}-{_started(me)}-"
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+        yield Path(folder)
+
+
+def clear_temporary() -> None:
+    """Remove the temporary folders of processes that have ended."""
+    for folder in Path(tempfile.gettempdir()).glob("slipway-*"):
+        named = re.fullmatch(r"slipway-[a-z]+-(\d+)-(\d+)-(\d+)-.*", folder.name)
+        # In another container with this folder, numbers are those of other processes.
+        if named and int(named[1]) == _namespace() and _started(int(named[2])) != int(named[3]):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _namespace() -> int:
+    return Path("/proc/self/ns/pid").stat().st_ino
 
 
 def _boot() -> str:

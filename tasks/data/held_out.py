@@ -1,7 +1,6 @@
 """Examples that training never sees: kept in the store, and asked of versions later."""
 
 import io
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from tasks.data.dataset import Dataset, content_sha256
 from tasks.data.npz import read_arrays
 from tasks.errors import Corrupt, InvalidData
 from tasks.files import write_atomically
+from tasks.processes import temporary_folder
 from tasks.records import DatasetRef
 from tasks.store.base import Store
 from tasks.wire.dtypes import Array
@@ -66,7 +66,7 @@ def held_out_examples(store: Store, dataset: DatasetRef | None) -> HeldOut | Non
     """
     if dataset is None:
         return None
-    with tempfile.TemporaryDirectory(prefix="slipway-data-") as folder:
-        path = Path(folder) / "held-out.npz"
+    with temporary_folder("data") as folder:
+        path = folder / "held-out.npz"
         store.download(dataset.held_out, path)
         return load_held_out(path, dataset.held_out_sha256)

@@ -1,12 +1,11 @@
 """A snapshot of the data that a model is trained on: checked, hashed, its held-out part kept in the store."""
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 from tasks.data.dataset import Dataset
 from tasks.data.held_out import save_held_out
 from tasks.data.sources import load_dataset
+from tasks.processes import temporary_folder
 from tasks.records import DatasetRef
 from tasks.settings import Settings
 from tasks.store import keys
@@ -29,8 +28,8 @@ def take_snapshot(store: Store, settings: Settings, source: str, split_seed: int
     """
     dataset = load_dataset(source, split_seed, settings.downloads)
     key = keys.held_out_key(dataset.name, dataset.sha256, split_seed)
-    with tempfile.TemporaryDirectory(prefix="slipway-data-") as folder:
-        path = Path(folder) / "held-out.npz"
+    with temporary_folder("data") as folder:
+        path = folder / "held-out.npz"
         held_sha256 = save_held_out(dataset, path)
         store.create(key, path.read_bytes())
     return Snapshot(dataset, DatasetRef(dataset.name, dataset.sha256, split_seed, key, held_sha256))

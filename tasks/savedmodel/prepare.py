@@ -1,11 +1,17 @@
 """Preparing a SavedModel that was made elsewhere for publishing."""
 
+import contextlib
+import glob
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from tasks import names
+from tasks.errors import Corrupt
+from tasks.files import write_atomically
 from tasks.limits import Limits
-from tasks.records import Build, Training
+from tasks.processes import ProcessRef, clear_temporary, is_gone, this_process
+from tasks.records import Build, Record, Training
 from tasks.savedmodel import safety
 from tasks.savedmodel.content import plain_files
 from tasks.savedmodel.examples import golden_from_inputs
@@ -32,12 +38,14 @@ def prepare_saved_model(
     if limits:
         saved_model = limits.path("saved_model", saved_model)
         inputs = limits.path("inputs", inputs) if inputs else None
-    source, directory = Path(saved_model), build_directory(settings.home, model, run)
+    names.model_name(model)
+    source = Path(saved_model)
     read = SavedModelFolder.read(source)
     signatures = read.require_servable()
     plain_files(source)
     safety.require_harmless(read, settings.allowed_operations)
     examples = golden_from_inputs(read, Path(inputs) if inputs else None)
+    directory = build_directory(settings.home, model, run)
     shutil.copytree(source, directory, symlinks=True)  # one that was put there since is refused, too
     (directory / GOLDEN).parent.mkdir(exist_ok=True)
     write_golden(directory / GOLDEN, examples)
@@ -47,11 +55,47 @@ def prepare_saved_model(
 def discard_build(build: Build) -> None:
     """Remove a build's folder."""
     shutil.rmtree(build.directory, ignore_errors=True)
+    keep_build(build)
+
+
+def keep_build(build: Build) -> None:
+    """Leave a build's folder to whoever asked for it: it outlives this process."""
+    _mark(Path(build.directory)).unlink(missing_ok=True)
+
+
+def clear_leftovers(settings: Settings) -> None:
+    """Remove the builds and temporary folders of processes on this machine that ended without doing so."""
+    clear_temporary()
+    for mark in _builds(settings.home).glob(".*.owner"):
+        with contextlib.suppress(FileNotFoundError, Corrupt):
+            if is_gone(_Owner.from_json(mark.read_bytes(), str(mark)).process):
+                name = mark.name.removeprefix(".").removesuffix(".owner")
+                for folder in (mark.parent / name, *mark.parent.glob(f".{glob.escape(name)}-*")):
+                    shutil.rmtree(folder, ignore_errors=True)
+                mark.unlink()
 
 
 def build_directory(home: Path, model: str, run: str) -> Path:
-    """A folder under `home` for the build of this run; what an earlier attempt left there is removed."""
-    directory = home.absolute() / "builds" / f"{names.model_name(model)}-{run}"
+    """A folder under `home` for the build of this run; what an earlier attempt left there is removed.
+
+    It goes with this process (see `clear_leftovers`), unless it is kept.
+    """
+    directory = _builds(home) / f"{names.model_name(model)}-{run}"
     shutil.rmtree(directory, ignore_errors=True)
-    directory.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(_mark(directory), _Owner(this_process()).to_json())
     return directory
+
+
+@dataclass(frozen=True)
+class _Owner(Record):
+    """Whose a build is."""
+
+    process: ProcessRef
+
+
+def _builds(home: Path) -> Path:
+    return home.absolute() / "builds"
+
+
+def _mark(directory: Path) -> Path:
+    return directory.with_name(f".{directory.name}.owner")

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from tasks.errors import DeadlineExceeded, InvalidInput, NotServable
 from tasks.files import write_atomically
 from tasks.isolation import PYTHON, isolated
+from tasks.processes import temporary_folder
 from tasks.savedmodel.golden import records_of
 from tasks.savedmodel.messages import Failure, reason
 from tasks.wire import raised_as
@@ -46,11 +46,10 @@ def ask(directory: Path, questions: Sequence[Question], deadline: float = 120.0)
         NotServable: it cannot be loaded.
         DeadlineExceeded: it took too long.
     """
-    with tempfile.TemporaryDirectory(prefix="slipway-session-") as folder:
-        exchange = Path(folder)
+    with temporary_folder("session") as exchange:
         write_atomically(exchange / _QUESTIONS, to_bytes(_request(q).SerializeToString() for q in questions))
         command = isolated(
-            (PYTHON, "-P", "-m", "slipway_entry", "tasks.savedmodel.session", str(directory.absolute()), folder),
+            (PYTHON, "-P", "-m", "slipway_entry", "tasks.savedmodel.session", str(directory.absolute()), str(exchange)),
             read=[directory],
             write=[exchange],
             end_with=os.getpid(),

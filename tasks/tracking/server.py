@@ -3,16 +3,15 @@
 import logging
 import math
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import stamina
 
 from tasks.errors import InvalidSettings, TrackingError, TrackingUnreachable
+from tasks.processes import temporary_folder
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -128,8 +127,8 @@ def unless(*codes: str) -> Iterator[None]:
 
 def log_artifact(client: "MlflowClient", run_id: str, name: str, data: bytes) -> None:
     """Write `data` as the file `name` of an MLflow run, over the one before."""
-    with tempfile.TemporaryDirectory(prefix="slipway-artifact-") as folder:
-        path = Path(folder) / name
+    with temporary_folder("artifact") as folder:
+        path = folder / name
         path.write_bytes(data)
         client.log_artifact(run_id, str(path))
 

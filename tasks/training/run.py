@@ -3,6 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 
+from tasks import names
 from tasks.data.dataset import recorded_source
 from tasks.data.held_out import HeldOut
 from tasks.data.snapshot import Snapshot
@@ -39,6 +40,7 @@ def train_and_export(
         InvalidModel: the factory, a signature or the training failed.
         TrackingError: MLflow did not take the run.
     """
+    names.model_name(model)
     with without_chatter():
         import tensorflow as tf
 
@@ -48,7 +50,6 @@ def train_and_export(
     from tasks.training.factory import code_version
     from tasks.training.train import train
 
-    directory = build_directory(settings.home, model, own_run)
     made_of = Training(
         factory=chosen.factory,
         methods=chosen.signatures,
@@ -69,9 +70,9 @@ def train_and_export(
             on_epoch=curves,
             project=settings.project,
         )
-        exported = export_saved_model(trained, directory)
+        exported = export_saved_model(trained, build_directory(settings.home, model, own_run))
     tracker.finish(curves.run_id, trained.evaluation)
     training = dataclasses.replace(made_of, mlflow_run=curves.run_id, metrics=trained.evaluation.metrics())
-    build = Build(model, str(directory), exported.signatures, exported.golden, training)
+    build = Build(model, str(exported.directory), exported.signatures, exported.golden, training)
     held_out = HeldOut(snapshot.dataset.x_test, snapshot.dataset.y_test)
     return TrainedBuild(build, trained.evaluation, held_out, run, tracker.run_url(curves.run_id))

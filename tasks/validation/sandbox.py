@@ -1,7 +1,6 @@
 """Trying a SavedModel before it is published: alone in a model server, its sandbox."""
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import stamina
 
 from tasks.errors import NotServable
 from tasks.policy import Policy
+from tasks.processes import temporary_folder
 from tasks.records import Build, Manifest, Training
 from tasks.savedmodel import safety
 from tasks.savedmodel.golden import GoldenExample, read_golden, require_golden
@@ -39,8 +39,8 @@ def try_saved_model(
     safety.require_harmless(read, settings.allowed_operations)
     signatures = require_golden(read, examples)
     expected = Expected(Manifest(model, VERSION, "", (), signatures, None, Training()), policy, examples=examples)
-    with tempfile.TemporaryDirectory(prefix="slipway-sandbox-") as folder:
-        base = Path(folder) / model
+    with temporary_folder("sandbox") as folder:
+        base = folder / model
         base.mkdir()
         (base / str(VERSION)).symlink_to(directory.absolute())
         report = _validated_on_free_ports(expected, base, settings)

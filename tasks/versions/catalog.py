@@ -1,12 +1,11 @@
 """The versions of a model: their manifests, claims and verdicts in the store."""
 
 import logging
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 from tasks import names
 from tasks.errors import Corrupt, NotFound
+from tasks.processes import temporary_folder
 from tasks.records import Manifest, Verdict
 from tasks.savedmodel import golden
 from tasks.savedmodel.golden import GoldenExample
@@ -231,8 +230,8 @@ def golden_examples(store: Store, manifest: Manifest) -> list[GoldenExample]:
     entry = next((f for f in manifest.files if f.path == manifest.golden), None)
     if entry is None:
         return []
-    with tempfile.TemporaryDirectory(prefix="slipway-golden-") as folder:
-        path = Path(folder) / "golden"
+    with temporary_folder("golden") as folder:
+        path = folder / "golden"
         key = keys.version_prefix(manifest.model, manifest.version) + entry.path
         if store.download(key, path) != (entry.size, entry.sha256):
             raise Corrupt(f"{store.uri(key)} is not what was published: the version cannot be validated with it.")

@@ -8,12 +8,12 @@ and has no parts: its signature is a plain ECDSA one (SHA-256, DER, Base64), whi
 
 import base64
 import binascii
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.errors import InvalidSettings, SignatureInvalid
+from tasks.processes import temporary_folder
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ def sign(manifest: bytes, name: str, private_key: Path) -> bytes:
     require_signer(private_key)
     from model_signing import signing
 
-    with tempfile.TemporaryDirectory(prefix="slipway-sign-") as folder:
-        signed, bundle = _folder(Path(folder), name, manifest), Path(folder) / "bundle"
+    with temporary_folder("sign") as folder:
+        signed, bundle = _folder(folder, name, manifest), folder / "bundle"
         signer = signing.Config().use_elliptic_key_signer(private_key=private_key)
         signer.set_hashing_config(_hashing()).sign(signed, bundle)
         return bundle.read_bytes()
@@ -134,8 +134,8 @@ def verify(manifest: bytes, signature: bytes | None, name: str, public_key: Path
         )
     from model_signing import verifying
 
-    with tempfile.TemporaryDirectory(prefix="slipway-verify-") as folder:
-        signed, bundle = _folder(Path(folder), name, manifest), Path(folder) / "bundle"
+    with temporary_folder("verify") as folder:
+        signed, bundle = _folder(folder, name, manifest), folder / "bundle"
         bundle.write_bytes(signature)
         try:
             verifier = verifying.Config().use_elliptic_key_verifier(public_key=public_key)
