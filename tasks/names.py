@@ -1,4 +1,4 @@
-"""Names that models and fleets may have."""
+"""Names that models and fleets may have, and those that Keras gives inputs without one."""
 
 import re
 
@@ -7,6 +7,7 @@ from tasks.errors import InvalidName
 # A name is part of a URL path (TensorFlow Serving's `/v1/models/([^/:]+)`), in a folder name and in a key.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 CANDIDATE_SUFFIX = "-candidate"
+_NUMBERED_INPUT = re.compile(r"keras_tensor(_\d+)?")
 
 
 def is_name(name: str) -> bool:
@@ -46,3 +47,14 @@ def fleet_name(name: str) -> str:
     if not is_name(name):
         raise InvalidName(f"Fleet name {name!r} cannot be part of a key: use 1 to 63 letters, digits, '_', '-' or '.'.")
     return name
+
+
+def is_function(source: str) -> bool:
+    """Whether a source of data names what gives it, `package.module:function`; only a process of its own calls it."""
+    module, colon, function = source.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in [*module.split("."), function])
+
+
+def is_numbered_input(name: str) -> bool:
+    """Whether Keras made up this name of an input: its number depends on what was built before in the process."""
+    return _NUMBERED_INPUT.fullmatch(name) is not None

@@ -1,153 +1,116 @@
-"""Labelled digits: loading, checking and splitting them."""
+"""Labelled data in three parts, of which the held-out one is never learnt from."""
 
-import hashlib
+import itertools
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from tasks.data.checks import PARTS, check, classes_of
+from tasks.data.examples import Examples, Loaded
+from tasks.data.hashing import content_sha256, row_shares
+from tasks.data.mapped import arranged
 from tasks.errors import InvalidData
 from tasks.wire.dtypes import Array
 
 log = logging.getLogger(__name__)
 
-IMAGE_SHAPE = (28, 28, 1)
-CLASSES = 10
-NAMED = ("mnist-5k", "mnist")  # sources that are not paths
-VALIDATION_SHARE = 0.1
 TEST_SHARE = 0.2
-# Then each of the three parts gets at least one example of each class.
-FEWEST_PER_CLASS = 10
+VALIDATION_SHARE = 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
-    """Examples float32 `[N, 28, 28, 1]` in 0..1 and labels int64 `[N]` in 0..9, in three parts without overlap."""
+    """Examples in three parts without overlap, as they were given: nothing is scaled or renumbered."""
 
     name: str
-    x_train: Array
-    y_train: Array
-    x_validation: Array
-    y_validation: Array
-    x_test: Array  # held out: neither training nor its choices ever see it
-    y_test: Array
-    sha256: str  # over the examples and labels as they were given
+    train: Examples
+    validation: Examples
+    test: Examples  # held out: neither training nor its choices ever see it
+    sha256: str  # over everything that was given
     split_seed: int
 
 
-def split(name: str, x: Array, y: Array, split_seed: int) -> Dataset:
-    """`x` `[N, 28, 28, 1]` and `y` `[N]`, checked, scaled and split into train, validation and held-out test.
+def split(name: str, loaded: Loaded, split_seed: int, folder: Path | None = None) -> Dataset:
+    """`loaded`, checked, and split into about 70 % train, 10 % validation and 20 % test.
+
+    Each row's part follows from the hash of its features, or of its group: it stays the same however many rows are
+    added, and equal rows are in one part. By time, the newest 20 % are held out and the 10 % before them validate; rows
+    of one time are in one part. A split of one's own is kept; if it has no validation part, one is taken from its train
+    part by hash. The rows of each part are in order of time, or of their hash: shuffled, and always alike.
+
+    Args:
+        folder: for files that large arrays are kept in rather than in memory.
 
     Raises:
-        InvalidData: as `load_dataset` does.
+        InvalidData: says which row is wrong, or which part would be empty, and what to do.
     """
-    check_examples(x, name)
-    check_labels(y, len(x), name)
-    from sklearn.model_selection import train_test_split
-
-    labels = y.astype(np.int64)
-    rest, test = train_test_split(np.arange(len(y)), test_size=TEST_SHARE, stratify=labels, random_state=split_seed)
-    share = VALIDATION_SHARE / (1 - TEST_SHARE)
-    train, validation = train_test_split(rest, test_size=share, stratify=labels[rest], random_state=split_seed)
-    examples = scaled(x)
+    check(loaded, name)
+    shares = row_shares({"group": loaded.group} if loaded.group is not None else loaded.features, split_seed)
+    if loaded.group is None and (shares == shares[0]).all():
+        raise InvalidData(f"{name}: all {len(loaded)} rows are equal, expected different ones: nothing can be learnt.")
+    parts = _parts(loaded, shares)
+    _check_parts(loaded, parts, name, split_seed)
+    order = np.argsort(shares if loaded.time is None else loaded.time, kind="stable")
+    order = order[np.argsort(parts[order], kind="stable")]
+    whole, ends = arranged(loaded, order, folder), np.cumsum(np.bincount(parts)).tolist()
+    train, validation, test = (whole.rows(slice(*ends_of)) for ends_of in itertools.pairwise([0, *ends]))
     log.info("data %s: %d train, %d validation, %d held out", name, len(train), len(validation), len(test))
-    return Dataset(
-        name=name,
-        x_train=examples[train],
-        y_train=labels[train],
-        x_validation=examples[validation],
-        y_validation=labels[validation],
-        x_test=examples[test],
-        y_test=labels[test],
-        sha256=content_sha256({"x": x, "y": y}),
-        split_seed=split_seed,
-    )
+    return Dataset(name, train, validation, test, content_sha256(_everything(loaded)), split_seed)
 
 
-def scaled(x: Array) -> Array:
-    """Examples as float32 in 0..1, of the same shape: uint8 divided by 255, floats as they are."""
-    if x.dtype == np.uint8:
-        return x.astype(np.float32) / np.float32(255)
-    return x.astype(np.float32)
+def _parts(loaded: Loaded, shares: Array) -> Array:
+    """The number of each row's part in `PARTS`, int `[N]`."""
+    if loaded.time is not None:
+        return _by_time(loaded.time)
+    if loaded.split is None:
+        return np.select([shares < TEST_SHARE, shares < TEST_SHARE + VALIDATION_SHARE], [2, 1], 0)
+    parts = np.select([loaded.split == part for part in PARTS], range(len(PARTS)))
+    if not (parts == 1).any():
+        parts[(parts == 0) & (shares < VALIDATION_SHARE)] = 1
+    return parts
 
 
-def content_sha256(arrays: Mapping[str, Array]) -> str:
-    """sha256 over names, dtypes, shapes and values, so the same however the arrays were stored."""
-    digest = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        digest.update(f"{name} {little.dtype.name} {list(array.shape)}\n".encode())
-        digest.update(little.tobytes())
-    return digest.hexdigest()
+def _by_time(time: Array) -> Array:
+    ordered, count = np.sort(time), len(time)
+    test = ordered[int(count * (1 - TEST_SHARE))]
+    validation = ordered[int(count * (1 - TEST_SHARE - VALIDATION_SHARE))]
+    return np.select([time >= test, time >= validation], [2, 1], 0)
 
 
-def check_examples(x: Array, name: str) -> None:
-    """Raise unless `x` can be trained on: `[N, 28, 28, 1]`, uint8 or floats in 0..1.
+def _check_parts(loaded: Loaded, parts: Array, name: str, split_seed: int) -> None:
+    remedy = f"by split seed {split_seed}: add rows, or choose another split seed"
+    if loaded.group is not None:
+        remedy = f"of its {len(np.unique(loaded.group))} groups, {remedy}"
+    elif loaded.time is not None:
+        remedy = "by time: add rows of other times"
+    elif loaded.split is not None:
+        remedy = "by a split of its own: correct it"
+    counts = np.bincount(parts, minlength=len(PARTS))
+    if not counts.all():
+        found = ", ".join(f"{count} {part}" for count, part in zip(counts, PARTS, strict=True))
+        raise InvalidData(f"{name}: its {len(loaded)} rows are {found}, expected some in each part, {remedy}.")
+    for label, array in loaded.labels.items():
+        classes = classes_of(array)
+        if classes is not None:
+            _check_classes(array.reshape(-1), classes[0], parts, f"{name}: class %s of label {label!r}", remedy)
 
-    Raises:
-        InvalidData: wrong shape or dtype, NaN or Infinity, values out of range.
-    """
-    if x.ndim != 4 or x.shape[1:] != IMAGE_SHAPE or not len(x):
+
+def _check_classes(label: Array, classes: Array, parts: Array, which: str, remedy: str) -> None:
+    unknown = np.setdiff1d(classes, label[parts == 0])
+    if len(unknown):
         raise InvalidData(
-            f"{name}: x has shape {list(x.shape)}, expected [N, 28, 28, 1] with N of at least 1: "
-            "one grey image of 28 x 28 pixels per example (x.reshape(-1, 28, 28, 1))."
+            f"{which % repr(str(unknown[0]))} has {(label == unknown[0]).sum()} rows and none of them in the training "
+            f"part {remedy}."
         )
-    if x.dtype == np.uint8:
-        return
-    if x.dtype.kind != "f":
-        raise InvalidData(
-            f"{name}: x has dtype {x.dtype}, expected uint8 in 0..255 or floats in 0..1: convert it, "
-            "for instance x.astype('uint8')."
-        )
-    finite = np.isfinite(x)
-    if not finite.all():
-        first = np.unravel_index(int(np.argmin(finite)), x.shape)
-        raise InvalidData(
-            f"{name}: x holds {int((~finite).sum())} values that are NaN or infinite, the first ({x[first]}) at "
-            f"{[int(i) for i in first]}; expected numbers in 0..1: remove or repair these examples."
-        )
-    low, high = float(x.min()), float(x.max())
-    if low < 0 or high > 1:
-        raise InvalidData(
-            f"{name}: x has values from {low:g} to {high:g}, expected floats in 0..1: divide by 255, or store "
-            "0..255 as uint8."
-        )
+    for unasked in np.setdiff1d(classes, label[parts == 2]):
+        log.warning("%s has no held-out row: how good a model is at it is not known", which % repr(str(unasked)))
 
 
-def check_labels(y: Array, examples: int, name: str) -> None:
-    """Raise unless `y` `[N]` labels that many examples and can be split.
-
-    Raises:
-        InvalidData: wrong shape, length or dtype, out of range, or a class with too few examples.
-    """
-    if y.ndim != 1:
-        raise InvalidData(f"{name}: y has shape {list(y.shape)}, expected [N]: one class number per example.")
-    if len(y) != examples:
-        raise InvalidData(f"{name}: y has {len(y)} labels for {examples} examples in x, expected one label for each.")
-    if y.dtype.kind not in "iu":
-        raise InvalidData(
-            f"{name}: y has dtype {y.dtype}, expected whole numbers in 0..{CLASSES - 1}: convert it, "
-            "for instance y.astype('int64')."
-        )
-    outside = np.flatnonzero((y < 0) | (y >= CLASSES))
-    if len(outside):
-        raise InvalidData(
-            f"{name}: y holds {len(outside)} labels out of range, the first ({y[outside[0]]}) at [{outside[0]}]; "
-            f"expected 0..{CLASSES - 1}: remove these examples or renumber the classes."
-        )
-    classes, counts = np.unique(y, return_counts=True)
-    fewest = int(counts.argmin())
-    if counts[fewest] < FEWEST_PER_CLASS:
-        raise InvalidData(
-            f"{name}: class {classes[fewest]} has {counts[fewest]} examples, expected at least {FEWEST_PER_CLASS} of "
-            "each class so that train, validation and test all see it: add examples or leave the class out."
-        )
-    if len(classes) < 2:
-        raise InvalidData(f"{name}: y holds only class {classes[0]}, expected at least two: add examples of others.")
-
-
-def recorded_source(source: str) -> str:
-    """`source` in a form that means the same in any folder: a path made absolute."""
-    return source if source in NAMED else str(Path(source).absolute())
+def _everything(loaded: Loaded) -> dict[str, Array]:
+    return {
+        **{f"features/{name}": array for name, array in loaded.features.items()},
+        **{f"labels/{name}": array for name, array in loaded.labels.items()},
+        **loaded.others(),
+    }

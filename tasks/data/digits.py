@@ -1,0 +1,41 @@
+"""Digits as their clients send them: floats in 0..1."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from tasks.data.dataset import Dataset
+from tasks.data.examples import Examples
+from tasks.wire.dtypes import Array
+
+SHAPE = (28, 28, 1)
+
+
+def are_digits(examples: Examples) -> bool:
+    """Whether the only feature is grey images of 28 x 28 pixels, uint8 `[N, 28, 28]` or `[N, 28, 28, 1]`."""
+    (array, *others) = examples.features.values()
+    return not others and array.dtype == np.uint8 and array.shape[1:] in (SHAPE, SHAPE[:2])
+
+
+def scaled(pixels: Array) -> Array:
+    """uint8 in 0..255 `[N, 28, 28]` or `[N, 28, 28, 1]` as float32 `[N, 28, 28, 1]` in 0..1; floats as they are."""
+    floats = pixels.reshape(-1, *SHAPE).astype(np.float32)
+    return floats / np.float32(255) if pixels.dtype == np.uint8 else floats
+
+
+def scaled_digits(dataset: Dataset) -> Dataset:
+    """A dataset of digits, scaled.
+
+    Releases before recipes scaled the data of every factory so, and clients of its models send 0..1.
+    """
+
+    def of(part: Examples) -> Examples:
+        return replace(part, features={name: scaled(array) for name, array in part.features.items()})
+
+    name, train, validation, test = (
+        f"{dataset.name}-scaled",
+        of(dataset.train),
+        of(dataset.validation),
+        of(dataset.test),
+    )
+    return replace(dataset, name=name, train=train, validation=validation, test=test)
