@@ -7,7 +7,7 @@ import re
 import reprlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -22,6 +22,8 @@ _Finite = Field(allow_inf_nan=False)
 _Tolerance = Annotated[float, Field(ge=0), _Finite]
 _Seconds = Annotated[float, Field(gt=0, le=LONGEST), _Finite]
 
+_OPEN = {"compare"}  # values whose own names are free
+
 # Settings that have another name than the value that follows from them.
 _SETTINGS = {
     "metrics.accuracy.tolerance": "gate_tolerance",
@@ -34,11 +36,14 @@ class MetricRule:
     """How much worse than the live version's a metric of a new version may be."""
 
     better: Literal["higher", "lower"]
-    tolerance: _Tolerance  # in the metric's own unit
+    tolerance: _Tolerance = 0.0  # in the metric's own unit
+    floor: Annotated[float | None, _Finite] = None  # what it must reach whatever serves; for `lower`, must not exceed
 
-    def worse(self, new: float, live: float) -> bool:
-        """Whether `new` is too much worse than `live`."""
-        return new < live - self.tolerance if self.better == "higher" else new > live + self.tolerance
+    def reached(self, value: float) -> bool:
+        """Whether a value reaches the floor; what has none, or is not a number, is held against nothing, or fails."""
+        if self.floor is None:
+            return True
+        return value >= self.floor if self.better == "higher" else value <= self.floor
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,8 @@ class Policy:
     It is chosen once, when a release or a rollout begins, and kept with the rollout and with the verdict.
     """
 
-    metrics: Mapping[str, MetricRule]  # of the gate; `accuracy_class` is for each of `accuracy_class_0`, `_1`, …
+    # Of the gate; `accuracy_class` is for each of `accuracy_class_0`, `_1`, … What a version does not have, counts not.
+    metrics: Mapping[str, MetricRule]
     answer_budget: _Seconds  # longest median time of the answers to a signature's golden examples
     slowdown: Annotated[float, Field(ge=1), _Finite]  # how many times as long as the live version's they may take
     soak: Annotated[
@@ -62,7 +68,10 @@ class Policy:
     served_accuracy_tolerance: _Tolerance = 0.005  # how much lower than when trained the served accuracy may be
     # Where answers take less, a busy machine makes more of a difference than the model.
     always_fast: Annotated[float, Field(ge=0), _Finite] = 0.02  # seconds; never too slow beside the live version
-    speed_tries: Annotated[int, Field(ge=1)] = 7  # measurements, all too slow, of a version that is too slow
+    speed_tries: Annotated[int, Field(ge=1)] = 7  # pairs of measurements, before a version is called too slow
+    cannot_tell: Literal["pass", "refuse"] = "pass"  # a version of which the rows do not tell whether it is worse
+    # Of answers that are drawn at random only shape and dtype can be compared; by name of the output.
+    compare: Mapping[str, Literal["shape"]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -71,6 +80,8 @@ class Policy:
             metrics={
                 "accuracy": MetricRule("higher", settings.gate_tolerance),
                 "accuracy_class": MetricRule("higher", settings.gate_class_tolerance),
+                "f1": MetricRule("higher"),
+                "mae": MetricRule("lower"),
             },
             answer_budget=settings.answer_budget,
             slowdown=settings.slowdown,
@@ -81,8 +92,13 @@ class Policy:
         )
 
     def rule(self, metric: str) -> MetricRule | None:
-        """The rule for a metric, or for all that differ from it in a number at the end alone; None if there is none."""
-        return self.metrics.get(metric) or self.metrics.get(re.sub(r"_\d+$", "", metric))
+        """The rule for a metric; else for all that differ from it in a class, a number or a label alone; None if none.
+
+        `kind/accuracy_class_cat`, of the label `kind`, goes by that name, by `accuracy_class_cat` or `accuracy_class`.
+        """
+        plain = metric.rpartition("/")[2]
+        family = re.sub(r"^(accuracy_class)_.*$|_\d+$", r"\1", plain)
+        return next((self.metrics[name] for name in (metric, plain, family) if name in self.metrics), None)
 
     def values(self) -> dict[str, Any]:
         """All values by name, nested as in a file."""
@@ -143,19 +159,20 @@ def origin(name: str, settings: Settings) -> str:
 
 def _require_known(values: Values, known: Values, source: str, within: str = "") -> None:
     for name, value in values.items():
+        if within == "metrics." and name not in known and isinstance(value, Mapping) and "better" in value:
+            known = {**known, name: dataclasses.asdict(MetricRule("higher"))}  # a metric of the model's own
         if name not in known:
             meant = difflib.get_close_matches(str(name), known, 1)
             guess = f" Is {within}{meant[0]} meant?" if meant else ""
             names = ", ".join(f"{within}{other}" for other in known)
             raise InvalidInput(f"{source}: a policy has no value {within}{name}.{guess} It has {names}.")
-        if isinstance(value, Mapping) and isinstance(known[name], Mapping):
+        if isinstance(value, Mapping) and isinstance(known[name], Mapping) and name not in _OPEN:
             _require_known(value, known[name], source, f"{within}{name}.")
 
 
 def _merged(old: Values, new: Values) -> dict[str, Any]:
-    return {
-        name: _merged(value, new[name])
-        if isinstance(value, Mapping) and isinstance(new.get(name), Mapping)
-        else new.get(name, value)
-        for name, value in old.items()
-    }
+    merged = dict(old)
+    for name, value in new.items():
+        both = isinstance(value, Mapping) and isinstance(old.get(name), Mapping)
+        merged[name] = _merged(old[name], value) if both else value
+    return merged

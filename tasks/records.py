@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, AliasChoices, Field, TypeAdapter, ValidationError
 
@@ -101,11 +101,39 @@ class Claim(Record):
     token: str = field(default_factory=lambda: uuid.uuid4().hex)  # no two claims are equal, even of one run
 
 
+# What an output answers: scores for each of several classes, or a class's number; one score for the second of two
+# classes; a score for each of several flags, which exclude each other in no way; or numbers.
+OutputKind = Literal["classes", "binary", "flags", "numbers"]
+
+
+@dataclass(frozen=True)
+class ScoredOutput(Record):
+    """An output of a signature that is held against a label."""
+
+    output: str
+    kind: OutputKind
+    classes: tuple[str, ...] = ()  # what its numbers 0, 1, … mean; of `flags`, what its columns are; empty: not known
+
+
+@dataclass(frozen=True)
+class Scored(Record):
+    """Which signature of a version answers for how good it is."""
+
+    signature: str
+    inputs: Mapping[str, str]  # the feature that each input takes
+    outputs: Mapping[str, ScoredOutput]  # by the label that each is held against
+
+
 @dataclass(frozen=True)
 class Training(Record):
     """How a version came to be. A version made elsewhere has only its metrics, which may be empty."""
 
-    factory: str | None = None  # package.module:name
+    recipe: str | None = None  # package.module
+    factory: str | None = None  # package.module:name, of a version that has no recipe
+    settings: Mapping[str, Any] = field(default_factory=dict)  # arguments of its recipe's `make`, by name
+    label: str | None = None  # column of the data that is learnt, if the run named one
+    scored: Scored | None = None  # None: an earlier release made it, or nothing of it can be scored
+    unused: tuple[str, ...] = ()  # features of the data that no input takes
     methods: Mapping[str, str] | None = None  # signature → method, as the run gave them; None: all that the model has
     data: str | None = None  # `mnist-5k`, `mnist`, or an absolute path
     seed: int | None = None
@@ -116,27 +144,75 @@ class Training(Record):
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
+# What a paired test of two models comes to.
+GateVerdict = Literal["better", "not worse", "worse", "cannot tell"]
+
+
+@dataclass(frozen=True)
+class MetricFinding(Record):
+    """A metric of a new model and of the live version on the same rows, and what their difference comes to."""
+
+    metric: str
+    verdict: GateVerdict
+    new: float
+    live: float
+    low: float | None  # between these lies the true difference, new minus live; None: too few rows for an interval
+    high: float | None
+    n: int  # rows
+    rows_needed: int | None = None  # where it cannot be told: how many rows would do; None: no number would
+
+    @property
+    def rows(self) -> str:
+        """How many rows it is by, in words."""
+        return f"{self.n:,} held-out row{'s' * (self.n != 1)}"
+
+    @property
+    def interval(self) -> str:
+        """Between what the true difference lies, in words."""
+        if self.low is None or self.high is None:
+            return "they give no interval"
+        return f"the difference lies between {self.low:+.4g} and {self.high:+.4g}"
+
+
+@dataclass(frozen=True)
+class GroupFigures(Record):
+    """Metrics of two models on some of the held-out rows: those of a class, or with a value in a column."""
+
+    group: str  # in words
+    n: int  # rows
+    new: Mapping[str, float]
+    live: Mapping[str, float] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Comparison(Record):
     """A trained model and the version that serves, on the same held-out examples, before publishing."""
 
-    trained: Mapping[str, float]  # `accuracy` and `accuracy_class_7`, each in 0..1; empty if nothing was compared
+    trained: Mapping[str, float]  # figures such as `accuracy`, `accuracy_class_7`, `mae`; empty if it was not asked
     live: Mapping[str, float]
     live_version: int | None  # None if no version serves
     worse: tuple[str, ...] = ()  # how the trained model is worse, in words
-    notes: tuple[str, ...] = ()  # what else a reader should know, such as why nothing was compared
+    notes: tuple[str, ...] = ()  # what else a reader should know
     forced: str | None = None  # a person's reason for publishing it anyway
     dataset: DatasetRef | None = None  # whose held-out examples both were asked
     policy: Policy | None = None  # by which they were compared; None: an earlier release did it
+    scored: Scored | None = None  # what the trained model was asked, if its training does not say
+    findings: tuple[MetricFinding, ...] = ()  # of each metric that the policy has a rule for
+    groups: tuple[GroupFigures, ...] = ()
+    unmet: tuple[str, ...] = ()  # what else the policy demands in vain, such as a floor, in words
+    uncompared: str | None = None  # why nothing could be compared with the live version
+    ungated: str | None = None  # a person's reason for publishing it although nothing could be compared
 
     @property
     def passed(self) -> bool:
         """Whether the trained model may be published."""
-        return not self.worse or self.forced is not None
+        if self.forced is not None:
+            return True
+        return not self.worse and not self.unmet and (self.uncompared is None or self.ungated is not None)
 
     @property
     def finding(self) -> str:
-        """What `worse` comes to: it is less accurate than the live version, breaks clients of it, or both."""
+        """What `worse` comes to: it is worse than the live version, breaks clients of it, or both."""
         breaks = [line.startswith("signature ") for line in self.worse]  # as tasks.validation.compatibility words it
         if not all(breaks):
             also = "breaks clients and " if any(breaks) else ""
@@ -147,13 +223,20 @@ class Comparison(Record):
         """Raise unless the model may be published.
 
         Raises:
-            GateFailed: says how it is worse, and how to publish it anyway.
+            GateFailed: says how it is worse, or why that cannot be known, and how to publish it anyway.
         """
-        if not self.passed:
+        if self.passed:
+            return
+        if self.worse:
+            why = f"The trained model {self.finding}, which serves: {'; '.join((*self.worse, *self.unmet))}."
+        elif self.unmet:
+            why = f"The trained model is not what its policy demands: {'; '.join(self.unmet)}."
+        else:
             raise GateFailed(
-                f"The trained model {self.finding}, which serves: {'; '.join(self.worse)}. "
-                "Nothing was published; `--force REASON` publishes it anyway."
+                f"Nothing tells whether the trained model is worse than version {self.live_version}, which serves: "
+                f"{self.uncompared}. Nothing was published; `--ungated REASON` publishes it uncompared."
             )
+        raise GateFailed(f"{why} Nothing was published; `--force REASON` publishes it anyway.")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _DPI = 120
 _MOST_COUNTED = 25  # classes; beyond it a number no longer fits into its cell
+_LONGEST_NAME = 24  # characters of a class's
 _MOST_LABELS = 40  # of classes along one side
 _INK, _MUTED, _GRID = "#1f2933", "#6b7785", "#d9dee3"
 _RIGHT, _WRONG = "Blues", "Oranges"
@@ -32,7 +33,7 @@ def confusion_matrix(counts: Array, title: str, classes: Sequence[str] = ()) -> 
         title: what was evaluated: model, version or run. The accuracy is added.
         classes: names of the C classes; their numbers where empty.
     """
-    names = classes or tuple(map(str, range(len(counts))))
+    names = _shown(classes, len(counts))
     side = min(3.4 + 0.46 * len(counts), 14.0)
     figure = _figure(side + 0.6, side)
     axes = figure.add_subplot()
@@ -67,7 +68,7 @@ def class_accuracy(right: Sequence[int], totals: Sequence[int], title: str, clas
         title: what was evaluated: model, version or run.
         classes: names of the C classes; their numbers where empty.
     """
-    names = classes or tuple(map(str, range(len(totals))))
+    names = _shown(classes, len(totals))
     shares = np.array(right) / np.maximum(totals, 1)
     mean = sum(right) / max(sum(totals), 1)
     shown = np.sort(np.argsort(shares, kind="stable")[:_MOST_LABELS])
@@ -89,6 +90,13 @@ def class_accuracy(right: Sequence[int], totals: Sequence[int], title: str, clas
     which = "each class" if len(shown) == len(names) else f"the {len(shown)} weakest of {len(names)} classes"
     _head(axes, title, f"accuracy of {which}; dashed: of all classes, {mean:.2%}")
     return _png(figure)
+
+
+def _shown(classes: Sequence[str], count: int) -> list[str]:
+    """Names short enough for a side of a picture; a dollar sign would begin a formula."""
+    names = classes or tuple(map(str, range(count)))
+    cut = (name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in names)
+    return [name.replace("$", r"\$") for name in cut]
 
 
 def _shares(counts: Array) -> Array:

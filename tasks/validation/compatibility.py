@@ -75,11 +75,11 @@ def held_against(store: Store, new: Manifest, live: int | None) -> Manifest | No
         return None
 
 
-def require_reason(force: str | None) -> None:
-    """Raise if something is forced without a reason.
+def require_reason(reason: str | None, option: str = "--force") -> None:
+    """Raise if `option`, such as that which forces something, was given without a reason.
 
     Raises:
         InvalidInput: the reason is empty.
     """
-    if force is not None and not force.strip():
-        raise InvalidInput("--force needs a reason, which is kept with the version: --force 'why it must go out'.")
+    if reason is not None and not reason.strip():
+        raise InvalidInput(f"{option} needs a reason, which is kept with the version: {option} 'why it must go out'.")

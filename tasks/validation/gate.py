@@ -2,96 +2,179 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
-from tasks.data.held_out import HeldOut, held_out_examples
-from tasks.errors import DeadlineExceeded, NotFound, NotServable, ServingError, ServingUnreachable, SlipwayError
-from tasks.evaluation.metrics import class_accuracies
-from tasks.evaluation.questions import AccuracyQuestion, accuracy_question, batches, held_out_classes
+from tasks.data.examples import Examples
+from tasks.data.held_out import held_out_examples
+from tasks.errors import (
+    DeadlineExceeded,
+    InvalidData,
+    InvalidModel,
+    NotFound,
+    NotServable,
+    ServingError,
+    ServingUnreachable,
+    SlipwayError,
+)
+from tasks.evaluation import questions
+from tasks.evaluation.metrics import metric_in_words, value_in_words
 from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, live_version
 from tasks.policy import Policy
-from tasks.records import Build, Comparison, DatasetRef, Manifest
-from tasks.savedmodel import messages, session
+from tasks.records import Build, Comparison, DatasetRef, Manifest, Scored
 from tasks.serving.client import ServingClient, Target
 from tasks.serving.identity import require_reporter
+from tasks.validation.comparison import (
+    Answers,
+    Score,
+    compare_figures,
+    figures,
+    floor_in_words,
+    in_words,
+)
 from tasks.validation.compatibility import broken, require_reason
 from tasks.versions import catalog
 
 log = logging.getLogger(__name__)
 
-ACCURACY, CLASS_ACCURACY = "accuracy", "accuracy_class_"
-
 
 def compare_with_live(
-    fleet: Fleet, build: Build, policy: Policy, forced: str | None = None, held_out: HeldOut | None = None
+    fleet: Fleet,
+    build: Build,
+    policy: Policy,
+    forced: str | None = None,
+    held_out: Examples | None = None,
+    ungated: str | None = None,
+    score: Score | None = None,
 ) -> Comparison:
-    """Compare a build with the version that `fleet` serves: what clients may ask of it, and its accuracy.
+    """Compare a build with the version that `fleet` serves: what clients may ask of it, and how good its answers are.
 
-    Both are asked the held-out examples of the build's own training, or of the live version's if the build was made
-    elsewhere. Without any, accuracy is not compared, and the comparison's notes say why.
+    Both are asked the held-out examples of the build's own training, or of the live version's if the build has none.
 
     Args:
         forced: a person's reason for publishing the model whatever the comparison finds.
         held_out: the examples of the build's own training; None if it was made elsewhere.
+        ungated: a person's reason for publishing it although nothing can be compared.
+        score: the recipe's own, in place of the figures by the kind of each label.
 
     Raises:
         ServingUnreachable, ServingError: no replica answered for the live version.
-        NotServable, DeadlineExceeded: the build fails on these examples, or takes too long.
-        InvalidInput: `forced` gives no reason.
+        NotServable, DeadlineExceeded: the build, or the live version, fails on these examples, or takes too long.
+        InvalidModel: `score` gives no number for the build.
+        InvalidInput: `forced` or `ungated` gives no reason.
     """
     require_reason(forced)
-    comparison = dataclasses.replace(
-        _compared(fleet, build, held_out, policy, forced is not None), forced=forced, policy=policy
-    )
-    log.info("gate: %s", in_words(build.model, comparison))
-    return comparison
-
-
-def _compared(fleet: Fleet, build: Build, held_out: HeldOut | None, policy: Policy, forced: bool) -> Comparison:
-    live = live_version(fleet.newest(), build.model)
-    if live is None:
-        why = f"Not compared: fleet {fleet.name!r} serves no version of {build.model}."
-        return Comparison({}, {}, None, notes=(why,))
-    manifest = catalog.manifest(fleet.store, build.model, live)
+    require_reason(ungated, "--ungated")
+    number = live_version(fleet.newest(), build.model)
+    live = catalog.manifest(fleet.store, build.model, number) if number is not None else None
     try:
-        found = _accuracy_compared(fleet, build, held_out, manifest, policy)
-    except (ServingError, NotServable, DeadlineExceeded) as error:
-        if not forced:
+        found = _compared(fleet, build, live, policy, held_out, score)
+    except (ServingError, NotServable, DeadlineExceeded, InvalidModel) as error:
+        if forced is None:
             raise
-        found = Comparison({}, {}, live, notes=(f"Not compared: {error}",))
-    return dataclasses.replace(found, worse=(*broken(build.signatures, manifest.signatures), *found.worse))
+        found = Comparison({}, {}, number, uncompared=str(error).removesuffix("."))
+    breaks = broken(build.signatures, live.signatures) if live is not None else ()
+    found = dataclasses.replace(
+        found,
+        worse=(*breaks, *found.worse),
+        forced=forced,
+        ungated=ungated if found.uncompared else None,
+        policy=policy,
+    )
+    log.info("gate: %s", in_words(build.model, found))
+    return found
 
 
-def _accuracy_compared(
-    fleet: Fleet, build: Build, held_out: HeldOut | None, live: Manifest, policy: Policy
+def _compared(
+    fleet: Fleet, build: Build, live: Manifest | None, policy: Policy, held_out: Examples | None, score: Score | None
 ) -> Comparison:
-    trained_here, dataset = held_out is not None, build.training.dataset
+    if live is None:
+        return _held_against_floors(fleet, build, policy, held_out, score)
+    dataset, notes = build.training.dataset, _seen_before(build, live)
     if held_out is None:
         dataset, held_out = _borrowed_examples(fleet, live)
-    if dataset is None or held_out is None:
+        notes = (f"It was made elsewhere, perhaps with the held-out examples of version {live.version}.",)
+    if held_out is None:
         why = f"neither it nor version {live.version} came with held-out examples"
-        return Comparison({}, {}, live.version, notes=(f"Accuracy not compared: {why}.",))
-    shape = held_out.x.shape[1:]
-    question, live_question = accuracy_question(build.signatures, shape), accuracy_question(live.signatures, shape)
-    if question is None or live_question is None:
-        which = "it" if question is None else f"version {live.version}"
-        why = f"{which} has no signature that gives a class for one example of {list(shape)}"
-        return Comparison({}, {}, live.version, notes=(f"Accuracy not compared: {why}.",))
-    target = Target(build.model, live.version)
-    accuracies = _ask_live(fleet, target, live_question, held_out, policy.call_deadline)
-    if trained_here:
-        metrics, notes = build.training.metrics, _seen_before(build, live)
+        return Comparison({}, {}, live.version, uncompared=why)
+    scored = _scored(build, live, held_out)
+    if isinstance(scored, str):
+        return Comparison({}, {}, live.version, uncompared=f"it cannot be scored: {scored}")
+    answers, asked = [_answers(build, scored, held_out)], [scored]
+    live_scored, why_not = _scored_live(live, scored, held_out, score)
+    if live_scored is not None:
+        try:
+            answers.append(_ask_live(fleet, live, live_scored, held_out, policy.call_deadline))
+            asked.append(live_scored)
+        except InvalidData as error:
+            why_not = f"version {live.version} cannot be asked these examples: {error}".removesuffix(".")
+    found = compare_figures(figures(held_out, answers, asked, score), live.version, policy)
+    return dataclasses.replace(
+        found,
+        notes=notes,
+        dataset=dataset,
+        scored=None if build.training.scored is not None else scored,
+        uncompared=why_not or found.uncompared,
+    )
+
+
+def _held_against_floors(
+    fleet: Fleet, build: Build, policy: Policy, held_out: Examples | None, score: Score | None
+) -> Comparison:
+    """A first version: there is no other, so only its policy's floors count."""
+    first = f"Not compared: fleet {fleet.name!r} serves no version of {build.model}"
+    floors = [name for name, rule in policy.metrics.items() if rule.floor is not None]
+    if not floors:
+        return Comparison({}, {}, None, notes=(f"{first}, and its policy sets no floor.",))
+    scored = "it has no held-out examples" if held_out is None else _scored(build, None, held_out)
+    if held_out is None or isinstance(scored, str):
+        return Comparison({}, {}, None, notes=(f"{first}. Its policy's floor was not checked: {scored}.",))
+    answers = [_answers(build, scored, held_out)]
+    found = compare_figures(figures(held_out, answers, [scored], score), None, policy)
+    rules = {name: policy.rule(name) for name in found.trained}
+    held = [
+        f"{metric_in_words(name)} {value_in_words(name, found.trained[name])} ({floor_in_words(rule)})"
+        for name, rule in rules.items()
+        if rule is not None and rule.floor is not None
+    ]
+    told = f"Held against its policy's floor: {', '.join(held)}." if held else f"It has no {' or '.join(floors)}."
+    return dataclasses.replace(found, notes=(f"{first}. {told}",))
+
+
+def _scored(build: Build, live: Manifest | None, held_out: Examples) -> Scored | str:
+    """What a build is scored by, or why that is not known."""
+    if build.training.scored is not None:
+        found: Scored | str | None = build.training.scored
     else:
-        metrics, notes = _ask_build(build, question, held_out), _borrowed(live)
-    compared = compare_metrics(metrics, accuracies, live.version, policy)
-    return dataclasses.replace(compared, notes=notes, dataset=dataset)
+        like = questions.scored_of(live, held_out.features) if live is not None else None
+        found = questions.scored_of_digits(build.signatures, held_out.features)
+        if like is not None and (found is None or build.training.dataset is None):
+            found = questions.scored_like(like, build.signatures, held_out.features)
+    if found is None:
+        return "it does not say which signature and output that is done by"
+    if isinstance(found, Scored) and not found.outputs.keys() <= held_out.labels.keys():
+        missing = ", ".join(map(repr, sorted(found.outputs.keys() - held_out.labels.keys())))
+        return f"the held-out examples have no label {missing}"
+    return found
 
 
-def _borrowed_examples(fleet: Fleet, live: Manifest) -> tuple[DatasetRef | None, HeldOut | None]:
+def _scored_live(
+    live: Manifest, new: Scored, held_out: Examples, score: Score | None
+) -> tuple[Scored | None, str | None]:
+    """What the live version is scored by beside the new one, or why it cannot be: the labels that both answer for."""
+    found = questions.scored_of(live, held_out.features)
+    if found is None:
+        return None, f"version {live.version} does not say which signature and output it is scored by"
+    common = {label: output for label, output in found.outputs.items() if label in new.outputs}
+    if not common or (score is not None and common.keys() != new.outputs.keys()):
+        return None, (
+            f"it answers for {', '.join(sorted(new.outputs))}, and version {live.version} for "
+            f"{', '.join(sorted(found.outputs))}"
+        )
+    return dataclasses.replace(found, outputs=common), None
+
+
+def _borrowed_examples(fleet: Fleet, live: Manifest) -> tuple[DatasetRef | None, Examples | None]:
     """The examples that the live version was asked."""
     borrowed = live.training.dataset or (live.gate.dataset if live.gate is not None else None)
     try:
@@ -100,79 +183,36 @@ def _borrowed_examples(fleet: Fleet, live: Manifest) -> tuple[DatasetRef | None,
         return None, None
 
 
-def compare_metrics(
-    trained: Mapping[str, float], live: Mapping[str, float], live_version: int, policy: Policy
-) -> Comparison:
-    """Compare two models by the metrics that the policy has a rule for and that both were measured by."""
-    rules = {name: rule for name in sorted(trained.keys() & live.keys()) if (rule := policy.rule(name)) is not None}
-    worse = [
-        f"{metric_in_words(name)} {trained[name]:.4f}, that of the live version is {live[name]:.4f}"
-        for name, rule in rules.items()
-        if rule.worse(trained[name], live[name])
-    ]
-    return Comparison(
-        {name: trained[name] for name in rules}, {name: live[name] for name in rules}, live_version, tuple(worse)
-    )
-
-
-def metric_in_words(name: str) -> str:
-    """A metric's name as a sentence needs it."""
-    return "accuracy" if name == ACCURACY else f"accuracy of class {name.removeprefix(CLASS_ACCURACY)}"
-
-
-def in_words(model: str, comparison: Comparison) -> str:
-    """A comparison in one line, with all its notes."""
-    parts = []
-    if comparison.live:
-        trained, live = comparison.trained.get(ACCURACY, 0.0), comparison.live.get(ACCURACY, 0.0)
-        parts.append(f"accuracy {trained:.4f}, version {comparison.live_version} has {live:.4f}.")
-    if comparison.live_version is not None:
-        finding = comparison.finding.removeprefix("is ").capitalize()
-        passes = f"Not worse than version {comparison.live_version}."
-        parts.append(f"{finding}: {'; '.join(comparison.worse)}." if comparison.worse else passes)
-    parts += comparison.notes
-    if comparison.forced is not None:
-        parts.append(f"Forced: {comparison.forced}")
-    return f"{model}: {' '.join(parts)}"
-
-
 def _seen_before(build: Build, live: Manifest) -> tuple[str, ...]:
+    """Whether the live version may have learnt what both are asked: by one split a row is always on one side."""
     used, live_used = build.training.dataset, live.training.dataset
-    if used is None:
+    if used is None or live_used is None:
         return ()
-    if live_used is not None and (live_used.sha256, live_used.split_seed) == (used.sha256, used.split_seed):
+    by_content = live.training.scored is not None  # earlier releases split by chance
+    if used.split_seed == live_used.split_seed and (by_content or used.sha256 == live_used.sha256):
         return ()
     return (f"Version {live.version} was trained on other data or another split, perhaps on these examples.",)
 
 
-def _borrowed(live: Manifest) -> tuple[str, ...]:
-    return (f"It was made elsewhere, and may have been trained on the held-out examples of version {live.version}.",)
+def _answers(build: Build, scored: Scored, held_out: Examples) -> Answers:
+    """What a build that is not served yet answers."""
+    try:
+        return questions.answers_of_folder(Path(build.directory), scored, build.signatures, held_out.features)
+    except InvalidData as error:
+        raise NotServable(f"{build.model} cannot be asked the held-out examples: {error}") from None
 
 
-def _ask_build(build: Build, question: AccuracyQuestion, held_out: HeldOut) -> dict[str, float]:
-    """Accuracies of a build that is not served yet."""
-    questions = [session.Question(question.signature, {question.input: part}) for part in batches(held_out.x)]
-    answers = session.ask(Path(build.directory), questions)
-    failed = next((answer for answer in answers if isinstance(answer, messages.Failure)), None)
-    if failed is not None:
-        raise NotServable(
-            f"{build.model}: signature {question.signature!r} fails on held-out examples: {failed.message}. "
-            "Nothing was published."
-        )
-    found = [question.classes(answer) for answer in answers if not isinstance(answer, messages.Failure)]
-    return class_accuracies(np.concatenate(found), held_out.y)
-
-
-def _ask_live(
-    fleet: Fleet, target: Target, question: AccuracyQuestion, held_out: HeldOut, deadline: float
-) -> dict[str, float]:
-    """Accuracies of the live version, which is at `target`, from the first replica that answers."""
+def _ask_live(fleet: Fleet, live: Manifest, scored: Scored, held_out: Examples, deadline: float) -> Answers:
+    """What the live version answers, on the first replica that does."""
+    target = Target(live.model, live.version)
     failure: SlipwayError | None = None
     for replica in replicas.reporting(fleet):
         try:
             require_reporter(fleet.name, replica, fleet.hosts, deadline)
             with ServingClient(replica.grpc_address, replica.rest_url, deadline) as server:
-                return class_accuracies(held_out_classes(server, target, question, held_out.x), held_out.y)
+                return questions.answers(server, target, scored, live.signatures, held_out.features)
+        except InvalidData:
+            raise
         except SlipwayError as error:
             failure = error
     why = str(failure) if failure else f"none has reported in the last {replicas.LEASE.seconds} s."

@@ -11,6 +11,7 @@ from tasks.policy import Policy
 from tasks.processes import temporary_folder
 from tasks.records import Build, Manifest, Training
 from tasks.savedmodel import safety
+from tasks.savedmodel.calls import require_random
 from tasks.savedmodel.golden import GoldenExample, read_golden, require_golden
 from tasks.savedmodel.messages import Failure, advice
 from tasks.savedmodel.read import SavedModelFolder
@@ -38,6 +39,7 @@ def try_saved_model(
     read = SavedModelFolder.read(directory)
     safety.require_harmless(read, settings.allowed_operations)
     signatures = require_golden(read, examples)
+    require_random(read, policy.compare)
     expected = Expected(Manifest(model, VERSION, "", (), signatures, None, Training()), policy, examples=examples)
     with temporary_folder("sandbox") as folder:
         base = folder / model
@@ -47,6 +49,9 @@ def try_saved_model(
     if not report.passed:
         raise _refusal(report)
     log.info("%s in a sandbox: %s", model, report.summary())
+    for finding in report.findings:
+        if finding.note is not None:
+            log.warning("%s, signature %s: %s", model, finding.asked.get("signature"), finding.note)
     return report
 
 
@@ -73,7 +78,7 @@ def _refusal(report: ValidationReport) -> NotServable:
     more = f" (and {len(report.failures) - 1} more)" if len(report.failures) > 1 else ""
     return NotServable(
         f"{report.model}, tried in a {first.question.removeprefix('replica ')}: {wrong}{more}. "
-        f"{advice(Failure('', wrong))} Nothing was published."
+        f"{first.note or advice(Failure('', wrong))} Nothing was published."
     )
 
 

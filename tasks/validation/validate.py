@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from tasks.data.held_out import held_out_examples
 from tasks.errors import ValidationFailed
+from tasks.evaluation.metrics import is_share, metric_in_words, value_in_words
 from tasks.fleet.config import Fleet
 from tasks.policy import Policy
 from tasks.records import Record, ReplicaReport, RolloutRecord
@@ -35,6 +36,11 @@ class ValidationReport(Record):
         return [f"{finding.question}: {finding.wrong}" for finding in self.findings if finding.wrong is not None]
 
     @property
+    def notes(self) -> list[str]:
+        """Everything that passes, but that a reader should know."""
+        return [f"{finding.question}: {finding.note}" for finding in self.findings if finding.note is not None]
+
+    @property
     def passed(self) -> bool:
         """Whether something was asked and every answer was right."""
         return bool(self.findings) and not self.failures
@@ -47,10 +53,14 @@ class ValidationReport(Record):
     def summary(self) -> str:
         """One line for a terminal."""
         replicas = len({finding.replica for finding in self.findings})
-        served = [score.figures["served"] for score in self.scores if "served" in score.figures]
-        accuracy = f", held-out accuracy {min(served):.4f}" if served else ""
+        served = [score for score in self.scores if "served" in score.figures]
+        scores = ""
+        for metric in dict.fromkeys(score.metric for score in served):
+            values = [score.figures["served"] for score in served if score.metric == metric]
+            worst = min(values) if is_share(metric) else max(values)
+            scores += f", held-out {metric_in_words(metric)} {value_in_words(metric, worst)}"
         verdict = "all right" if self.passed else f"{len(self.failures)} wrong"
-        return f"{len(self.findings)} checks on {replicas} replica{'s' * (replicas != 1)}: {verdict}{accuracy}"
+        return f"{len(self.findings)} checks on {replicas} replica{'s' * (replicas != 1)}: {verdict}{scores}"
 
     def require_passed(self) -> None:
         """Raise unless all was right.

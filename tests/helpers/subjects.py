@@ -1,14 +1,15 @@
 """A version as a replica serves it, for tests of checks: without a server."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from tasks.data.held_out import HeldOut
+from tasks.data.examples import Examples
 from tasks.errors import ServingRefused
 from tasks.policy import Policy
-from tasks.records import DatasetRef, Manifest, SignatureSpec, TensorSpec, Training
+from tasks.records import DatasetRef, Manifest, Scored, ScoredOutput, SignatureSpec, TensorSpec, Training
 from tasks.savedmodel.golden import GoldenExample
 from tasks.serving.client import Answer, Target
 from tasks.validation.checks.base import Expected, Subject
@@ -31,7 +32,9 @@ class FakeServer:
     def predict_rest(self, target: Target, signature: str, inputs: Mapping[str, Any], spec: SignatureSpec) -> Answer:
         return self._of(target, self._rest)(inputs)
 
-    def predict_grpc(self, target: Target, signature: str, inputs: Mapping[str, Any]) -> Answer:
+    def predict_grpc(
+        self, target: Target, signature: str, inputs: Mapping[str, Any], outputs: Collection[str] = ()
+    ) -> Answer:
         return self._of(target, self._grpc)(inputs)
 
     def _of(self, target: Target, answering: Answering) -> Answering:
@@ -80,7 +83,25 @@ def classifying(true: Sequence[int], answered: Sequence[int] | None, trained: fl
     """
     x, y = np.zeros((len(true), 1), np.float32), np.array(true if answered is None else answered, np.int64)
     examples = [GoldenExample("classify", {"x": x}, {"class": y})]
-    held_out = HeldOut(x, np.array(true, np.int64))
-    expected = Expected(manifest(7, "classify", CLASSIFY, accuracy=trained), POLICY, None, examples, held_out)
+    held_out = Examples({"x": x}, {"y": np.array(true, np.int64)})
+    classes = {f"accuracy_class_{number}": trained for number in true}
+    version = manifest(7, "classify", CLASSIFY, accuracy=trained, **classes)
+    scored = Scored("classify", {"x": "x"}, {"y": ScoredOutput("class", "classes")})
+    version = replace(version, training=replace(version.training, scored=scored))
+    expected = Expected(version, POLICY, None, examples, held_out)
     answer = refuse if answered is None else answering(outputs={"class": y})
     return Subject(FakeServer(answer, answer), "r1", Target("MLP-candidate"), expected)
+
+
+def pricing(true: Sequence[float], answered: Sequence[float], **trained: float) -> Subject:
+    """Version 7 of a regression, with held-out examples of these prices, which it answers so."""
+    x, prices = np.zeros((len(true), 1), np.float32), np.array(answered, np.float32)
+    spec = SignatureSpec({"x": TensorSpec("float32", (None, 1))}, {"price": TensorSpec("float32", (None,))})
+    data = DatasetRef("flats", "ab" * 32, 0, "k")
+    scored = Scored("call", {"x": "x"}, {"price": ScoredOutput("price", "numbers")})
+    training = Training(dataset=data, scored=scored, metrics=trained)
+    version = Manifest("Flats", 7, "", (), {"call": spec}, None, training)
+    examples = [GoldenExample("call", {"x": x}, {"price": prices})]
+    expected = Expected(version, POLICY, None, examples, Examples({"x": x}, {"price": np.array(true)}))
+    answer = answering(outputs={"price": prices})
+    return Subject(FakeServer(answer, answer), "r1", Target("Flats-candidate"), expected)

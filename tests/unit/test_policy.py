@@ -24,6 +24,14 @@ def test_what_a_file_does_not_name_stays() -> None:
     assert POLICY.changed({}, "nothing") == POLICY == POLICY.changed(POLICY.values(), "all")
 
 
+def test_outputs_are_compared_as_the_policy_names_them_on_top_of_what_held_before() -> None:
+    first = policy(compare={"sample": "shape"})
+    second = first.changed({"compare": {"noise": "shape"}}, "another")
+    assert (POLICY.compare, first.compare) == ({}, {"sample": "shape"})
+    assert second.compare == {"sample": "shape", "noise": "shape"}
+    assert second == POLICY.changed(second.values(), "all")
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
@@ -39,6 +47,8 @@ def test_what_a_file_does_not_name_stays() -> None:
         ({"soak": float("inf")}, r"soak = inf cannot be: Input should be a finite number"),
         ({"answer_budget": float("nan")}, r"answer_budget = nan cannot be"),
         ({"speed_tries": 1.5}, r"speed_tries = 1\.5 cannot be"),
+        ({"compare": {"y": "shapes"}}, r"compare\.y = 'shapes' cannot be: Input should be 'shape'"),
+        ({"compare": "shape"}, r"compare = 'shape' cannot be"),
         ({"quorum": 0}, r"quorum = 0 cannot be: Input should be greater than 0"),
         ({"metrics": 3}, r"metrics = 3 cannot be"),
         ({"metrics": {"accuracy": 3}}, r"metrics\.accuracy = 3 cannot be"),
@@ -53,15 +63,31 @@ def test_what_is_not_known_or_cannot_be_is_refused_by_its_name(values: Values, s
         POLICY.changed(values, "rule.toml")
 
 
-def test_a_metric_is_worse_in_its_own_direction_and_beyond_its_tolerance() -> None:
-    accuracy, error = MetricRule("higher", 0.125), MetricRule("lower", 0.5)
-    assert [accuracy.worse(new, 0.5) for new in (0.9, 0.375, 0.37)] == [False, False, True]
-    assert [error.worse(new, 60) for new in (10, 60.5, 60.6)] == [False, False, True]
+def test_a_metric_of_a_models_own_needs_to_say_what_is_better() -> None:
+    changed = policy(metrics={"pinball": {"better": "lower", "floor": 3}})
+    assert changed.rule("pinball") == MetricRule("lower", floor=3.0)
+    assert changed.rule("accuracy") == POLICY.rule("accuracy")
+    with pytest.raises(InvalidInput, match=r"no value metrics\.pinball\.by\. It has metrics\.pinball\.better"):
+        policy(metrics={"pinball": {"better": "lower", "by": 3}})
+    with pytest.raises(InvalidInput, match=r"no value metrics\.pinball\."):
+        policy(metrics={"pinball": {"floor": 3}})
 
 
-def test_a_rule_is_found_for_a_metric_and_for_each_of_its_numbers() -> None:
-    assert POLICY.rule("accuracy") == POLICY.metrics["accuracy"]
-    assert POLICY.rule("accuracy_class_12") == POLICY.metrics["accuracy_class"]
+def test_a_floor_is_reached_in_the_metrics_own_direction() -> None:
+    accuracy, error = MetricRule("higher", floor=0.5), MetricRule("lower", floor=60)
+    assert [accuracy.reached(value) for value in (0.9, 0.5, 0.4, float("nan"))] == [True, True, False, False]
+    assert [error.reached(value) for value in (10, 60, 61)] == [True, True, False]
+    assert MetricRule("higher").reached(-1e9)
+
+
+def test_a_rule_is_found_for_a_metric_for_each_class_and_number_and_for_each_label() -> None:
+    assert POLICY.rule("accuracy") == POLICY.rule("kind/accuracy") == POLICY.metrics["accuracy"]
+    for name in ("accuracy_class_12", "accuracy_class_big_cat", "kind/accuracy_class_7"):
+        assert POLICY.rule(name) == POLICY.metrics["accuracy_class"]
+    assert policy(metrics={"recall": {"better": "higher"}}).rule("recall_7") == MetricRule("higher")
+    assert policy(metrics={"kind/accuracy": {"better": "lower"}}).rule("kind/accuracy") == MetricRule("lower")
+    assert POLICY.rule("mae") == MetricRule("lower")
+    assert POLICY.rule("f1") == MetricRule("higher")
     assert POLICY.rule("loss") is None
     assert POLICY.rule("accuracy_at_k") is None
 

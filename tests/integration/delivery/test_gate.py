@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from tasks.data.dataset import Dataset
-from tasks.data.held_out import HeldOut, held_out_examples, save_held_out
-from tasks.errors import InvalidInput, ServingUnreachable
+from tasks.data.examples import Examples
+from tasks.data.held_out import save_held_out
+from tasks.errors import GateFailed, InvalidInput, NotServable, ServingUnreachable
 from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, serving_entry
-from tasks.records import Build, DatasetRef, Training
+from tasks.policy import MetricRule, Policy
+from tasks.records import Build, Comparison, DatasetRef, Scored, ScoredOutput, Training
 from tasks.savedmodel.read import SavedModelFolder
 from tasks.store import keys
 from tasks.validation.gate import compare_with_live
@@ -21,34 +23,34 @@ from tests.helpers.versions import publish_version
 
 WEIGHTS_1 = np.sin(np.arange(20, dtype=np.float32)).reshape(4, 5)
 WEIGHTS_2 = np.cos(np.arange(15, dtype=np.float32)).reshape(5, 3)
+NAMES = ("cat", "dog", "emu")
+CLASSIFY = Scored("classify", {"inputs": "x"}, {"y": ScoredOutput("class", "classes", NAMES)})
+RENAMED = Scored("classify", {"inputs": "x"}, {"y": ScoredOutput("class", "classes", ("emu", "cat", "dog"))})
+
+
+def held_out() -> Examples:
+    """200 examples, of which the small `mlp` is wrong about every fourth."""
+    x = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    said = (np.maximum(x @ WEIGHTS_1, 0) @ WEIGHTS_2).argmax(axis=1)
+    return Examples({"x": x}, {"y": np.array(NAMES)[np.where(np.arange(200) % 4 == 0, (said + 1) % 3, said)]})
+
+
+def build_of(folder: Path, scored: Scored | None = CLASSIFY, dataset: DatasetRef | None = None) -> Build:
+    signatures = SavedModelFolder.read(folder).signatures
+    return Build("mlp", str(folder), signatures, "", Training(scored=scored, dataset=dataset))
 
 
 @pytest.fixture
 def build(fleet: Fleet, small_models: Path, tmp_path: Path) -> Build:
-    """A model that is right about 200 held-out examples, of which the small `mlp` is wrong about every fourth."""
-    x = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
-    said = (np.maximum(x @ WEIGHTS_1, 0) @ WEIGHTS_2).argmax(axis=1)
-    y = np.where(np.arange(200) % 4 == 0, (said + 1) % 3, said).astype(np.int64)
-    key = keys.held_out_key("random", "ab" * 32, 0)
-    dataset = Dataset("random", x[:1], y[:1], x[:1], y[:1], x, y, "ab" * 32, 0)
-    save_held_out(dataset, tmp_path / "held-out.npz")
+    """The small `mlp`, whose held-out examples are in the store."""
+    test = held_out()
+    key, sha256 = keys.held_out_key("random", "ab" * 32, 0), "ab" * 32
+    save_held_out(Dataset("random", test, test, test, sha256, 0), tmp_path / "held-out.npz")
     fleet.store.create(key, (tmp_path / "held-out.npz").read_bytes())
-    metrics = {"accuracy": 1.0, **{f"accuracy_class_{c}": 1.0 for c in np.unique(y)}}
-    training = Training(dataset=DatasetRef("random", "ab" * 32, 0, key), metrics=metrics)
-    folder = small_models / "mlp" / "1"
-    return Build("mlp", str(folder), SavedModelFolder.read(folder).signatures, "", training)
+    return build_of(small_models / "mlp" / "1", dataset=DatasetRef("random", sha256, 0, key))
 
 
-def held_out(fleet: Fleet, build: Build) -> HeldOut | None:
-    return held_out_examples(fleet.store, build.training.dataset)
-
-
-def worse(build: Build) -> Build:
-    metrics = {**build.training.metrics, "accuracy": 0.5}
-    return dataclasses.replace(build, training=dataclasses.replace(build.training, metrics=metrics))
-
-
-def serve_mlp(fleet: Fleet, build: Build) -> None:
+def serve_mlp(fleet: Fleet, build: Build, gate: Comparison | None = None) -> None:
     version = publish_version(
         fleet.store,
         fleet.trust,
@@ -56,38 +58,83 @@ def serve_mlp(fleet: Fleet, build: Build) -> None:
         Path(build.directory),
         signatures=build.signatures,
         golden=None,
-        training=Training(),
+        training=build.training,
         run="test",
+        gate=gate,
     ).version
     entry = serving_entry("mlp", fleet.base_path("mlp"), [version], {})
     replicas.await_config(fleet, fleet.change({"mlp": entry}, "test"), "mlp")
 
 
+def with_floor(floor: float) -> Policy:
+    return dataclasses.replace(POLICY, metrics={"accuracy": MetricRule("higher", 0.02, floor)})
+
+
 def test_where_nothing_serves_a_model_passes_and_the_comparison_says_so(fleet: Fleet, build: Build) -> None:
-    comparison = compare_with_live(fleet, build, POLICY, held_out=held_out(fleet, build))
+    comparison = compare_with_live(fleet, build, POLICY, held_out=held_out())
     comparison.require_passed()
-    assert comparison.notes == ("Not compared: fleet 'test' serves no version of mlp.",)
+    assert comparison.notes == ("Not compared: fleet 'test' serves no version of mlp, and its policy sets no floor.",)
 
 
-def test_the_live_version_is_asked_the_held_out_examples_of_the_new_training(
+def test_where_nothing_serves_a_floor_counts(fleet: Fleet, build: Build) -> None:
+    comparison = compare_with_live(fleet, build, with_floor(0.7), held_out=held_out())
+    comparison.require_passed()
+    assert comparison.notes[0].endswith("Held against its policy's floor: accuracy 0.7500 (at least 0.7).")
+    with pytest.raises(GateFailed, match=r"accuracy is 0\.7500, its floor at least 0\.8"):
+        compare_with_live(fleet, build, with_floor(0.8), held_out=held_out()).require_passed()
+    unknown = compare_with_live(fleet, build_of(Path(build.directory), None), with_floor(0.8))
+    unknown.require_passed()
+    assert unknown.notes[0].endswith("Its policy's floor was not checked: it has no held-out examples.")
+
+
+def test_both_models_answer_the_same_held_out_examples(fleet: Fleet, replica: LocalReplica, build: Build) -> None:
+    serve_mlp(fleet, build)
+    same = compare_with_live(fleet, build, POLICY, held_out=held_out())
+    assert same.passed
+    assert (same.live_version, same.live["accuracy"]) == (1, 0.75)
+    assert same.trained == same.live
+    assert {f.metric for f in same.findings} == same.trained.keys()
+    assert {group.group for group in same.groups} == {f"y is {name}" for name in NAMES}
+
+    mixed_up = build_of(Path(build.directory), RENAMED, build.training.dataset)
+    refused = compare_with_live(fleet, mixed_up, POLICY, held_out=held_out())
+    assert refused.worse[0].startswith("accuracy 0.")
+    assert "that of the live version is 0.7500 (by 200 held-out rows" in refused.worse[0]
+    with pytest.raises(GateFailed, match="is worse than version 1"):
+        refused.require_passed()
+    assert compare_with_live(fleet, mixed_up, POLICY, "the live one must go", held_out()).passed
+    with pytest.raises(InvalidInput, match="--force needs a reason"):
+        compare_with_live(fleet, mixed_up, POLICY, "  ", held_out())
+    with pytest.raises(InvalidInput, match="--ungated needs a reason"):
+        compare_with_live(fleet, mixed_up, POLICY, held_out=held_out(), ungated="")
+
+    elsewhere = build_of(Path(build.directory), None)
+    found = compare_with_live(fleet, elsewhere, POLICY)
+    assert (found.scored, found.dataset) == (CLASSIFY, build.training.dataset), "asked as the live version is"
+    assert found.notes == ("It was made elsewhere, perhaps with the held-out examples of version 1.",)
+    assert found.trained == same.trained
+    unlike = dataclasses.replace(held_out(), features={"x": np.zeros((200, 3), np.float32)})
+    with pytest.raises(NotServable, match="mlp cannot be asked the held-out examples: Input 'inputs' takes float32"):
+        compare_with_live(fleet, build, POLICY, held_out=unlike)
+
+
+def test_where_nothing_can_be_compared_a_model_is_refused_unless_a_reason_is_given(
     fleet: Fleet, replica: LocalReplica, build: Build
 ) -> None:
-    serve_mlp(fleet, build)
-    comparison = compare_with_live(fleet, build, POLICY, held_out=held_out(fleet, build))
-    assert comparison.passed
-    assert (comparison.live_version, comparison.live["accuracy"]) == (1, 0.75)
-    assert comparison.trained == build.training.metrics
-    assert comparison.live.keys() == comparison.trained.keys()
-    refused = compare_with_live(fleet, worse(build), POLICY, held_out=held_out(fleet, build))
-    assert refused.worse == ("accuracy 0.5000, that of the live version is 0.7500",)
-    assert not refused.passed
-    assert compare_with_live(fleet, worse(build), POLICY, "the live one must go", held_out(fleet, build)).passed
-    with pytest.raises(InvalidInput, match="needs a reason"):
-        compare_with_live(fleet, worse(build), POLICY, "  ", held_out(fleet, build))
-    made_elsewhere = Build("mlp", build.directory, {}, "", Training())
-    found = compare_with_live(fleet, made_elsewhere, POLICY)
-    assert found.notes == ("Accuracy not compared: neither it nor version 1 came with held-out examples.",)
-    assert found.worse == tuple(f"signature {name!r} is missing" for name in sorted(build.signatures))
+    elsewhere = build_of(Path(build.directory), None)
+    serve_mlp(fleet, elsewhere)
+    found = compare_with_live(fleet, elsewhere, POLICY)
+    with pytest.raises(GateFailed, match=r"neither it nor version \d+ came with held-out examples.*--ungated REASON"):
+        found.require_passed()
+    ungated = compare_with_live(fleet, elsewhere, POLICY, ungated="the label is not known yet")
+    ungated.require_passed()
+    assert Comparison.from_json(ungated.to_json(), "here").ungated == "the label is not known yet"
+    nothing = compare_with_live(fleet, build, POLICY, held_out=held_out())
+    assert nothing.uncompared is not None
+    assert nothing.uncompared.endswith("does not say which signature and output it is scored by")
+    assert nothing.trained["accuracy"] == 0.75
+    unnamed = Build("mlp", build.directory, {}, "", Training())
+    assert "signature 'call' is missing" in compare_with_live(fleet, unnamed, POLICY).worse
 
 
 def test_a_live_version_that_does_not_answer_is_an_error_unless_a_reason_is_given(
@@ -95,8 +142,8 @@ def test_a_live_version_that_does_not_answer_is_an_error_unless_a_reason_is_give
 ) -> None:
     serve_mlp(fleet, build)
     replica.kill("model-server")
-    with pytest.raises(ServingUnreachable, match="No replica of fleet 'test' answered for mlp 1, the live version"):
-        compare_with_live(fleet, build, POLICY, held_out=held_out(fleet, build))
-    forced = compare_with_live(fleet, build, POLICY, "the fleet is down, and this mends it", held_out(fleet, build))
+    with pytest.raises(ServingUnreachable, match=r"No replica of fleet 'test' answered for mlp \d+, the live version"):
+        compare_with_live(fleet, build, POLICY, held_out=held_out())
+    forced = compare_with_live(fleet, build, POLICY, "the fleet is down, and this mends it", held_out())
     forced.require_passed()
-    assert forced.notes[0].startswith("Not compared: No replica of fleet 'test' answered")
+    assert (forced.uncompared or "").startswith("No replica of fleet 'test' answered")

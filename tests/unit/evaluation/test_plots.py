@@ -45,6 +45,13 @@ def test_named_classes_stand_in_the_picture() -> None:
     assert plots.confusion_matrix(counts, "t", ("cat", "dog")) != plots.confusion_matrix(counts, "t")
 
 
+def test_any_name_of_a_class_can_be_drawn_and_a_long_one_leaves_room_for_the_picture() -> None:
+    names = ("$100-$200", "x" * 500, "größe_{^}", "\\frac")
+    width, height = size_of(plots.confusion_matrix(np.eye(4, dtype=int), "t", names))
+    assert (width, height) == size_of(plots.confusion_matrix(np.eye(4, dtype=int), "t"))
+    assert size_of(plots.class_accuracy([1] * 4, [1] * 4, "t", names))[0] < 2500
+
+
 def test_drawing_touches_no_window_system_and_no_state_that_others_share() -> None:
     code = (
         "import sys, numpy as np; from tasks.evaluation import plots; assert 'matplotlib' not in sys.modules;"

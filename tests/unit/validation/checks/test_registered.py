@@ -22,7 +22,7 @@ def test_all_checks_are_put_to_a_version() -> None:
         *("golden answers", "golden answers", "speed", "speed")
     ]
     found = registered.findings(classifying([0, 1], [0, 1]))
-    assert "held-out accuracy" in {f.check for f in found}
+    assert "held-out score" in {f.check for f in found}
     assert {f.wrong for f in found} == {None}
 
 
