@@ -10,7 +10,10 @@ from tasks.files import is_plain_path
 from tasks.records import FileEntry
 
 # The fingerprint differs between two exports of the same weights; it does not affect answers.
-NOT_CONTENT = {"fingerprint.pb"}
+FINGERPRINT = "fingerprint.pb"
+# Where a version keeps its golden examples, relative to its folder: what it is asked, not what it answers.
+GOLDEN = "assets.extra/golden_examples.tfrecord"
+NOT_CONTENT = {FINGERPRINT, GOLDEN}
 
 
 def describe_files(directory: Path) -> list[FileEntry]:

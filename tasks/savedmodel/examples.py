@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 import logging
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,21 +15,24 @@ import numpy as np
 from tasks.data.npz import read_arrays
 from tasks.errors import InvalidData, InvalidInput, NotServable
 from tasks.records import SignatureSpec, TensorSpec
-from tasks.savedmodel.golden import GoldenExample
+from tasks.savedmodel.golden import GoldenExample, json_size, without_answer
 from tasks.savedmodel.messages import Failure, advice
 from tasks.savedmodel.read import SavedModelFolder
-from tasks.savedmodel.session import Question, ask
+from tasks.savedmodel.session import BYTES, Question, ask_what_fits
 from tasks.wire import raised_as
-from tasks.wire.dtypes import Array, numpy_dtype
+from tasks.wire.dtypes import Array, data_type, numpy_dtype
 
 log = logging.getLogger(__name__)
 
 EXAMPLES = 16  # in one question; any more in a file are left out
 _MADE_UP = 4  # examples in a made-up question
 _FREE = 32  # size of a free dimension that is not the batch
+_LONGEST_NUMBER = 20  # characters of a float in JSON
 
 # The model ran and refused its inputs; any other error is the model's fault.
 _BAD_INPUT = {"InvalidArgumentError", "OutOfRangeError", "ValueError", "TypeError"}
+# So may this be where they were made up, such as the parts of a sparse input that do not fit each other.
+_BAD_MADE_UP = _BAD_INPUT | {"InternalError"}
 
 
 def golden_from_inputs(
@@ -46,48 +50,93 @@ def golden_from_inputs(
         InvalidSavedModel, InvalidData, NotServable, DeadlineExceeded: says what is wrong with which of them.
     """
     signatures, directory = model.require_servable(), model.directory
-    given = inputs_from_file(inputs, signatures) if inputs else []
+    defaults = {name: model.defaults(name) for name in signatures}
+    given = inputs_from_file(inputs, signatures, defaults) if inputs else []
     asked = {question.signature for question in given}
-    made_up = [Question(n, inputs_from_spec(n, s, seed)) for n, s in signatures.items() if n not in asked]
+    made_up = [
+        Question(name, {**inputs_from_spec(name, spec, seed), **defaults[name]})
+        for name, spec in signatures.items()
+        if name not in asked
+    ]
     questions = [*given, *made_up]
+    rows = {n: rows for n, q in enumerate(questions) if (rows := _rows(q.inputs, signatures[q.signature])) is not None}
     examples = []
-    for question, answer in zip(questions, ask(directory, questions, deadline), strict=True):
+    for question, answer in zip(questions, ask_what_fits(directory, questions, rows, deadline), strict=True):
+        name = question.signature
+        how = None if name in asked else _how_to_give(name, signatures[name])
         if isinstance(answer, Failure):
-            raise _refused(directory, question.signature, answer, question.signature in asked)
-        examples.append(GoldenExample(question.signature, question.inputs, answer))
+            raise _refused(directory, name, answer, how)
+        if how is not None and (nothing := without_answer(question.inputs, answer.outputs)):
+            raise NotServable(
+                f"{directory}: signature {name!r} answers inputs made up from its spec so: {nothing}. Its weights hold "
+                f"NaN, or such inputs, numbers from 0 to 1, are outside of its range, as a logarithm's. {how}"
+            )
+        shown = {n: array[: answer.rows] if answer.rows else array for n, array in question.inputs.items()}
+        examples.append(GoldenExample(name, shown, answer.outputs))
     return examples
 
 
-def _refused(directory: Path, signature: str, failure: Failure, given: bool) -> InvalidData | NotServable:
-    if failure.kind not in _BAD_INPUT:
+def _refused(directory: Path, signature: str, failure: Failure, how: str | None) -> InvalidData | NotServable:
+    """Why a signature could not be asked; `how` says how to give other inputs than those that were made up."""
+    if failure.kind not in (_BAD_INPUT if how is None else _BAD_MADE_UP):
         return NotServable(
             f"{directory}: TensorFlow Serving could not answer signature {signature!r}: {failure.message}. "
             f"{advice(failure)}"
         )
-    if given:
+    if how is None:
         return InvalidData(f"{directory}: signature {signature!r} refuses the given inputs: {failure.message}.")
     return InvalidData(
-        f"{directory}: signature {signature!r} refuses inputs made up from its spec: {failure.message}. "
-        "Give real ones (--inputs FILE: a .json of predict requests, or an .npz with arrays SIGNATURE/INPUT)."
+        f"{directory}: signature {signature!r} refuses inputs made up from its spec: {failure.message}. {how}"
     )
+
+
+def _how_to_give(signature: str, spec: SignatureSpec) -> str:
+    """How to give inputs for a signature, with an example that only lacks the values."""
+    arrays = "an .npz with " + ", ".join(f"{signature}/{name}" for name in spec.inputs)
+    if any(not data_type(tensor.dtype).in_json for tensor in spec.inputs.values()):
+        return f"Give real ones (--inputs FILE: {arrays})."
+    blank = {"string": '[{"b64": "…"}]'}  # any other: "[…]"
+    values = ", ".join(f'"{name}": {blank.get(tensor.dtype, "[…]")}' for name, tensor in spec.inputs.items())
+    request = f'{{"signature_name": "{signature}", "inputs": {{{values}}}}}'
+    return f"Give real ones (--inputs FILE: a .json such as {request}, or {arrays})."
+
+
+def golden_rows(arrays: Mapping[str, Array]) -> int:
+    """How many rows a golden example of these may have: at most 16, and about 4 MB as a REST body, but at least one.
+
+    Args:
+        arrays: an example's inputs, its outputs, or both; each `[rows, …]` with equally many rows, of any dtype.
+    """
+    rows = min(EXAMPLES, *(len(array) for array in arrays.values()))
+    size = sum(json_size(array[:rows]) for array in arrays.values())
+    return max(1, min(rows, BYTES * rows // max(1, size)))
+
+
+def _rows(inputs: Mapping[str, Array], spec: SignatureSpec) -> int | None:
+    """How many rows these inputs have; None if they are not rows, as parts of a sparse input are not."""
+    free = all(tensor.shape is None or tensor.shape[:1] == (None,) for tensor in spec.inputs.values())
+    lengths = {len(array) if array.ndim else None for array in inputs.values()}
+    return lengths.pop() if free and len(lengths) == 1 else None
 
 
 @raised_as(InvalidInput)
 def inputs_from_spec(signature: str, spec: SignatureSpec, seed: int = 0) -> dict[str, Array]:
     """Inputs by name that fit `spec`, the same for the same seed: floats in 0..1, integers in 0..9, short strings.
 
-    The first dimension, if free, is the batch (4 examples); other free dimensions have size 32.
+    The first dimension, if free, is the batch (4 examples, or fewer large ones); other free dimensions have size 32.
 
     Raises:
         InvalidInput: an input of a dtype that cannot be sent.
     """
     random = np.random.default_rng([seed, zlib.crc32(signature.encode())])
-    return {name: _made_up(tensor, random) for name, tensor in sorted(spec.inputs.items())}
+    row = sum(math.prod(_FREE if size is None else size for size in (t.shape or ())[1:]) for t in spec.inputs.values())
+    batch = max(1, min(_MADE_UP, BYTES // max(1, _LONGEST_NUMBER * row)))
+    return {name: _made_up(tensor, batch, random) for name, tensor in sorted(spec.inputs.items())}
 
 
-def _made_up(tensor: TensorSpec, random: np.random.Generator) -> Array:
+def _made_up(tensor: TensorSpec, batch: int, random: np.random.Generator) -> Array:
     dims = (None,) if tensor.shape is None else tensor.shape
-    shape = tuple((_FREE if n else _MADE_UP) if size is None else size for n, size in enumerate(dims))
+    shape = tuple((_FREE if n else batch) if size is None else size for n, size in enumerate(dims))
     dtype = numpy_dtype(tensor.dtype)
     if dtype.kind == "O":
         texts = np.empty(shape, object)
@@ -101,13 +150,16 @@ def _made_up(tensor: TensorSpec, random: np.random.Generator) -> Array:
     return random.random(shape).astype(dtype)
 
 
-def inputs_from_file(path: Path, signatures: Mapping[str, SignatureSpec]) -> list[Question]:
-    """The questions in a user's file, checked against the signatures; of many examples the first 16.
+def inputs_from_file(
+    path: Path, signatures: Mapping[str, SignatureSpec], defaults: Mapping[str, Mapping[str, Array]] | None = None
+) -> list[Question]:
+    """The questions in a user's file, checked against the signatures; of many examples the first that fit.
 
     Args:
         path: `.json`: one predict request as TensorFlow Serving's REST API takes it (`signature_name`, and `instances`
             or `inputs`), or a list of them. `.npz`: arrays named `SIGNATURE/INPUT`, or `INPUT` alone for every
             signature that takes just these inputs.
+        defaults: by signature and input, what is asked where the file leaves an input out.
 
     Raises:
         InvalidData: no such file, unreadable, or inputs that do not fit their signature.
@@ -120,7 +172,11 @@ def inputs_from_file(path: Path, signatures: Mapping[str, SignatureSpec]) -> lis
         raw = _read_npz(path, signatures)
     else:
         raise InvalidData(f"Inputs in {str(path)!r} cannot be read: give a .json of predict requests, or an .npz.")
-    return [Question(name, _fitting(values, signatures[name], f"{path}, signature {name!r}")) for name, values in raw]
+    questions = []
+    for name, values in raw:
+        whole = {**(defaults or {}).get(name, {}), **values}
+        questions.append(Question(name, _fitting(whole, signatures[name], f"{path}, signature {name!r}")))
+    return questions
 
 
 def _read_npz(path: Path, signatures: Mapping[str, SignatureSpec]) -> list[tuple[str, dict[str, Array]]]:
@@ -189,10 +245,10 @@ def _fitting(values: Mapping[str, Any], spec: SignatureSpec, where: str) -> dict
             f"{where}: expected the inputs {', '.join(spec.inputs)}, found {', '.join(sorted(values)) or 'none'}."
         )
     arrays = {n: _array(values[n], spec.inputs[n], f"{where}, input {n!r}") for n in sorted(values)}
-    if all(s.shape is None or s.shape[:1] == (None,) for s in spec.inputs.values()):
-        if any(len(array) > EXAMPLES for array in arrays.values() if array.ndim):
-            log.info("%s: the first %d examples are used", where, EXAMPLES)
-        arrays = {n: array[:EXAMPLES] if array.ndim else array for n, array in arrays.items()}
+    rows = _rows(arrays, spec)
+    if rows is not None and rows > (most := golden_rows(arrays)):
+        log.info("%s: the first %d of %d examples are used", where, most, rows)
+        arrays = {name: array[:most] for name, array in arrays.items()}
     return arrays
 
 
@@ -225,7 +281,7 @@ def _kinds(dtype: np.dtype[Any]) -> str:
 
 
 def _fits(shape: tuple[int, ...], wanted: Sequence[int | None] | None) -> bool:
-    if wanted is None:
+    if not wanted:  # unknown, or [], which some exporters record for what they do not know: the model will say
         return True
     return len(shape) == len(wanted) and all(w in (None, s) for s, w in zip(shape, wanted, strict=True))
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import glob
+import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,15 +15,23 @@ from tasks.limits import Limits
 from tasks.processes import ProcessRef, clear_temporary, is_gone, this_process
 from tasks.records import Build, Record, Training
 from tasks.savedmodel import safety
-from tasks.savedmodel.content import plain_files
+from tasks.savedmodel.content import FINGERPRINT, GOLDEN, plain_files
 from tasks.savedmodel.examples import golden_from_inputs
-from tasks.savedmodel.golden import GOLDEN, write_golden
-from tasks.savedmodel.read import SavedModelFolder
+from tasks.savedmodel.golden import write_golden
+from tasks.savedmodel.read import GRAPH, SavedModelFolder
 from tasks.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def prepare_saved_model(
-    settings: Settings, model: str, saved_model: str, inputs: str | None, run: str, limits: Limits | None = None
+    settings: Settings,
+    model: str,
+    saved_model: str,
+    inputs: str | None,
+    run: str,
+    limits: Limits | None = None,
+    signatures: Sequence[str] | None = None,
 ) -> Build:
     """Take a SavedModel that was made elsewhere, with what it answers to `inputs` as its golden examples.
 
@@ -29,6 +39,7 @@ def prepare_saved_model(
         saved_model: its folder, which stays as it is.
         inputs: a file as `tasks.savedmodel.examples.inputs_from_file` takes it; if None, they are made up.
         limits: what the paths may name; None: any path.
+        signatures: the only ones that the build keeps; None: all.
 
     Raises:
         InvalidInput: `limits` do not allow a path.
@@ -40,16 +51,39 @@ def prepare_saved_model(
         inputs = limits.path("inputs", inputs) if inputs else None
     names.model_name(model)
     source = Path(saved_model)
-    read = SavedModelFolder.read(source)
-    signatures = read.require_servable()
+    whole = SavedModelFolder.read(source)
     plain_files(source)
+    read = whole.keeping(signatures) if signatures is not None else whole
+    specs = read.require_servable()
     safety.require_harmless(read, settings.allowed_operations)
+    _warn_of_numbers(read)
     examples = golden_from_inputs(read, Path(inputs) if inputs else None)
     directory = build_directory(settings.home, model, run)
     shutil.copytree(source, directory, symlinks=True)  # one that was put there since is refused, too
+    if specs.keys() != whole.signatures.keys():
+        _replace_graph(directory, read)
     (directory / GOLDEN).parent.mkdir(exist_ok=True)
     write_golden(directory / GOLDEN, examples)
-    return Build(model, str(directory), signatures, GOLDEN, Training())
+    return Build(model, str(directory), specs, GOLDEN, Training())
+
+
+def _warn_of_numbers(model: SavedModelFolder) -> None:
+    """Warn of inputs whose names depend on what was built before in the process that exported the model."""
+    for signature, spec in model.signatures.items():
+        for name in filter(names.is_numbered_input, spec.inputs):
+            log.warning(
+                "%s: Keras itself numbered input %r of signature %r, so the next export may call it otherwise, which "
+                'breaks its clients: name it, keras.Input(…, name="…")',
+                model.directory,
+                name,
+                signature,
+            )
+
+
+def _replace_graph(directory: Path, model: SavedModelFolder) -> None:
+    """Write what `model` holds in the place of what `directory` holds."""
+    (directory / FINGERPRINT).unlink(missing_ok=True)  # it is that of the old graph, and optional
+    write_atomically(directory / GRAPH, model.content.SerializeToString(deterministic=True))
 
 
 def discard_build(build: Build) -> None:

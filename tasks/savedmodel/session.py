@@ -8,7 +8,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,18 @@ from tasks.errors import DeadlineExceeded, InvalidInput, NotServable
 from tasks.files import write_atomically
 from tasks.isolation import PYTHON, isolated
 from tasks.processes import temporary_folder
-from tasks.savedmodel.golden import records_of
+from tasks.savedmodel.golden import json_size, records_of
 from tasks.savedmodel.messages import Failure, reason
 from tasks.wire import raised_as
-from tasks.wire.dtypes import Array
+from tasks.wire.dtypes import REF, Array, DataType
 from tasks.wire.protos import ModelSpec, PredictRequest, PredictResponse
 from tasks.wire.tensors import from_proto, to_proto
-from tasks.wire.tfrecord import to_bytes
+from tasks.wire.tfrecord import framed, to_bytes
 
 _QUESTIONS, _ANSWERS, _FAILURES = "questions.tfrecord", "answers.tfrecord", "failures.json"
+_ROWS, _ROWS_ASKED = "rows.json", "rows-asked.json"  # how many, by number of the question
+BYTES = 4 << 20  # about the longest REST body of a golden example, unless one row is longer
+_SECONDS = 0.25  # about the longest time of its answer, unless one row takes longer
 
 
 @dataclass(frozen=True)
@@ -36,18 +40,50 @@ class Question:
     inputs: Mapping[str, Array]
 
 
-def ask(directory: Path, questions: Sequence[Question], deadline: float = 120.0) -> list[Mapping[str, Array] | Failure]:
+@dataclass(frozen=True)
+class RowsAnswered:
+    """The answer to the first rows of a question."""
+
+    rows: int
+    outputs: Mapping[str, Array]
+
+
+def ask(directory: Path, questions: Iterable[Question], deadline: float = 120.0) -> list[Mapping[str, Array] | Failure]:
     """What the SavedModel in `directory` answers to each question: outputs by name, or a Failure.
 
     Args:
+        questions: taken one at a time.
         deadline: longest time for loading and answering, seconds.
 
     Raises:
         NotServable: it cannot be loaded.
         DeadlineExceeded: it took too long.
     """
+    answers = _ask(directory, questions, {}, deadline)
+    return [answer if isinstance(answer, Failure) else answer.outputs for answer in answers]
+
+
+def ask_what_fits(
+    directory: Path, questions: Sequence[Question], rows: Mapping[int, int], deadline: float = 120.0
+) -> list[RowsAnswered | Failure]:
+    """What the SavedModel answers to as many rows of each question as it answers quickly and briefly, at least one.
+
+    Args:
+        rows: how many rows each question has, by its number; one that has no rows is asked as it is.
+
+    Raises:
+        NotServable, DeadlineExceeded: as `ask` does.
+    """
+    return _ask(directory, questions, rows, deadline)
+
+
+def _ask(
+    directory: Path, questions: Iterable[Question], rows: Mapping[int, int], deadline: float
+) -> list[RowsAnswered | Failure]:
     with temporary_folder("session") as exchange:
-        write_atomically(exchange / _QUESTIONS, to_bytes(_request(q).SerializeToString() for q in questions))
+        with (exchange / _QUESTIONS).open("wb") as file:
+            file.writelines(framed(_request(question).SerializeToString() for question in questions))
+        (exchange / _ROWS).write_text(json.dumps(list(rows.items())))
         command = isolated(
             (PYTHON, "-P", "-m", "slipway_entry", "tasks.savedmodel.session", str(directory.absolute()), str(exchange)),
             read=[directory],
@@ -58,8 +94,8 @@ def ask(directory: Path, questions: Sequence[Question], deadline: float = 120.0)
             done = subprocess.run(command, capture_output=True, text=True, timeout=deadline, check=False)
         except subprocess.TimeoutExpired:
             raise DeadlineExceeded(
-                f"{directory} was not loaded and asked {len(questions)} questions within {deadline:g} s: the model is "
-                "too slow for this machine, or the machine too busy."
+                f"{directory} was not loaded and asked within {deadline:g} s: the model is too slow for this machine, "
+                "or the machine too busy."
             ) from None
         failures = {n: Failure(*f) for n, f in _read_failures(exchange / _FAILURES).items()}
         if None in failures:
@@ -67,7 +103,8 @@ def ask(directory: Path, questions: Sequence[Question], deadline: float = 120.0)
         if done.returncode != 0:
             raise NotServable(f"{directory} cannot be loaded: {_last_line(done)}.")
         answers = [PredictResponse.FromString(record) for record in records_of(exchange / _ANSWERS)]
-        return [failures.get(n) or _outputs(answer) for n, answer in enumerate(answers)]
+        asked = dict(json.loads((exchange / _ROWS_ASKED).read_text()))
+        return [failures.get(n) or RowsAnswered(asked.get(n, 0), _outputs(a)) for n, a in enumerate(answers)]
 
 
 @raised_as(InvalidInput)
@@ -118,7 +155,8 @@ def main(directory: str, exchange: str) -> None:
     from tensorflow.python.saved_model import loader_impl
 
     folder = Path(exchange)
-    requests = [PredictRequest.FromString(record) for record in records_of(folder / _QUESTIONS)]
+    requests = (PredictRequest.FromString(record) for record in records_of(folder / _QUESTIONS))
+    rows: dict[int, int] = dict(json.loads((folder / _ROWS).read_text()))
     failures: list[tuple[int | None, str, str]] = []
     answers = []
     with Graph().as_default(), Session() as session:
@@ -130,18 +168,42 @@ def main(directory: str, exchange: str) -> None:
         for number, request in enumerate(requests):
             answer = PredictResponse()
             try:
-                outputs = _run(session, graph.signature_def[request.model_spec.signature_name], request)
+                signature = graph.signature_def[request.model_spec.signature_name]
+                inputs = {name: from_proto(tensor) for name, tensor in request.inputs.items()}
+                if number in rows:
+                    rows[number] = _rows_that_fit(session, signature, inputs, rows[number])
+                    inputs = _first(inputs, rows[number])
+                outputs = _run(session, signature, inputs)
                 answer = PredictResponse(outputs={name: to_proto(value) for name, value in outputs.items()})
             except Exception as error:  # noqa: BLE001 - as above
                 failures.append((number, type(error).__name__, reason(error)))
             answers.append(answer.SerializeToString())
     write_atomically(folder / _ANSWERS, to_bytes(answers))
     (folder / _FAILURES).write_text(json.dumps(failures))
+    (folder / _ROWS_ASKED).write_text(json.dumps(list(rows.items())))
 
 
-def _run(session: Any, signature: Any, request: PredictRequest) -> dict[str, Array]:
-    fetches = {name: info.name for name, info in signature.outputs.items()}
-    feeds = {signature.inputs[name].name: from_proto(tensor) for name, tensor in request.inputs.items()}
+def _rows_that_fit(session: Any, signature: Any, inputs: Mapping[str, Array], rows: int) -> int:
+    """How many of the rows are answered within the budget, by what the first one takes; at least one."""
+    one = _first(inputs, 1)
+    try:
+        _run(session, signature, one)  # the first run prepares the graph
+        began = time.monotonic()
+        outputs = _run(session, signature, one)
+        seconds = time.monotonic() - began
+    except Exception:  # noqa: BLE001 - a model that does not take one row alone is asked all, and may fail there
+        return rows
+    size = sum(map(json_size, outputs.values()))
+    return max(1, min(rows, BYTES // max(1, size), int(_SECONDS / max(1e-9, seconds))))
+
+
+def _first(inputs: Mapping[str, Array], rows: int) -> dict[str, Array]:
+    return {name: array[:rows] for name, array in inputs.items()}
+
+
+def _run(session: Any, signature: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    fetches = {name: info.name for name, info in signature.outputs.items() if DataType(info.dtype % REF).is_array}
+    feeds = {signature.inputs[name].name: array for name, array in inputs.items()}
     outputs: dict[str, Array] = session.run(fetches, feeds)
     return outputs
 

@@ -3,7 +3,7 @@
 import base64
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from tasks.errors import DeadlineExceeded, InvalidInput, ServingError, ServingRefused, ServingUnreachable
 from tasks.records import SignatureSpec, TensorSpec, VersionState
 from tasks.wire import raised_as
-from tasks.wire.dtypes import Array
+from tasks.wire.dtypes import Array, numpy_dtype
 from tasks.wire.protos import (
     GetModelStatusRequest,
     ModelServerConfig,
@@ -95,8 +95,10 @@ class Predicts(Protocol):
     def predict_rest(self, target: Target, signature: str, inputs: Mapping[str, Array], spec: SignatureSpec) -> Answer:
         """Ask over REST."""
 
-    def predict_grpc(self, target: Target, signature: str, inputs: Mapping[str, Array]) -> Answer:
-        """Ask over gRPC."""
+    def predict_grpc(
+        self, target: Target, signature: str, inputs: Mapping[str, Array], outputs: Collection[str] = ()
+    ) -> Answer:
+        """Ask over gRPC, for these outputs; none: for all."""
 
 
 class ServingClient:
@@ -148,16 +150,24 @@ class ServingClient:
         self._call(self._models.HandleReloadConfigRequest, ReloadConfigRequest(config=config), deadline)
 
     @raised_as(InvalidInput)
-    def predict_grpc(self, target: Target, signature: str, inputs: Mapping[str, Array]) -> Answer:
-        """Ask `signature` over gRPC; `inputs` are arrays by name, of the dtypes and shapes that the signature takes."""
+    def predict_grpc(
+        self, target: Target, signature: str, inputs: Mapping[str, Array], outputs: Collection[str] = ()
+    ) -> Answer:
+        """Ask `signature` over gRPC; `inputs` are arrays by name, of the dtypes and shapes that the signature takes.
+
+        Args:
+            outputs: the ones to be answered; none: all.
+        """
         request = PredictRequest(
-            model_spec=target.spec(signature), inputs={name: to_proto(array) for name, array in inputs.items()}
+            model_spec=target.spec(signature),
+            inputs={name: to_proto(array) for name, array in inputs.items()},
+            output_filter=outputs,
         )
         began = time.monotonic()
         reply = self._call(self._predictions.Predict, request)
         seconds = time.monotonic() - began
-        outputs = {name: from_proto(proto) for name, proto in reply.outputs.items()}
-        return Answer(outputs, reply.model_spec.version.value, seconds)
+        answers = {name: from_proto(proto) for name, proto in reply.outputs.items()}
+        return Answer(answers, reply.model_spec.version.value, seconds)
 
     def predict_rest(self, target: Target, signature: str, inputs: Mapping[str, Array], spec: SignatureSpec) -> Answer:
         """Ask `signature` over REST, in column form; `spec` says which dtypes JSON lacks."""
@@ -258,7 +268,7 @@ def _to_json(array: Array) -> Any:
 
 def _from_json(value: Any, spec: TensorSpec) -> Array:
     if spec.dtype != "string":
-        return np.asarray(value, dtype=spec.dtype)
+        return np.asarray(value, dtype=numpy_dtype(spec.dtype))
     return _bytes_array(value)
 
 

@@ -91,17 +91,39 @@ class DataType(IntEnum):
         """Its name in TensorFlow's Python package (`DType.name`): `float32`, `float16`, `string`, …"""
         return self.numpy.name if self.is_number and _OF_ARRAY[self.numpy] is self else self.cc_name
 
+    @property
+    def is_array(self) -> bool:
+        """Whether an array carries a tensor of this type."""
+        return self.is_number or self is DataType.STRING
 
+    @property
+    def in_json(self) -> bool:
+        """Whether TensorFlow Serving's REST API takes and gives it (tensorflow_serving/util/json_tensor.cc)."""
+        return self in _IN_JSON
+
+
+_IN_JSON = frozenset(
+    (
+        *(DataType.FLOAT, DataType.DOUBLE, DataType.BOOL, DataType.STRING, DataType.UINT8, DataType.INT8),
+        *(DataType.INT16, DataType.INT32, DataType.UINT32, DataType.INT64, DataType.UINT64),
+    )
+)
 _OF_ARRAY = {one.numpy: one for one in reversed(DataType)}
-_REF = 100  # a reference to a type (of TensorFlow 1's variables) has the type's number and this
+REF = 100  # a reference to a type (of TensorFlow 1's variables) has the type's number and this
 
 
 def dtype_name(number: int) -> str:
     """The name that TensorFlow's Python package gives a DataType: `float32`, `string`, `bfloat16`, `resource`, …"""
-    if number > _REF and DataType(number - _REF):
-        return f"{dtype_name(number - _REF)}_ref"
+    if number > REF and DataType(number - REF):
+        return f"{dtype_name(number - REF)}_ref"
     kind = DataType(number)
     return kind.python_name if kind == number else f"unknown ({number})"
+
+
+def data_type(name: str) -> DataType:
+    """The DataType of this Python name, a reference's being that of what it refers to; INVALID if there is none."""
+    plain = name.removesuffix("_ref")
+    return next((kind for kind in DataType if kind.python_name == plain), DataType.INVALID)
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
@@ -110,9 +132,9 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     Raises:
         WireError: no array can carry it (`resource`, `variant`).
     """
-    for kind in DataType:
-        if kind.python_name == name and (kind.is_number or kind is DataType.STRING):
-            return kind.numpy
+    kind = data_type(name)
+    if kind.is_array:
+        return kind.numpy
     raise WireError(f"Tensors of dtype {name!r} cannot be sent: use a numeric dtype, bool or string.")
 
 

@@ -32,11 +32,14 @@ class RecordError(WireError):
 
 def to_bytes(records: Iterable[bytes]) -> bytes:
     """A whole file of `records`."""
-    parts = []
+    return b"".join(framed(records))
+
+
+def framed(records: Iterable[bytes]) -> Iterator[bytes]:
+    """A file of `records`, one at a time."""
     for record in records:
         length = _LENGTH.pack(len(record))
-        parts += [length, _checksum(length), record, _checksum(record)]
-    return b"".join(parts)
+        yield b"".join([length, _checksum(length), record, _checksum(record)])
 
 
 def read_records(file: BinaryIO) -> Iterator[bytes]:

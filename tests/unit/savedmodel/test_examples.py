@@ -9,7 +9,7 @@ import pytest
 
 from tasks.errors import InvalidData, InvalidInput, NotServable
 from tasks.records import SignatureSpec, TensorSpec
-from tasks.savedmodel.examples import golden_from_inputs, inputs_from_file, inputs_from_spec
+from tasks.savedmodel.examples import golden_from_inputs, golden_rows, inputs_from_file, inputs_from_spec
 from tasks.savedmodel.read import SavedModelFolder
 
 # One process of `make test` loads TensorFlow for these tests.
@@ -103,6 +103,20 @@ def test_made_up_inputs_fit_the_signature_and_are_always_the_same() -> None:
     assert np.array_equal(made["image"], again["image"])
     assert not np.array_equal(made["image"], other["image"])
     assert not np.array_equal(made["image"], of_another["image"])
+
+
+def test_large_inputs_are_made_up_in_few_rows() -> None:
+    shapes = {side: TensorSpec("float32", (None, side, side, 3)) for side in (32, 192, 2048)}
+    made = {side: inputs_from_spec("s", SignatureSpec({"x": spec}, {}))["x"].shape for side, spec in shapes.items()}
+    assert made == {32: (4, 32, 32, 3), 192: (1, 192, 192, 3), 2048: (1, 2048, 2048, 3)}
+
+
+def test_a_golden_example_has_as_many_rows_as_fit_into_a_rest_body_and_at_least_one() -> None:
+    assert golden_rows({"x": np.zeros((100, 2)), "text": np.full((100,), b"a", object)}) == 16
+    assert golden_rows({"x": np.zeros((3, 2))}) == 3
+    assert golden_rows({"x": np.full((16, 224, 224, 3), 0.1, np.float32)}) == 1
+    assert golden_rows({"x": np.full((16, 100, 100, 3), 0.1, np.float32)}) == 6
+    assert golden_rows({"x": np.zeros((16, 2)), "file": np.full((16,), b"x" * 10**6, object)}) == 3
 
 
 def test_inputs_that_cannot_be_sent_are_not_made_up() -> None:

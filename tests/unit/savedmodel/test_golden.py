@@ -1,3 +1,5 @@
+import base64
+import json
 from pathlib import Path
 
 import ml_dtypes
@@ -8,6 +10,7 @@ from tasks.errors import Corrupt, InvalidInput
 from tasks.savedmodel.golden import (
     GoldenExample,
     compare,
+    json_size,
     prediction_log,
     read_golden,
     records_of,
@@ -152,3 +155,30 @@ def test_nan_is_no_answer_unless_it_was_asked_for() -> None:
     assert without_answer(f32(1), f32(np.inf)) is None
     assert without_answer(f32(1), text) is None
     assert without_answer(f32(1, np.nan), f32(1, np.nan)) is None
+
+
+def test_of_some_outputs_only_shape_and_dtype_may_be_compared() -> None:
+    expected, got = {"y": np.array([1.0]), "s": np.array([1.0])}, {"y": np.array([1.0]), "s": np.array([7.0])}
+    assert compare(expected, got, shape_only=["s"]) == []
+    assert len(compare(expected, got, shape_only=["y"])) == 1
+    assert "has shape" in compare(expected, {**got, "s": np.array(7.0)}, shape_only=["s"])[0]
+    assert "has dtype" in compare(expected, {**got, "s": np.array([7])}, shape_only=["s"])[0]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.random.default_rng(0).random((50, 40)).astype(np.float32),
+        np.arange(10_000),
+        np.ones((3, 5), bool),
+        np.array([b"text", b"longer text"], object),
+    ],
+)
+def test_the_length_of_a_rest_body_is_known_beforehand(array: np.ndarray) -> None:
+    body = [{"b64": base64.b64encode(v).decode()} for v in array] if array.dtype == object else array.tolist()
+    assert json_size(array) == pytest.approx(len(json.dumps(body)), rel=0.4)
+
+
+def test_what_has_no_length_in_json_is_as_long_as_it_is_in_memory() -> None:
+    assert json_size(np.ones(3, np.complex64)) == 24
+    assert json_size(np.ones((0, 4), np.float32)) == 0

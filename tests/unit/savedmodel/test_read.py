@@ -102,7 +102,7 @@ def test_a_folder_of_versions_is_told_from_a_version(copy: Path) -> None:
 
 def test_a_keras_file_is_told_from_a_saved_model(tmp_path: Path) -> None:
     (tmp_path / "model.keras").touch()
-    with pytest.raises(InvalidSavedModel, match=r"but model\.keras: load that with Keras and call model\.export"):
+    with pytest.raises(InvalidSavedModel, match=r"but the Keras file model\.keras\. Export it in Python, and give"):
         SavedModelFolder.read(tmp_path).require_servable()
 
 

@@ -2,8 +2,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from infra.modelserver.rest.tensors import FLOATS, INT_RANGES
 from tasks.wire import WireError
-from tasks.wire.dtypes import DataType, data_type_of, dtype_name, numpy_dtype
+from tasks.wire.dtypes import DataType, data_type, data_type_of, dtype_name, numpy_dtype
 from tasks.wire.protos import TensorProto
 
 QUANTISED = {DataType.QINT8, DataType.QUINT8, DataType.QINT16, DataType.QUINT16, DataType.QINT32}
@@ -50,3 +51,13 @@ def test_what_tensorflow_has_no_type_for_is_refused() -> None:
 @pytest.mark.parametrize("number", [0, 20, 21, 99, 101, -1])
 def test_what_no_array_can_hold_is_no_number(number: int) -> None:
     assert not DataType(number).is_number
+
+
+def test_json_carries_what_the_model_server_carries_in_it() -> None:
+    assert {kind for kind in DataType if kind.in_json} == {*FLOATS, *INT_RANGES, DataType.BOOL, DataType.STRING}
+
+
+def test_a_reference_has_the_type_of_what_it_refers_to() -> None:
+    assert (data_type("float32_ref"), data_type("string")) == (DataType.FLOAT, DataType.STRING)
+    assert data_type("no such type") is DataType.INVALID
+    assert numpy_dtype("float32_ref") == np.float32

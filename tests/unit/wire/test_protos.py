@@ -11,7 +11,7 @@ BEFORE = """
 import sys
 from tasks.wire import protos, dtypes, tensors, tfrecord
 from tasks.savedmodel import golden, read
-from tasks.training import factory, train, export
+from tasks.training import methods, train, export
 from tasks.data import dataset, sources
 import infra.modelserver.server
 loaded = sorted(name for name in sys.modules if name.split(".")[0] in ("tensorflow", "keras"))
