@@ -154,6 +154,10 @@ class GateFailed(SlipwayError):
     """A version is worse than the live one, or breaks clients of it; nothing was changed."""
 
 
+class AlreadyPublished(SlipwayError):
+    """A version of the same content was published meanwhile; nothing was changed."""
+
+
 class ValidationFailed(SlipwayError):
     """A replica's answers are not those of the trained model."""
 

@@ -9,21 +9,25 @@ import yaml
 
 from slipway_entry import ROOT
 from tasks.errors import InvalidInput
+from tasks.names import is_function
 from tasks.settings import Settings
 
 EXAMPLES = "tasks.models"
 DECLARATION = ROOT / "infra" / "stack" / "prefect.yaml"  # in an installation without the repository, too
 PROJECT_SETTING = "`slipway up` sets it to the folder that it is run from, unless SLIPWAY_PROJECT names another."
 _PATHS = ("data", "saved_model", "inputs")  # parameters that are paths
+_MODULES = ("recipe", "factory")  # parameters that name what runs call
+_S3 = "s3://"
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The factories that runs may call, and the folders that they may read."""
+    """The recipes and factories that runs may call, and the places that they may read."""
 
     factories: tuple[str, ...]  # packages, modules, or `package.module:function`
     roots: tuple[Path, ...]  # absolute, without links
     project: Path  # where relative paths begin
+    buckets: tuple[str, ...] = ()  # places in object storage, each as `s3://bucket/` or longer
 
     @classmethod
     def of(cls, settings: Settings, declaration: Path = DECLARATION) -> Self:
@@ -31,12 +35,12 @@ class Limits:
         project, named = settings.project.absolute(), list(_parameters(declaration))
         factories = [name.strip() for name in settings.factories.split(",") if name.strip()]
         roots = [root.strip() for root in settings.data_roots.split(",") if root.strip()]
+        places = roots or ["", *(v for name, v in named if name in _PATHS and not is_function(v))]
         return cls(
-            factories=tuple(factories or [EXAMPLES, *(value for name, value in named if name == "factory")]),
-            roots=tuple(
-                (project / root).resolve() for root in roots or ["", *(v for name, v in named if name in _PATHS)]
-            ),
+            factories=tuple(factories or [EXAMPLES, *(value for name, value in named if name in _MODULES)]),
+            roots=tuple((project / root).resolve() for root in places if not root.startswith(_S3)),
             project=project,
+            buckets=(f"{_S3}{settings.bucket}/", *(place for place in places if place.startswith(_S3))),
         )
 
     def require_factory(self, spec: str) -> None:
@@ -48,10 +52,28 @@ class Limits:
         module = spec.partition(":")[0]
         if not any(spec == allowed or f"{module}.".startswith(f"{allowed}.") for allowed in self.factories):
             raise InvalidInput(
-                f"Factory {spec!r} is not among those that a deployment's run may call "
+                f"{spec!r} is not among the recipes and factories that a deployment's run may call "
                 f"(SLIPWAY_FACTORIES: {', '.join(self.factories)}). If it should be, add its package to "
-                "SLIPWAY_FACTORIES and run `slipway up`; `slipway release --factory` takes any."
+                "SLIPWAY_FACTORIES and run `slipway up`; `slipway release` takes any."
             )
+
+    def data(self, given: str) -> str:
+        """`given`, a source of data, if runs may read it: a path, made absolute, a function, or an object in a bucket.
+
+        Raises:
+            InvalidInput: they may not; names the setting.
+        """
+        if is_function(given):
+            self.require_factory(given)
+            return given
+        if not given.startswith(_S3):
+            return self.path("data", given)
+        if not any(given.startswith(bucket) for bucket in self.buckets):
+            raise InvalidInput(
+                f"The parameter data={given!r} lies in no bucket that a deployment's run may read "
+                f"({', '.join(self.buckets)}): add it to SLIPWAY_DATA_ROOTS and run `slipway up`."
+            )
+        return given
 
     def path(self, parameter: str, given: str) -> str:
         """The absolute path that `parameter`, a file or a folder, names.

@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import tempfile
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,10 +37,16 @@ def is_gone(process: ProcessRef) -> bool:
 @contextmanager
 def temporary_folder(what: str) -> Iterator[Path]:
     """A folder that is removed afterwards; if this process is killed meanwhile, by `clear_temporary`."""
-    me = os.getpid()
-    prefix = f"slipway-{what}-{_namespace()}-{me}-{_started(me)}-"
-    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+    with tempfile.TemporaryDirectory(prefix=_prefix(what)) as folder:
         yield Path(folder)
+
+
+class LastingFolder:
+    """A temporary folder that is removed once this object is gone, at the latest as the process ends."""
+
+    def __init__(self, what: str) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix=_prefix(what)))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 def clear_temporary() -> None:
@@ -49,6 +56,11 @@ def clear_temporary() -> None:
         # In another container with this folder, numbers are those of other processes.
         if named and int(named[1]) == _namespace() and _started(int(named[2])) != int(named[3]):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prefix(what: str) -> str:
+    me = os.getpid()
+    return f"slipway-{what}-{_namespace()}-{me}-{_started(me)}-"
 
 
 def _namespace() -> int:

@@ -105,13 +105,13 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".slipway"), description="Folder of the local stack's data, logs and credentials.")
     project: Path = Field(
         Path(),
-        description="Folder in which runs look for factories and for data files with relative paths; if unset, the "
+        description="Folder in which runs look for recipes and for data files with relative paths; if unset, the "
         "folder where `slipway up` ran.",
     )
     factories: str = Field(
         "",
-        description="Factories that a deployment's run may name: packages, modules or functions, separated by commas; "
-        "if unset, the example models (tasks.models) and what prefect.yaml names.",
+        description="Recipes and factories that a deployment's run may name: packages, modules or functions, separated "
+        "by commas; if unset, the example models (tasks.models) and what prefect.yaml names.",
     )
     data_roots: str = Field(
         "",

@@ -58,6 +58,16 @@ def policy_key(model: str) -> str:
     return f"models/{model}/policy.json"
 
 
+def made_key(model: str, identity: str) -> str:
+    """Which version was made from the data, code and settings of this identity."""
+    return f"models/{model}/made/{identity}.json"
+
+
+def content_key(model: str, content_id: str) -> str:
+    """Which version has this content."""
+    return f"models/{model}/contents/{content_id.replace(':', '-')}.json"
+
+
 def fleets_prefix() -> str:
     """Prefix of all fleets; the folders under it are their names."""
     return "fleets/"

@@ -5,6 +5,7 @@ same run of Slipway, now tried again, or if its process is known to be gone; wha
 machine is left alone, since it may be alive; and a run that was taken for dead, but is not, still ends as FINISHED.
 """
 
+import json
 import logging
 import math
 import time
@@ -17,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tasks.errors import TrackingError
 from tasks.evaluation import plots
-from tasks.evaluation.metrics import Evaluation
+from tasks.evaluation.metrics import ConfusionMatrix
 from tasks.processes import ProcessRef, is_gone, this_process
 from tasks.records import Training
 from tasks.settings import Settings
@@ -84,9 +85,9 @@ class Tracker:
         points = {f"epoch/{name}": float(value) for name, value in metrics.items()}
         self.server.ask("log an epoch", lambda client: _log(client, run_id, points, number, when), tries=1)
 
-    def finish(self, run_id: str, evaluation: Evaluation) -> None:
-        """Close the run of a training that ended well, with its held-out metrics and its confusion matrix."""
-        self.server.ask("finish the run of a training", lambda client: _finish(client, run_id, evaluation))
+    def finish(self, run_id: str, metrics: Mapping[str, float], confusion: ConfusionMatrix | None) -> None:
+        """Close the run of a training that ended well, with its figures on held-out examples."""
+        self.server.ask("finish the run of a training", lambda client: _finish(client, run_id, metrics, confusion))
 
     def fail(self, run_id: str, reason: str) -> None:
         """Close the run of a training that failed, with the reason."""
@@ -157,7 +158,10 @@ def parameters(training: Training) -> dict[str, str]:
     """The parameters of a training's MLflow run: how the model is made. What is not known is left out."""
     data = training.dataset
     known = {
+        "recipe": training.recipe,
         "factory": training.factory,
+        **{f"settings.{name}": json.dumps(value) for name, value in training.settings.items()},
+        "label": training.label,
         "seed": training.seed,
         "epochs": training.epochs,
         "code_version": training.code_version,
@@ -220,13 +224,17 @@ def _running(client: "MlflowClient", experiment: str) -> "list[Run]":
             return found
 
 
-def _finish(client: "MlflowClient", run_id: str, evaluation: Evaluation) -> None:
-    _log(client, run_id, {f"held_out/{name}": value for name, value in evaluation.metrics().items()}, 0, None)
+def _finish(
+    client: "MlflowClient", run_id: str, metrics: Mapping[str, float], confusion: ConfusionMatrix | None
+) -> None:
+    _log(client, run_id, {f"held_out/{name}": value for name, value in metrics.items()}, 0, None)
     tags = client.get_run(run_id).data.tags
     if TAG_REASON in tags:  # it was taken for dead
         client.set_tag(run_id, TAG_REASON, "")
     title = f"{tags.get(TAG_MODEL, 'model')}, run {tags.get(TAG_RUN, run_id)}"
-    log_artifact(client, run_id, CONFUSION, plots.confusion_matrix(evaluation.confusion, title))
+    if confusion is not None:
+        picture = plots.confusion_matrix(confusion.counts, title, confusion.classes)
+        log_artifact(client, run_id, CONFUSION, picture)
     _close(client, run_id, "FINISHED")
 
 

@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import InvalidInput, InvalidModel
+from tasks.evaluation.fitting import inputs_of, taken
 from tasks.files import write_atomically
-from tasks.records import SignatureSpec, TensorSpec
-from tasks.savedmodel.examples import EXAMPLES, inputs_from_spec
-from tasks.savedmodel.golden import GOLDEN, GoldenExample, prediction_log, write_golden
+from tasks.records import SignatureSpec
+from tasks.savedmodel.content import GOLDEN
+from tasks.savedmodel.examples import golden_rows, inputs_from_spec
+from tasks.savedmodel.golden import GoldenExample, prediction_log, write_golden
 from tasks.savedmodel.messages import reason
 from tasks.savedmodel.read import SavedModelFolder
-from tasks.training.factory import SERVING_DEFAULT, ExportedMethod
-from tasks.training.train import TrainedModel
+from tasks.savedmodel.wires import readable_outputs
+from tasks.training.methods import SERVING_DEFAULT, ExportedMethod
+from tasks.training.train import TrainedModel, outputs_by_name
 from tasks.wire.dtypes import Array
 from tasks.wire.tfrecord import to_bytes
 
@@ -76,7 +79,15 @@ def _write_graph(trained: TrainedModel, directory: Path) -> None:
     for method in trained.loaded.methods:
         _put_variables_in_order(method.function, trained.loaded.model)
         archive.add_endpoint(method.signature, method.function)
-    archive.write_out(os.fspath(directory), verbose=False)
+    try:
+        archive.write_out(os.fspath(directory), verbose=False)
+    except AssertionError as error:  # of tf.saved_model.save, for a resource that no attribute holds
+        methods = ", ".join(repr(method.signature) for method in trained.loaded.methods)
+        raise InvalidModel(
+            f"The model of {trained.loaded.spec} cannot be exported: one of its signatures ({methods}) uses a lookup "
+            "table or variable that no attribute of the model holds, so that it would be lost. Make it in __init__, as "
+            "self.table = …, and not in the method that uses it."
+        ) from error
 
 
 def _put_variables_in_order(function: Any, model: Any) -> None:
@@ -108,8 +119,9 @@ def _golden_example(
             f"Signature {method.signature!r} of {trained.loaded.spec} fails on {_described(spec)}: "
             f"{reason(error)}. A version is published only if each signature can be asked."
         ) from error
-    outputs = {name: tensor.numpy() for name, tensor in _named(answer).items()}
-    if outputs.keys() != spec.outputs.keys():
+    given, readable = outputs_by_name(answer), readable_outputs(spec)
+    outputs = {name: given[name].numpy() for name in readable if name in given}
+    if given.keys() != spec.outputs.keys():
         raise InvalidModel(
             f"Signature {method.signature!r} of {trained.loaded.spec} returns {type(answer).__name__}, expected a "
             "tensor, a list of tensors or a dict of tensors by name."
@@ -117,41 +129,37 @@ def _golden_example(
     return GoldenExample(method.signature, inputs, {name: _array(value) for name, value in outputs.items()})
 
 
-def _inputs(signature: str, spec: SignatureSpec, examples: Array) -> dict[str, Array]:
-    """Held-out examples `[N, 28, 28, 1]` if the signature takes them, as floats or PNG files; else made up."""
-    if len(spec.inputs) == 1:
-        ((name, tensor),) = spec.inputs.items()
-        if _takes(tensor, examples):
-            size = tensor.shape[0] if tensor.shape and tensor.shape[0] else EXAMPLES
-            return {name: examples[:size]}
-        if tensor.dtype == "string" and tensor.shape == (None,):
-            return {name: _png_files(examples[:EXAMPLES])}
+def _inputs(signature: str, spec: SignatureSpec, examples: Mapping[str, Array]) -> dict[str, Array]:
+    """Held-out examples if the signature takes them, as they are or as PNG files; else made up."""
+    pairs = taken(examples, spec)
+    if pairs is not None:
+        sizes = [t.shape[0] for t in spec.inputs.values() if t.shape and t.shape[0]]
+        rows = min([golden_rows(examples), *sizes])
+        given = inputs_of({name: array[:rows] for name, array in examples.items()}, pairs, spec)
+        if all(len(array) == size for array in given.values() for size in sizes):
+            return given
+    if len(spec.inputs) == 1 and len(examples) == 1:
+        ((name, tensor),), (images,) = spec.inputs.items(), examples.values()
+        if tensor.dtype == "string" and tensor.shape == (None,) and _are_images(images):
+            return {name: _png_files(images[: golden_rows(examples)])}
     return inputs_from_spec(signature, spec)
 
 
-def _takes(tensor: TensorSpec, examples: Array) -> bool:
-    if tensor.dtype != examples.dtype.name or tensor.shape is None or len(tensor.shape) != examples.ndim:
+def _are_images(array: Array) -> bool:
+    """Whether it is `[N, H, W, 1, 3 or 4]`, uint8 or floats in 0..1."""
+    if array.ndim != 4 or array.shape[-1] not in (1, 3, 4):
         return False
-    batch, *rest = tensor.shape
-    fits = all(size in (None, n) for size, n in zip(rest, examples.shape[1:], strict=True))
-    return fits and (batch is None or batch <= len(examples))
+    return array.dtype == np.uint8 or (array.dtype.kind == "f" and array.min() >= 0 and array.max() <= 1)
 
 
 def _png_files(examples: Array) -> Array:
     import tensorflow as tf
 
+    whole = examples if examples.dtype == np.uint8 else np.rint(examples * 255).astype(np.uint8)
     files = np.empty(len(examples), object)
-    for number, pixels in enumerate(np.rint(examples * 255).astype(np.uint8)):
+    for number, pixels in enumerate(whole):
         files[number] = tf.io.encode_png(pixels).numpy()
     return files
-
-
-def _named(answer: Any) -> Mapping[str, Any]:
-    """A method's outputs by the names that a SavedModel gives them."""
-    if isinstance(answer, Mapping):
-        return answer
-    parts = answer if isinstance(answer, list | tuple) else [answer]
-    return {f"output_{number}": part for number, part in enumerate(parts)}
 
 
 def _array(value: Any) -> Array:

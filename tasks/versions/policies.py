@@ -1,13 +1,13 @@
 """The policy of each model: what it says in the store, and which policy holds for a run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from tasks import names
 from tasks.errors import Corrupt, InvalidInput
-from tasks.policy import Policy, Values, flat
+from tasks.policy import MetricRule, Policy, Values, flat
 from tasks.records import Record, now
 from tasks.settings import Settings
 from tasks.store import keys
@@ -48,14 +48,25 @@ def set_policy(store: Store, settings: Settings, model: str, values: Values, sou
     return found
 
 
-def choose_policy(store: Store, settings: Settings, model: str, given: Values | None = None) -> Policy:
-    """The policy for a run: what is given with it, else what the model's own says, else the settings.
+def choose_policy(
+    store: Store,
+    settings: Settings,
+    model: str,
+    given: Values | None = None,
+    gate: Mapping[str, MetricRule] | None = None,
+) -> Policy:
+    """The policy for a run: what is given with it, else what the model's own says, else the recipe, else the settings.
+
+    Args:
+        gate: the rules of the recipe that made the version, by the names of figures; None: it has none.
 
     Raises:
         InvalidInput: a name that is not known in `given`, or a value that cannot be.
         Corrupt: the model's own cannot be used.
     """
     policy = Policy.of(settings)
+    if gate is not None:
+        policy = replace(policy, metrics=gate)
     # What was chosen for a release holds for its rollout too, whatever is set meanwhile.
     whole = given is not None and flat(given).keys() >= flat(policy.values()).keys()
     own = None if whole else model_policy(store, model)

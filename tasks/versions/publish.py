@@ -12,13 +12,15 @@ from tasks.savedmodel.content import content_id, describe_files, stamps
 from tasks.savedmodel.read import SavedModelFolder
 from tasks.store import keys
 from tasks.store.base import Store
-from tasks.versions import catalog, signing
+from tasks.versions import catalog, known, signing
 from tasks.versions.signing import Trust
 
 log = logging.getLogger(__name__)
 
 
-def publish(store: Store, trust: Trust, build: Build, run: str, gate: Comparison | None = None) -> Manifest:
+def publish(
+    store: Store, trust: Trust, build: Build, run: str, gate: Comparison | None = None, again: bool = False
+) -> Manifest:
     """Publish the build as the next version of its model. Its folder is not needed afterwards.
 
     A version is visible once its manifest is there, which is written last. A publisher that dies before that leaves a
@@ -28,8 +30,10 @@ def publish(store: Store, trust: Trust, build: Build, run: str, gate: Comparison
         trust: holds the key that signs it, and what its graph may hold.
         run: name of the run that publishes.
         gate: how it compared with the live version; None if it was not compared.
+        again: publish it even if a version has the same content.
 
     Raises:
+        AlreadyPublished: a version has the same content.
         InvalidName: the model could not be served under that name.
         InvalidSavedModel: the folder is not a SavedModel, holds a link, or was written to meanwhile.
         ForbiddenOps: its graph holds operations that touch files or run code.
@@ -59,6 +63,7 @@ def publish(store: Store, trust: Trust, build: Build, run: str, gate: Comparison
         _send_files(store, manifest, directory)
         if stamps(directory) != before:
             raise InvalidSavedModel(f"{directory} was written to while it was published: wait for its writer to end.")
+        known.note_version(store, manifest, again)
         _commit(store, trust, manifest)
     except Exception:
         with contextlib.suppress(SlipwayError):  # the first error matters; what stays behind is found as abandoned

@@ -21,18 +21,21 @@ SEED = 1
 
 @pytest.fixture(scope="session")
 def digits() -> "Dataset":
-    """5,000 real digits."""
-    from tasks.data.sources import load_dataset
+    """5,000 real digits, as clients of the example models send them."""
+    from tasks.data.dataset import split
+    from tasks.models import load
 
-    return load_dataset("mnist-5k", split_seed=0)
+    return split("digits", load("mnist-5k"), split_seed=0)
 
 
 @pytest.fixture(scope="session")
 def few_digits(digits: "Dataset") -> "Dataset":
     """200 real digits: too few to learn from, enough to train on."""
     from tasks.data.dataset import split
+    from tasks.data.examples import Loaded
 
-    return split("few", digits.x_train[:200], digits.y_train[:200], split_seed=0)
+    few = digits.train.rows(slice(None, None, len(digits.train) // 200))  # of all classes, which lie in order
+    return split("few", Loaded(few.features, few.labels), split_seed=1)  # by 0, all would be of the training part
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def test_unless_set_the_examples_may_be_called_and_the_project_read(project: Pat
     mine.require_factory("tasks.models:mlp")
     assert mine.path("data", "digits.npz") == str(project / "digits.npz")
     assert mine.path("data", str(project / "absent.npz")) == str(project / "absent.npz")
-    with pytest.raises(InvalidInput, match=r"Factory 'os:abort' .*SLIPWAY_FACTORIES: tasks\.models.*`slipway up`"):
+    with pytest.raises(InvalidInput, match=r"'os:abort' is not .*SLIPWAY_FACTORIES: tasks\.models.*`slipway up`"):
         mine.require_factory("os:abort")
 
 

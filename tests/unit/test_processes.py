@@ -41,15 +41,24 @@ with temporary_folder("test") as folder:
     print(folder, flush=True)
     sys.stdin.read()
 """
+HOLD_LASTING = """
+import sys
+from tasks.processes import LastingFolder
+folder = LastingFolder("test")
+(folder.path / "file").write_text("x")
+print(folder.path, flush=True)
+sys.stdin.read()
+"""
 
 
+@pytest.mark.parametrize("hold", [HOLD, HOLD_LASTING])
 def test_what_a_killed_process_leaves_is_cleared_and_nothing_of_one_that_lives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hold: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with (
         subprocess.Popen(
-            [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={"TMPDIR": str(tmp_path)},
         ) as other,
         processes.temporary_folder("test") as mine,
@@ -67,3 +76,20 @@ def test_what_a_killed_process_leaves_is_cleared_and_nothing_of_one_that_lives(
         assert sorted(tmp_path.iterdir()) == [folder for folder in before if folder != theirs]
         assert mine.is_dir()
     assert not mine.exists()
+
+
+def test_a_lasting_folder_goes_with_what_holds_it() -> None:
+    folder = processes.LastingFolder("test")
+    path = folder.path
+    (path / "file").write_text("x")
+    del folder
+    assert not path.exists()
+
+
+def test_a_lasting_folder_goes_with_its_process(tmp_path: Path) -> None:
+    environment = {"TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", HOLD_LASTING], stdin=subprocess.DEVNULL, capture_output=True, env=environment, check=True
+    )
+    assert Path(done.stdout.decode().strip()).parent == tmp_path
+    assert list(tmp_path.iterdir()) == []

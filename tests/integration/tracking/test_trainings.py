@@ -13,7 +13,7 @@ from mlflow.entities import Run
 
 from tasks.data.sources import load_dataset
 from tasks.errors import TrackingError
-from tasks.evaluation.metrics import Evaluation
+from tasks.evaluation.metrics import ConfusionMatrix
 from tasks.records import DatasetRef, Training
 from tasks.tracking.runs import CONFUSION, Tracker, TrainingCurves, tracked
 from tasks.tracking.server import TAG_REASON, TrackingServer
@@ -28,7 +28,8 @@ TRAINING = Training(
     code_version="1234abc",
     dataset=DatasetRef(name="digits", sha256="ab" * 32, split_seed=11, held_out="datasets/digits/ab.npz"),
 )
-EVALUATION = Evaluation(0.97, 0.25, {0: 0.96, 1: 0.98}, np.array([[48, 2], [1, 49]]))
+METRICS = {"accuracy": 0.97, "loss": 0.25, "accuracy_class_0": 0.96, "accuracy_class_1": 0.98}
+CONFUSED = ConfusionMatrix(("0", "1"), np.array([[48, 2], [1, 49]]))
 
 
 def runs_of(client: MlflowClient, model: str) -> list[Run]:
@@ -41,13 +42,31 @@ def curve(client: MlflowClient, run_id: str, name: str) -> dict[int, float]:
     return {point.step: point.value for point in client.get_metric_history(run_id, name)}
 
 
+def test_what_a_recipe_is_given_is_a_parameter(tracker: Tracker, client: MlflowClient, model: str) -> None:
+    training = Training(recipe="shop.prices", settings={"units": 8, "names": ["a"]}, label="price")
+    params = client.get_run(tracker.start(model, training, "bold-lynx", "train-1")).data.params
+    assert params == {
+        "recipe": "shop.prices",
+        "settings.units": "8",
+        "settings.names": '["a"]',
+        "label": "price",
+    }
+
+
+def test_a_model_without_classes_leaves_no_picture(tracker: Tracker, client: MlflowClient, model: str) -> None:
+    run_id = tracker.start(model, TRAINING, "bold-lynx", "train-1")
+    tracker.finish(run_id, {"mae": 4.5}, None)
+    assert client.get_run(run_id).data.metrics == {"held_out/mae": 4.5}
+    assert not client.list_artifacts(run_id)
+
+
 def test_a_training_leaves_its_parameters_curves_metrics_and_picture(
     tracker: Tracker, client: MlflowClient, model: str, tmp_path: Path
 ) -> None:
     with tracked(tracker, model, TRAINING, "bold-lynx", "train-1") as curves:
         for number in (1, 2, 3):
             curves(number, {"loss": 1 / number, "val_loss": 2 / number})
-    tracker.finish(curves.run_id, EVALUATION)
+    tracker.finish(curves.run_id, METRICS, CONFUSED)
 
     run = client.get_run(curves.run_id)
     assert run.info.status == "FINISHED"
@@ -75,15 +94,10 @@ def test_a_real_training_has_each_of_its_epochs_in_its_curves(
 
     with tracked(tracker, model, TRAINING, "bold-lynx", "train-1") as curves:
         trained = train("tasks.models:sequential_mlp", load_dataset("mnist-5k", 0), seed=7, epochs=2, on_epoch=curves)
-    tracker.finish(curves.run_id, trained.evaluation)
 
     for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
         expected = {number: metrics[name] for number, metrics in enumerate(trained.history, 1)}
         assert curve(client, curves.run_id, f"epoch/{name}") == pytest.approx(expected)
-    kept = client.get_run(curves.run_id).data.metrics
-    assert {name: kept[f"held_out/{name}"] for name in trained.evaluation.metrics()} == pytest.approx(
-        trained.evaluation.metrics()
-    )
 
 
 def test_curves_can_be_watched_while_the_training_goes_on(tracker: Tracker, client: MlflowClient, model: str) -> None:
@@ -152,7 +166,7 @@ def test_a_training_that_was_taken_for_dead_and_lives_ends_as_finished(
 ) -> None:
     run_id = tracker.start(model, TRAINING, "bold-lynx", "bold-lynx")
     tracker.start(model, TRAINING, "bold-lynx", "bold-lynx")
-    tracker.finish(run_id, EVALUATION)
+    tracker.finish(run_id, METRICS, CONFUSED)
     run = client.get_run(run_id)
     assert (run.info.status, run.data.tags[TAG_REASON]) == ("FINISHED", "")
 
@@ -189,7 +203,7 @@ def test_the_server_may_die_while_a_training_goes_on(
     try:
         curves(2, {"loss": 0.4})
         curves(3, {"loss": 0.3})
-        finishing = threading.Thread(target=tracker.finish, args=(curves.run_id, EVALUATION))
+        finishing = threading.Thread(target=tracker.finish, args=(curves.run_id, METRICS, CONFUSED))
         finishing.start()
     finally:
         local_mlflow.start()
@@ -205,7 +219,7 @@ def test_the_store_behind_mlflow_may_be_away_when_a_training_ends(
     run_id = tracker.start(model, TRAINING, "bold-lynx", "bold-lynx")
     seaweedfs.kill()
     try:
-        finishing = threading.Thread(target=tracker.finish, args=(run_id, EVALUATION))
+        finishing = threading.Thread(target=tracker.finish, args=(run_id, METRICS, CONFUSED))
         finishing.start()
         until(lambda: "held_out/accuracy" in client.get_run(run_id).data.metrics, "the metrics are there")
         assert client.get_run(run_id).info.status == "RUNNING", "the picture has no place yet"

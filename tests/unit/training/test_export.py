@@ -12,6 +12,7 @@ from tasks.savedmodel.golden import GoldenExample, compare, read_golden, records
 from tasks.savedmodel.messages import Failure
 from tasks.savedmodel.read import SavedModelFolder
 from tasks.savedmodel.session import Question, ask
+from tasks.savedmodel.wires import rest_note
 from tasks.training.export import WARM_UP, export_saved_model
 from tasks.training.train import train
 from tasks.wire.protos import PredictionLog
@@ -52,7 +53,18 @@ class Rich(keras.Model):
         tf.debugging.assert_greater(images, 1.0, message="too dark")
         return images
 
+class Looks(Rich):
+    @tf.function(input_signature=images)
+    def named(self, images):
+        pairs = tf.lookup.KeyValueTensorInitializer(tf.constant([0], tf.int64), tf.constant(["zero"]))
+        return {"name": tf.lookup.StaticHashTable(pairs, "?").lookup(tf.argmax(self.call(images), -1))}
+
 def rich(): return Rich()
+def looks(): return Looks()
+def halves():
+    policy = keras.mixed_precision.DTypePolicy("mixed_float16")
+    layers = [keras.layers.Flatten(), keras.layers.Dense(10, activation="softmax", dtype=policy)]
+    return keras.Sequential([keras.Input((28, 28, 1)), *layers])
 """
 
 
@@ -65,7 +77,7 @@ def require_answers(directory: Path, golden: list[GoldenExample]) -> None:
 
 def test_golden_examples_are_the_trained_models_own_answers(exported: "ExportedModel", trained: "TrainedModel") -> None:
     golden = {example.signature: example for example in read_golden(exported.directory / exported.golden)}
-    model, digits = trained.loaded.model, trained.examples
+    model, digits = trained.loaded.model, trained.examples["x"]
     assert golden.keys() == {"call", "classify", "from_png", "serving_default"}
     assert len(digits) == 16
     assert np.array_equal(golden["call"].inputs["inputs"], digits)
@@ -119,6 +131,29 @@ def test_a_signature_that_fails_on_examples_is_refused(
     ):
         export_saved_model(trained, tmp_path / "1")
     assert not [path for path in tmp_path.iterdir() if path.is_dir()], "nothing is left of what failed"
+
+
+def test_a_lookup_table_that_a_method_makes_itself_is_refused_with_where_to_make_it(
+    user_module: Write, few_digits: "Dataset", tmp_path: Path
+) -> None:
+    trained = train(f"{user_module('rich_models', MODELS)}:looks", few_digits, seed=0, epochs=1)
+    with pytest.raises(InvalidModel, match=r"'named'.* uses a lookup table .* Make it in __init__, as self\.table = …"):
+        export_saved_model(trained, tmp_path / "1")
+    assert list(tmp_path.glob("*1*")) == []
+
+
+def test_a_model_in_half_precision_is_exported_and_told_how_to_be_asked_over_rest(
+    user_module: Write, few_digits: "Dataset", tmp_path: Path
+) -> None:
+    trained = train(f"{user_module('rich_models', MODELS)}:halves", few_digits, seed=0, epochs=1)
+    exported = export_saved_model(trained, tmp_path / "1")
+    (spec,) = exported.signatures.values()
+    assert spec.inputs.keys() == {"inputs"}
+    assert rest_note(spec) == (
+        "REST cannot carry output 'output_0' (float16); a Keras model gives float32 if its last layer has "
+        'dtype="float32"'
+    )
+    require_answers(exported.directory, read_golden(exported.directory / exported.golden))
 
 
 def test_nothing_is_written_over(exported: "ExportedModel", trained: "TrainedModel", tmp_path: Path) -> None:

@@ -27,7 +27,17 @@ MADE_WITH = Training(
     epochs=3,
     dataset=DatasetRef("d", "0" * 64, split_seed=5, held_out="key"),
 )
-AS_BEFORE = TrainingParameters("shop.models:make", {"predict": "call"}, "/shop/d.npz", epochs=3, seed=7, split_seed=5)
+AS_BEFORE = TrainingParameters(
+    factory="shop.models:make",
+    signatures={"predict": "call"},
+    data="/shop/d.npz",
+    epochs=3,
+    seed=7,
+    split_seed=5,
+)
+OF_A_RECIPE = Training(
+    recipe="shop.prices", settings={"units": 8, "rate": 0.5}, data="/shop/p.csv", label="price", code_version="sha256:1"
+)
 
 
 @pytest.fixture
@@ -65,13 +75,13 @@ def test_a_model_that_was_never_made_is_not_made_by_the_demos_factory(
     store: Store, trust: Trust, limits: Limits, given: dict[str, str]
 ) -> None:
     for allowed in (None, limits):
-        with pytest.raises(InvalidModel, match=r"Nothing says what makes model 'Mine': no version.*--factory"):
+        with pytest.raises(InvalidModel, match=r"Nothing says what makes model 'Mine': no version.*--recipe"):
             choose_parameters(store, trust, "Mine", allowed, **given)  # type: ignore[arg-type]
 
 
-def test_the_demos_own_model_begins_with_the_demos_factory(store: Store, trust: Trust, limits: Limits) -> None:
+def test_the_demos_own_model_begins_with_the_demos_recipe(store: Store, trust: Trust, limits: Limits) -> None:
     for allowed in (None, limits):
-        assert choose_parameters(store, trust, "MLP", allowed) == TrainingParameters("tasks.models:mlp")
+        assert choose_parameters(store, trust, "MLP", allowed) == TrainingParameters("tasks.models", data="mnist-5k")
 
 
 def test_a_model_is_made_as_its_last_version_was(
@@ -89,7 +99,32 @@ def test_a_model_is_made_as_its_last_version_was(
 def test_with_a_factory_all_else_has_its_default(store: Store, trust: Trust, published: Publish) -> None:
     published(MADE_WITH)
     chosen = choose_parameters(store, trust, "Mine", None, factory="other:make", data="", seed=0)
-    assert chosen == TrainingParameters("other:make", None, "mnist-5k", epochs=15, seed=0)
+    assert chosen == TrainingParameters(factory="other:make", data="mnist-5k", epochs=15, seed=0)
+    with pytest.raises(InvalidInput, match="Nothing says what model 'Mine' is to be trained on"):
+        choose_parameters(store, trust, "Mine", None, recipe="other", data="")
+
+
+def test_a_recipe_its_settings_and_its_label_are_remembered(store: Store, trust: Trust, published: Publish) -> None:
+    published(OF_A_RECIPE)
+    chosen = choose_parameters(store, trust, "Mine", None, settings={"units": 16})
+    assert (chosen.spec, chosen.data, chosen.label) == ("shop.prices", "/shop/p.csv", "price")
+    assert chosen.settings == {"units": 16, "rate": 0.5}
+    other = choose_parameters(store, trust, "Mine", None, recipe="shop.rents", data="mnist", settings={"units": 16})
+    assert (other.spec, other.label, other.settings) == ("shop.rents", None, {"units": 16})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "factory", "message"),
+    [
+        ("shop.prices", "shop.prices:make", "Both a recipe, 'shop.prices', and a factory"),
+        ("shop.prices:make", None, "A recipe is a module: give 'shop.prices', or 'shop.prices:make' as a factory"),
+    ],
+)
+def test_what_makes_a_model_is_named_once(
+    store: Store, trust: Trust, recipe: str, factory: str | None, message: str
+) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        choose_parameters(store, trust, "Mine", None, recipe=recipe, factory=factory, data="mnist")
 
 
 def test_the_last_accepted_version_counts_before_later_ones(store: Store, trust: Trust, published: Publish) -> None:
@@ -112,7 +147,7 @@ def test_a_model_that_was_made_elsewhere_is_not_trained(store: Store, trust: Tru
 
 def test_data_that_was_not_recorded_is_asked_for(store: Store, trust: Trust, published: Publish) -> None:
     published(Training(factory="shop.models:make", dataset=MADE_WITH.dataset))
-    with pytest.raises(InvalidInput, match=r"did not record where its data was.*--data"):
+    with pytest.raises(InvalidInput, match=r"Nothing says what model 'Mine' is to be trained on.*--data"):
         choose_parameters(store, trust, "Mine", None)
     assert choose_parameters(store, trust, "Mine", None, data="mnist").data == "mnist"
     published(Training(factory="shop.models:make", dataset=DatasetRef("mnist-5k", "0" * 64, 0, "key")))
@@ -130,6 +165,12 @@ def test_what_a_deployments_run_names_itself_is_limited(
     (tmp_path / "d.npz").touch()
     assert choose_parameters(store, trust, "Mine", limits, data="d.npz").data == str(tmp_path / "d.npz")
     assert choose_parameters(store, trust, "Mine", limits, data="mnist").data == "mnist"
+    with pytest.raises(InvalidInput, match="SLIPWAY_FACTORIES"):
+        choose_parameters(store, trust, "Mine", limits, data="os:listdir")
+    assert choose_parameters(store, trust, "Mine", limits, data="tasks.models:load").data == "tasks.models:load"
+    with pytest.raises(InvalidInput, match=r"lies in no bucket .*\(s3://slipway/\).*SLIPWAY_DATA_ROOTS"):
+        choose_parameters(store, trust, "Mine", limits, data="s3://other/d.csv")
+    assert choose_parameters(store, trust, "Mine", limits, data="s3://slipway/d.csv").data == "s3://slipway/d.csv"
 
 
 def test_what_an_unsigned_version_names_is_limited_too(store: Store, limits: Limits, published: Publish) -> None:

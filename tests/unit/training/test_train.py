@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tasks.data.dataset import Dataset
-from tasks.errors import InvalidInput, InvalidModel
+from tasks.errors import InvalidInput
 from tasks.training.train import train
 
 # One process of `make test` loads TensorFlow for these tests.
@@ -21,15 +21,16 @@ Write = Callable[[str, str], str]
 REPRODUCE = """
 import hashlib, json, sys
 from pathlib import Path
-from tasks.data.sources import load_dataset
+from tasks.data.dataset import split
+from tasks.models import load
 from tasks.savedmodel.content import content_id, describe_files
 from tasks.training.export import export_saved_model
-from tasks.training.factory import code_version
+from tasks.training.modules import code_version
 from tasks.training.train import train
 
 data, folder = sys.argv[1:]
 for name in ("mlp", "sequential_mlp"):
-    trained = train(f"tasks.models:{name}", load_dataset(data, 0), seed=7, epochs=2)
+    trained = train(f"tasks.models:{name}", split("few", load(data), 1), seed=7, epochs=2)
     exported = export_saved_model(trained, Path(folder) / name)
     files = {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
              for p in exported.directory.rglob("*") if p.is_file() and p.name != "fingerprint.pb"}
@@ -86,7 +87,7 @@ def models(user_module: Write) -> str:
 
 @pytest.mark.soak
 def test_the_same_seed_data_and_code_give_the_same_bytes_in_fresh_processes(digits: Dataset, tmp_path: Path) -> None:
-    np.savez(tmp_path / "few.npz", x=digits.x_test[:400], y=digits.y_test[:400])
+    np.savez(tmp_path / "few.npz", x=digits.test.features["x"][::2], y=digits.test.labels["y"][::2])
     runs = []
     for number in ("1", "2"):
         command = [sys.executable, "-c", REPRODUCE, str(tmp_path / "few.npz"), str(tmp_path / number)]
@@ -129,7 +130,8 @@ def test_each_epoch_is_told_and_logged(few_digits: Dataset, caplog: pytest.LogCa
 def test_a_model_that_was_not_compiled_is_trained_as_a_classifier(models: str, few_digits: Dataset) -> None:
     trained = train(f"{models}:plain", few_digits, seed=0, epochs=1)
     assert trained.history[0].keys() >= {"accuracy", "loss"}
-    assert trained.evaluation.confusion.sum() == len(few_digits.y_test)
+    assert trained.answers["y"].shape == (len(few_digits.test), 10)
+    assert trained.outputs["y"].kind == "classes"
 
 
 def test_an_error_of_the_caller_passes_through(few_digits: Dataset) -> None:
@@ -144,15 +146,15 @@ def test_an_error_of_the_caller_passes_through(few_digits: Dataset) -> None:
     ("factory", "message"),
     [
         ("diverging", "loss became nan in epoch 1 of 1, expected a finite number. Lower the learning rate"),
-        ("three_classes", r"cannot be trained \(InvalidArgumentError: .* is not in \[0, 3\)\)\. It must take"),
-        ("other_shape", r"cannot be trained \(ValueError: Invalid input shape .*It must take float32 \[N, 28, 28, 1\]"),
-        ("two_outputs", "cannot be trained .* and give one probability per class"),
+        ("three_classes", r"Label 'y' has 10 classes \(0, 1, .*\), and the model tells 3 apart"),
+        ("other_shape", r"The data has 'x' float32 \[N, 28, 28, 1\]; the model of .* takes '\w+' float32 \[N, 4\]"),
+        ("two_outputs", "has the outputs dense.*Each output learns the label of its name"),
         ("unbuilt", r"give the class a build\(\) that builds every layer"),
         ("misspelt", r"\(AttributeError: module 'tensorflow' has no attribute 'SCALE'\)\. The model's own code raises"),
     ],
 )
 def test_a_model_that_cannot_be_trained_says_why(models: str, few_digits: Dataset, factory: str, message: str) -> None:
-    with pytest.raises(InvalidModel, match=message):
+    with pytest.raises(InvalidInput, match=message):
         train(f"{models}:{factory}", few_digits, seed=0, epochs=1)
 
 

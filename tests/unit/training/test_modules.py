@@ -8,7 +8,9 @@ import pytest
 
 from slipway_entry import ROOT
 from tasks.errors import InvalidModel
-from tasks.training.factory import HERE, LoadedModel, code_version, load_model, require_visible
+from tasks.training.methods import LoadedModel, exported_methods
+from tasks.training.modules import HERE, code_version, require_visible
+from tasks.training.recipe import TrainingData, load_recipe, make_model
 
 # One process of `make test` loads TensorFlow for these tests.
 pytestmark = pytest.mark.xdist_group("keras")
@@ -48,10 +50,16 @@ def shapeless(): return keras.Sequential([keras.layers.Dense(1)])
 def functional():
     a, b = keras.Input((2,), name="a"), keras.Input((3,), name="b")
     return keras.Model({"b": b, "a": a}, keras.layers.Concatenate()([a, b]))
+def unnamed(): return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+def half_named():
+    a, b, c = keras.Input((2,)), keras.Input((3,), name="words"), keras.Input((1,))
+    return keras.Model([a, b, c], keras.layers.Concatenate()([a, b, c]))
+def by_key():
+    a, b = keras.Input((2,)), keras.Input((3,), name="own")
+    return keras.Model({"b": b, "a": a}, keras.layers.Concatenate()([a, b]))
 def nothing(): pass
 def number(): return 5
 def fails(): raise RuntimeError("out of luck\\nsecond line")
-def asks(units): return sequential()
 def _private(): pass
 """
 
@@ -59,6 +67,11 @@ def _private(): pass
 @pytest.fixture
 def models(user_module: Write) -> str:
     return user_module("my_models", MODELS)
+
+
+def load_model(spec: str, signatures: dict[str, str] | None = None, project: Path = HERE) -> LoadedModel:
+    model = make_model(load_recipe(spec, project), TrainingData({}, {}), {})
+    return exported_methods(spec, model, signatures)
 
 
 def inputs_by_signature(model: LoadedModel) -> dict[str, tuple[str, ...]]:
@@ -89,13 +102,28 @@ def test_a_functional_model_takes_its_inputs_by_name(models: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("factory", "names"),
+    [
+        ("unnamed", ("inputs",)),
+        ("half_named", ("input_1", "words", "input_3")),
+        ("by_key", ("a", "own")),
+    ],
+)
+def test_an_input_without_a_name_is_called_the_same_however_many_models_were_made_before(
+    models: str, factory: str, names: tuple[str, ...]
+) -> None:
+    first, second = (load_model(f"{models}:{factory}").methods[0] for _ in range(2))
+    assert first.inputs == second.inputs == names
+    assert [spec.name for spec in second.function.input_signature] == list(names)
+
+
+@pytest.mark.parametrize(
     ("factory", "signatures", "message"),
     [
         ("nothing", None, "returned None, expected a Keras model"),
         ("number", None, "returned an object of type int, expected a Keras model"),
-        ("fails", None, r"failed: RuntimeError: out of luck\. It is called without arguments"),
-        ("asks", None, "failed: TypeError: .*units"),
-        ("absent", None, "has no factory 'absent'; its functions are: pair, bare, sequential"),
+        ("fails", None, r"failed: RuntimeError: out of luck\.$"),
+        ("absent", None, "has no function 'absent'; its functions are: pair, bare, sequential"),
         ("not_callable", None, "is an object of type int, which cannot be called"),
         ("bare", None, "has nothing to serve: no method has an input spec"),
         ("shapeless", None, "let a Sequential begin with keras.Input"),
@@ -125,17 +153,19 @@ def test_a_factory_that_is_not_in_the_project_is_refused_with_the_setting_that_n
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("no colon", "not of the form package.module:function"),
-        ("models:", "not of the form package.module:function"),
-        ("models.py:mlp()", "not of the form package.module:function"),
+        ("no name", "names neither a recipe, package.module such as shop.prices, nor a factory"),
+        ("models:", "names neither"),
+        ("models.py:mlp()", "names neither"),
         ("no_such_module:f", "no module 'no_such_module' for factory"),
+        ("no_such_module", "no module 'no_such_module' for recipe 'no_such_module'"),
         ("tasks.no_such_module:f", r"no module 'tasks\.no_such_module' for factory"),
         ("tasks.models.deeper:f", "no module|cannot be imported"),
     ],
 )
-def test_a_factory_that_does_not_exist_is_refused(spec: str, message: str) -> None:
-    with pytest.raises(InvalidModel, match=message):
-        load_model(spec)
+def test_a_module_that_does_not_exist_is_refused(spec: str, message: str) -> None:
+    for refused in (load_model, code_version):  # imported, or only looked for
+        with pytest.raises(InvalidModel, match=message):
+            refused(spec)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +224,7 @@ def test_a_package_of_the_users_hides_no_factory_that_it_does_not_hold(user_modu
 
 def test_the_code_version_follows_the_source_and_nothing_else(user_module: Write, tmp_path: Path) -> None:
     def version(name: str) -> str:
-        program = f"from tasks.training.factory import code_version; print(code_version('{name}:f'))"
+        program = f"from tasks.training.modules import code_version; print(code_version('{name}:f'))"
         return subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
         ).stdout.strip()
@@ -214,6 +244,20 @@ def test_the_code_version_follows_the_source_and_nothing_else(user_module: Write
     assert version("package.models") != whole, "what lies beside the factory belongs to it"
 
 
+def test_the_whole_package_of_a_recipe_is_part_of_its_code_and_none_of_it_is_run(
+    user_module: Write, tmp_path: Path
+) -> None:
+    (tmp_path / "shop" / "models").mkdir(parents=True)
+    user_module("shop/__init__", "raise AssertionError('imported')")
+    user_module("shop/layers", "units = 1")
+    user_module("shop/models/__init__", "")
+    user_module("shop/models/prices", "def make(data): pass")
+    whole = code_version("shop.models.prices")
+    assert code_version("shop.models.prices:make") == whole
+    user_module("shop/layers", "units = 2")
+    assert code_version("shop.models.prices") != whole
+
+
 def test_the_code_version_of_a_built_in_model_follows_what_makes_its_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -226,14 +270,9 @@ def test_the_code_version_of_a_built_in_model_follows_what_makes_its_weights(
 
     monkeypatch.setattr(Path, "read_bytes", recorded)
     version = code_version("tasks.models:mlp")
-    assert sorted(read) == [
-        "tasks/data/dataset.py",
-        "tasks/data/npz.py",
-        "tasks/data/sources.py",
-        "tasks/models.py",
-        "tasks/training/factory.py",
-        "tasks/training/train.py",
-    ]
+    assert {file.rpartition("/")[0] for file in read} == {"tasks", "tasks/data", "tasks/training"}
+    assert "tasks/models.py" in read
+    assert "tasks/limits.py" not in read
     assert code_version("tasks.models:sequential_mlp") == version
 
 

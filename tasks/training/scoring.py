@@ -1,0 +1,62 @@
+"""Scoring answers by a recipe's own `score`, in a process of its own."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tasks.data.examples import Examples
+from tasks.policy import MetricRule
+from tasks.processes import temporary_folder
+from tasks.records import Build
+from tasks.training import process
+from tasks.training.process import Measure, Request
+from tasks.wire.dtypes import Array
+
+Answers = Mapping[str, Array]  # by label
+# Labels, the answers of each model, and sets of row numbers; gives float64 [models, sets] by the figure's name.
+Score = Callable[[Mapping[str, Array], Sequence[Answers], Sequence[Array]], Mapping[str, Array]]
+
+_DEADLINE = 900.0  # seconds for all sets: several hundred, each as large as the held-out part
+
+
+def score_of(spec: str, project: Path) -> Score:
+    """The recipe's own `score`, for models that answered the same rows. A set that it fails on gives NaN."""
+
+    def score(labels: Mapping[str, Array], answers: Sequence[Answers], sets: Sequence[Array]) -> Mapping[str, Array]:
+        """Raises InvalidModel: it fails on all rows of a model; DeadlineExceeded: it takes too long."""
+        return measured(spec, project, labels, answers, sets)[1]
+
+    return score
+
+
+def measured(
+    spec: str, project: Path, labels: Mapping[str, Array], answers: Sequence[Answers], sets: Sequence[Array]
+) -> tuple[Measure, Mapping[str, Array]]:
+    """How a recipe measures, and what its own score gives: float64 [models, sets] by name; empty if it has none.
+
+    Raises:
+        InvalidModel: the score fails on all rows of a model.
+        DeadlineExceeded: it takes too long.
+    """
+    with temporary_folder("score") as exchange:
+        groups = {str(number): found for number, found in enumerate(answers)}
+        process.write_arrays({"labels": labels, **groups}, exchange / process.ANSWERS)
+        chosen = {"rows": np.concatenate(sets), "ends": np.cumsum([len(rows) for rows in sets])}
+        process.write_arrays({"sets": chosen}, exchange / process.ROWS)
+        process.run("score", Request(spec, str(project.absolute())), exchange, deadline=_DEADLINE)
+        measure = Measure.from_json((exchange / process.RESULT).read_bytes(), process.RESULT)
+        if not measure.own_score:
+            return measure, {}
+        return measure, process.read_arrays(exchange / process.FIGURES)["figures"]
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """A build with what it is compared by."""
+
+    build: Build
+    held_out: Examples
+    gate: Mapping[str, MetricRule] | None  # the recipe's own rules
+    score: Score | None  # the recipe's own
