@@ -17,7 +17,6 @@ from prefect.events import Event
 
 from flows import artifacts, events
 from flows.artifacts import Report
-from tasks.data import snapshot
 from tasks.delivery import preview, prune, recover, rollback, rollout
 from tasks.delivery.preview import Preview
 from tasks.delivery.prune import Pruning
@@ -34,14 +33,14 @@ from tasks.settings import Settings, settings
 from tasks.store.base import Store
 from tasks.store.connect import connect
 from tasks.tracking import registry
-from tasks.training import parameters
+from tasks.training import elsewhere, parameters
 from tasks.training import run as training
 from tasks.training.run import TrainedBuild
 from tasks.validation import gate, sandbox
 from tasks.validation import soak as soaking
 from tasks.validation import validate as validation
 from tasks.validation.validate import ValidationReport
-from tasks.versions import policies
+from tasks.versions import known, policies
 from tasks.versions import publish as publishing
 from tasks.versions.signing import Trust
 
@@ -220,10 +219,14 @@ choose_policy = step(with_settings(with_store(policies.choose_policy)), "choose 
 
 # Making a version.
 choose_parameters = step(with_trusted_store(parameters.choose_parameters), "choose parameters for {model}")
-take_snapshot = step(with_settings(with_store(snapshot.take_snapshot)))
-train_and_export = step(with_settings(training.train_and_export), "train and export {model}", _training)
+read_data = step(with_settings(with_store(training.read_data)), "read the data {chosen.data}")
+made_of = step(with_settings(training.made_of))
+find_same_training = step(with_store(known.find_same_training))
+find_same_content = step(with_store(known.find_same_content))
+train_and_export = step(with_settings(with_store(training.train_and_export)), "train and export {model}", _training)
 prepare_saved_model = step(with_settings(prepare.prepare_saved_model))
 try_in_sandbox = step(with_settings(sandbox.try_in_sandbox), "try {build.model} in a sandbox")
+examine = step(with_trusted_store(with_settings(elsewhere.examine)), "score {build.model}")
 compare_with_live = step(with_fleet(gate.compare_with_live), "compare {build.model} with the live version", _comparison)
 publish = step(with_trusted_store(publishing.publish), "publish {build.model}", tell=_published)
 discard_build = step(prepare.discard_build)

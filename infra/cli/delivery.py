@@ -1,5 +1,6 @@
 """Commands that deliver: release, publish, rollout, rollback. Each runs its flow here, seen in the Prefect UI."""
 
+import json
 import uuid
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from infra.cli.flow_runs import prefect_answers, running_flows
 from infra.cli.help import example
 from infra.cli.options import (
+    Again,
     Data,
     Directory,
     EarlierVersion,
@@ -17,15 +19,19 @@ from infra.cli.options import (
     ForceRollout,
     Inputs,
     Json,
+    Label,
     Model,
     ModelOption,
     NewFleet,
     PolicyFile,
+    Recipe,
     SavedModel,
     SavedModelInputs,
     Seed,
+    Settings,
     Signatures,
     StrategyOption,
+    Ungated,
     Version,
 )
 from infra.cli.output import print_json, print_page
@@ -33,18 +39,21 @@ from infra.cli.policy import given_policy
 from tasks import names
 from tasks.errors import InvalidInput
 from tasks.settings import settings
-from tasks.training.factory import require_visible
+from tasks.training.modules import require_visible
 
 if TYPE_CHECKING:
     from tasks.validation.validate import ValidationReport
 
 
-@example("slipway release MLP --factory mypackage.models:make --signature call=call --data digits.npz")
+@example("slipway release Prices --recipe shop.prices --data prices.parquet --label price --set units=64")
 def release(
     model: Model,
+    recipe: Recipe = None,
+    setting: Settings = None,
     factory: Factory = None,
     signature: Signatures = None,
     data: Data = None,
+    label: Label = None,
     epochs: Epochs = None,
     seed: Seed = None,
     saved_model: SavedModel = None,
@@ -52,39 +61,48 @@ def release(
     fleet: Fleet = None,
     strategy: StrategyOption = "blue-green",
     force: ForceRelease = None,
+    ungated: Ungated = None,
+    again: Again = False,
     new_fleet: NewFleet = False,
     policy: PolicyFile = None,
     as_json: Json = False,
 ) -> None:
     """Train a model, publish it as the next version, and roll it out once its replicas answer as it was trained."""
     names.model_name(model)
-    if factory:
-        require_visible(factory, settings().project)
+    for spec in filter(None, (recipe, factory)):
+        require_visible(spec, settings().project)
     if inputs and not saved_model:
         raise InvalidInput("--inputs goes with --saved-model: a trained model's golden examples come from its data.")
+    settings_given = _settings(setting)
     delivery: dict[str, Any] = {
         "fleet": fleet or settings().fleet,
         "strategy": strategy,
         "force": force,
+        "ungated": ungated,
+        "again": again,
         "new_fleet": new_fleet,
         "policy": given_policy(policy),
     }
     with running_flows():
+        from flows.release import Release, release_saved_model
         from flows.release import release as train_and_release
-        from flows.release import release_saved_model
 
         if saved_model:
             examples = str(inputs) if inputs else None
-            released = release_saved_model(model, str(saved_model), inputs=examples, **delivery)
-        else:
-            signatures = _signatures(signature)
-            released = train_and_release(
-                model, factory=factory, signatures=signatures, data=data, epochs=epochs, seed=seed, **delivery
+            scoring: dict[str, Any] = {"recipe": recipe, "data": data, "label": label}
+            released = release_saved_model(
+                model, str(saved_model), inputs=examples, signatures=_names(signature), **scoring, **delivery
             )
+        else:
+            training: dict[str, Any] = {"recipe": recipe, "settings": settings_given, "factory": factory}
+            training |= {"signatures": _signatures(signature), "data": data, "label": label}
+            released = train_and_release(model, **training, epochs=epochs, seed=seed, **delivery)
     if as_json:
         print_json(released)
-    else:
+    elif isinstance(released, Release):
         _print_served(released.report, "is accepted and serves")
+    else:
+        print(f"\n{released.sentence}")
 
 
 @example("slipway publish exported/ --model MLP --inputs examples.json")
@@ -92,22 +110,32 @@ def publish(
     directory: Directory,
     model: ModelOption,
     inputs: Inputs = None,
+    signature: Signatures = None,
+    policy: PolicyFile = None,
+    again: Again = False,
     as_json: Json = False,
 ) -> None:
     """Publish a SavedModel as the next version of a model, without serving it."""
     from tasks.savedmodel.prepare import discard_build, prepare_saved_model
     from tasks.store.connect import connect
     from tasks.validation.sandbox import try_in_sandbox
+    from tasks.versions.known import find_same_content
     from tasks.versions.policies import choose_policy
     from tasks.versions.publish import publish as publish_version
     from tasks.versions.signing import Trust
 
     store, run = connect(settings()), f"publish-{uuid.uuid4()}"
     store.require_suitable()
-    build = prepare_saved_model(settings(), model, str(directory), str(inputs) if inputs else None, run)
+    rule = choose_policy(store, settings(), model, given_policy(policy))
+    examples = str(inputs) if inputs else None
+    build = prepare_saved_model(settings(), model, str(directory), examples, run, signatures=_names(signature))
     try:
-        try_in_sandbox(settings(), build, choose_policy(store, settings(), model))
-        manifest = publish_version(store, Trust.of(settings()), build, run)
+        same = None if again else find_same_content(store, build)
+        if same is not None:
+            print_json(same) if as_json else print(same.sentence)
+            return
+        try_in_sandbox(settings(), build, rule)
+        manifest = publish_version(store, Trust.of(settings()), build, run, again=again)
     finally:
         discard_build(build)
     if prefect_answers():
@@ -168,9 +196,32 @@ def _print_served(report: "ValidationReport", how: str) -> None:
 
 
 def _signatures(pairs: Iterable[str] | None) -> dict[str, str] | None:
-    if not pairs:
-        return None
-    wrong = [pair for pair in pairs if not all(pair.partition("="))]
+    return _by_name(pairs, "--signature", "NAME=METHOD, such as classify=classify") or None
+
+
+def _names(signatures: list[str] | None) -> list[str] | None:
+    """The signatures of a SavedModel that are to be published."""
+    for name in signatures or ():
+        if "=" in name:
+            raise InvalidInput(f"--signature {name!r}: a SavedModel's signatures have their names: give NAME alone.")
+    return signatures or None
+
+
+def _settings(pairs: Iterable[str] | None) -> dict[str, Any]:
+    """Arguments of a recipe's `make`: JSON where it is JSON, else a text."""
+    return {name: _json(value) for name, value in _by_name(pairs, "--set", "NAME=VALUE, such as units=64").items()}
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _by_name(pairs: Iterable[str] | None, option: str, form: str) -> dict[str, str]:
+    found = [pair.partition("=") for pair in pairs or ()]
+    wrong = [name for name, equals, value in found if not (name and equals and value)]
     if wrong:
-        raise InvalidInput(f"--signature {wrong[0]!r} is not NAME=METHOD, such as classify=classify.")
-    return {name: method for name, _, method in (pair.partition("=") for pair in pairs)}
+        raise InvalidInput(f"{option} {wrong[0]!r} is not {form}.")
+    return {name: value for name, _, value in found}

@@ -10,9 +10,10 @@ import typer
 
 from infra.cli.help import example
 from tasks.settings import Settings, settings
-from tasks.training.factory import require_visible
+from tasks.training.modules import require_visible
 
 _MODEL = "MLP"
+_DATA = "mnist-5k"
 _DIGITS = 3
 _SHADES = " .:-=+*#%@"
 
@@ -21,7 +22,7 @@ _SHADES = " .:-=+*#%@"
 def demo(
     factory: Annotated[
         str | None,
-        typer.Option("--factory", help="What makes the model: package.module:name; tasks.models:mlp if not given."),
+        typer.Option("--factory", help="What makes the model: package.module:name; that of tasks.models if not given."),
     ] = None,
 ) -> None:
     """Start the stack if it is not up, release a digit classifier, and ask its model server for three test digits."""
@@ -34,10 +35,12 @@ def demo(
     mine, began = settings(), time.monotonic()
     up(mine, print)
     with running_flows():
-        from flows.release import release
-        from tasks.training.parameters import DEMO_FACTORY
+        from flows.release import Release, release
+        from tasks.training.parameters import DEMO_RECIPE
 
-        released = release(_MODEL, factory=factory or DEMO_FACTORY, fleet=mine.fleet)
+        recipe, data = (None, _DATA) if factory else (DEMO_RECIPE, None)
+        released = release(_MODEL, recipe, factory=factory, data=data, fleet=mine.fleet, again=True)
+    assert isinstance(released, Release)  # nothing is too old to be made again
     print(f"\n{released.summary()}\n")
     _ask_for_digits(mine)
     print(f"\nDone in {time.monotonic() - began:.0f} s. Open:")
@@ -61,12 +64,13 @@ def own_name() -> str:
 
 def _ask_for_digits(mine: Settings) -> None:
     """Ask for three held-out digits, as any client would: one POST with `instances`, shape (3, 28, 28, 1)."""
+    import numpy as np
     import requests
 
     from tasks.data.sources import load_dataset
 
-    held_out = load_dataset("mnist-5k", split_seed=0)
-    digits, truth = held_out.x_test[:_DIGITS], held_out.y_test[:_DIGITS]
+    held_out = load_dataset("mnist-5k", split_seed=0).test.rows(slice(_DIGITS))
+    digits, truth = held_out.features["x"] / np.float32(255), held_out.labels["y"]
     url = f"{mine.nearest_server.rest_url}/v1/models/{_MODEL}:predict"
     print(f"Three test digits, asked of {url}")
     answer = requests.post(url, json={"instances": digits.tolist()}, timeout=mine.call_deadline)

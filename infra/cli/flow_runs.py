@@ -23,7 +23,7 @@ def running_flows() -> Iterator[None]:
     Raises:
         InvalidSettings: there is no store to deliver to, or no Prefect server answers.
     """
-    from tasks.training.factory import use_tensorflow
+    from tasks.training.modules import use_tensorflow
 
     mine = settings()
     credentials(mine)  # first: without a local stack, a Prefect server at its port is another stack's

@@ -43,28 +43,45 @@ PolicyFile = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 # release
-Factory = Annotated[
+Recipe = Annotated[
     str | None,
     typer.Option(
-        "--factory",
-        help="What makes the model: package.module:name. If not given, the model is made as its last accepted "
-        "version was, except for the options that are given.",
+        "--recipe",
+        metavar="MODULE",
+        help="What makes the model: package.module with a function `make`. If not given, the model is made as its last "
+        "accepted version was, except for the options that are given.",
     ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="An argument of the recipe's `make`: JSON, or a text."),
+]
+Factory = Annotated[
+    str | None,
+    typer.Option("--factory", help="In place of a recipe: package.module:function, which returns the model."),
 ]
 Signatures = Annotated[
     list[str] | None,
-    typer.Option("--signature", help="NAME=METHOD to export; all methods with an input_signature if not given."),
+    typer.Option(
+        "--signature",
+        help="NAME=METHOD to export; all methods with an input_signature if not given. Of a --saved-model: NAME to "
+        "publish; all if not given.",
+    ),
 ]
 Data = Annotated[
     str | None,
-    typer.Option("--data", help="mnist-5k (with --factory, the default), mnist, or a .npz with arrays x and y."),
+    typer.Option(
+        "--data",
+        metavar="SOURCE",
+        help="mnist-5k, mnist, a .npz, .csv or .parquet, a folder of images by class, s3://bucket/key, or "
+        "package.module:function.",
+    ),
 ]
-Epochs = Annotated[
-    int | None, typer.Option("--epochs", min=1, help="Times that training sees all data; 15 with --factory.")
-]
+Label = Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="The column of a table that is learnt.")]
+Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Times that training sees all data; 15 at first.")]
 Seed = Annotated[
     int | None,
-    typer.Option("--seed", help="Seed of training; the same seed gives the same weights. 1 with --factory."),
+    typer.Option("--seed", help="Seed of training; the same seed gives the same weights. 1 at first."),
 ]
 SavedModel = Annotated[
     Path | None, typer.Option("--saved-model", help="Release this SavedModel instead of training one.")
@@ -75,6 +92,16 @@ SavedModelInputs = Annotated[
 ForceRelease = Annotated[
     str | None,
     typer.Option("--force", metavar="REASON", help="Publish it even if it is worse or breaks clients, and keep why."),
+]
+Ungated = Annotated[
+    str | None,
+    typer.Option(
+        "--ungated", metavar="REASON", help="Publish it though nothing can be compared with the live version; keep why."
+    ),
+]
+Again = Annotated[
+    bool,
+    typer.Option("--again", help="Even if a version was made from the same, or has the same content."),
 ]
 
 # publish

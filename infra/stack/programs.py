@@ -16,7 +16,7 @@ from tasks.errors import InvalidSettings
 from tasks.isolation import isolated
 from tasks.serving.program import model_server_command
 from tasks.settings import Settings
-from tasks.training.factory import WITH_TENSORFLOW
+from tasks.training.modules import WITH_TENSORFLOW
 
 WORK_POOL = "slipway"
 MONITORING = Path(__file__).with_name("monitoring.config")

@@ -1,6 +1,6 @@
 """Reports for people, as pages: what was trained, compared, validated, planned, served and deleted."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from tasks.delivery.plan import ABOUT_MEMORY, ABOUT_ROUTES, routes_table
 from tasks.evaluation import plots
-from tasks.evaluation.metrics import Evaluation
-from tasks.records import Comparison, Training
+from tasks.evaluation.metrics import CLASS_ACCURACY, ConfusionMatrix, Evaluation, metric_in_words, value_in_words
+from tasks.records import Comparison, Manifest, Training
 from tasks.reports.figures import count, duration, figure, metric, moment, share, size
 from tasks.reports.page import (
     Block,
@@ -22,10 +22,13 @@ from tasks.reports.page import (
     Page,
     Picture,
     Table,
+    Tone,
     paragraph,
     table,
 )
-from tasks.wire.dtypes import Array
+from tasks.validation.comparison import verdict_in_words
+
+_USUAL = ("accuracy", "f1", "mae")  # figures of a version that was compared by no policy
 
 if TYPE_CHECKING:
     from tasks.delivery.plan import ReplicaPlan
@@ -51,17 +54,13 @@ def training(
     curves = (Link("Its curves in MLflow", mlflow_url),) if mlflow_url else ()
     blocks: list[Block] = [paragraph(f"Run {run}.", *curves)]
     if evaluation is not None:
-        right, total = int(np.trace(evaluation.confusion)), int(evaluation.confusion.sum())
-        blocks += [
-            Heading("On held-out examples"),
-            paragraph(
-                "Accuracy",
-                Marked(f"{evaluation.accuracy:.2%}"),
-                f"({right:,} of {total:,}), loss {evaluation.loss:.4f}.",
-            ),
-            _classes(evaluation.confusion),
-            Picture("confusion matrix", partial(plots.confusion_matrix, evaluation.confusion, f"{model}, run {run}")),
-        ]
+        blocks += [Heading("On held-out examples"), _figures(record.metrics or evaluation.metrics(), evaluation.rows)]
+        for label, found in evaluation.confusions.items():
+            which = f"{model}, run {run}" + (f", {label}" if len(evaluation.confusions) > 1 else "")
+            blocks += [
+                _classes(found),
+                Picture("confusion matrix", partial(plots.confusion_matrix, found.counts, which, found.classes)),
+            ]
     return Page(f"Training of {model}", (*blocks, Heading("Made of"), _made_of(record)))
 
 
@@ -69,19 +68,56 @@ def comparison(model: str, found: Comparison) -> Page:
     """How a trained model compares with the version that serves."""
     blocks: list[Block] = []
     if found.live_version is not None:
-        blocks.append(paragraph(f"Version {found.live_version} serves."))
+        verdict = () if found.worse else (Marked(verdict_in_words(found)),)
+        blocks.append(paragraph(f"Version {found.live_version} serves.", *verdict))
     if found.forced is not None:
         blocks.append(paragraph(f"Forced, whatever was found: {found.forced}"))
-    if found.worse + found.notes:
-        blocks.append(Items((*found.worse, *found.notes)))
-    if found.trained:
+    if found.ungated is not None:
+        blocks.append(paragraph(f"Published although nothing could be compared: {found.ungated}"))
+    if said := (*found.worse, *found.unmet, *found.notes):
+        blocks.append(Items(said))
+    if found.findings:
+        blocks.append(_paired(found))
+    # Of classes the groups say more: how many rows each has.
+    rest = {n: v for n, v in found.trained.items() if not (found.groups and CLASS_ACCURACY in n)}
+    if rest:
         columns = (Column("what"), *(Column(head, "number") for head in ("trained", "live", "difference")))
         rows = [
-            (name.replace("_", " "), metric(value), metric(found.live[name]), f"{value - found.live[name]:+.4f}")
-            for name, value in found.trained.items()
+            (name.replace("_", " "), metric(value), metric(live), "" if live is None else f"{value - live:+.4f}")
+            for name, value in rest.items()
+            for live in (found.live.get(name),)
         ]
         blocks += [Heading("On the same held-out examples"), table(columns, rows)]
+    if found.groups:
+        blocks += [Heading("By class, and by what the examples have in common"), _groups(found)]
     return Page(f"{model} {'passes' if found.passed else 'does NOT pass'} the gate", tuple(blocks))
+
+
+def _paired(found: Comparison) -> Table:
+    columns = (
+        *map(Column, ("what", "verdict")),
+        *(Column(head, "number") for head in ("trained", "live", "difference from", "to", "rows", "rows to tell")),
+    )
+    tones: dict[str, Tone] = {"better": "good", "worse": "bad"}
+    rows = [
+        (
+            f.metric.replace("_", " "),
+            Marked(f.verdict, tones[f.verdict]) if f.verdict in tones else f.verdict,
+            *(metric(f.new), metric(f.live), metric(f.low), metric(f.high), f"{f.n:,}", figure(f.rows_needed)),
+        )
+        for f in found.findings
+    ]
+    return table(columns, rows)
+
+
+def _groups(found: Comparison) -> Table:
+    names = list(dict.fromkeys(name for group in found.groups for name in group.new))
+    heads = [head for name in names for head in (f"{name} trained", f"{name} live")]
+    columns = (Column("examples where"), *(Column(head, "number") for head in ("examples", *heads)))
+    rows = [
+        (g.group, f"{g.n:,}", *(metric(of.get(name)) for name in names for of in (g.new, g.live))) for g in found.groups
+    ]
+    return table(columns, rows)
 
 
 def validation(report: "ValidationReport") -> Page:
@@ -89,6 +125,8 @@ def validation(report: "ValidationReport") -> Page:
     blocks: list[Block] = [paragraph(f"Served as {report.target}. {report.summary()}.")]
     if report.failures:
         blocks += [Heading("What was wrong"), Items(tuple(report.failures))]
+    if report.notes:
+        blocks.append(Items(tuple(report.notes)))
     for name in dict.fromkeys(finding.check for finding in report.findings):
         blocks += [Heading(name.capitalize()), _findings([f for f in report.findings if f.check == name])]
     title = f"{report.model} version {report.version}: {'valid' if report.passed else 'NOT valid'}"
@@ -99,11 +137,13 @@ def _findings(found: "Sequence[Finding]") -> Table:
     """What one check found, a row for each thing that it asked."""
     asked = list(dict.fromkeys(what for finding in found for what in finding.asked))
     measured = list(dict.fromkeys(name for finding in found for name in finding.figures))
+    noted = any(finding.note for finding in found)
     columns = (
         Column("replica"),
         *map(Column, asked),
         *(Column(name, "number") for name in measured),
         Column("verdict"),
+        *([Column("note")] if noted else []),
     )
     rows: list[tuple[Inline, ...]] = [
         (
@@ -111,6 +151,7 @@ def _findings(found: "Sequence[Finding]") -> Table:
             *(finding.asked.get(what, "") for what in asked),
             *(figure(finding.figures.get(name)) for name in measured),
             _right(finding.wrong is None),
+            *([finding.note or ""] if noted else []),
         )
         for finding in found
     ]
@@ -122,9 +163,9 @@ def _served_classes(report: "ValidationReport") -> list[Picture]:
     worst = min((s for s in report.scores if s.classes), key=lambda s: s.figures["served"], default=None)
     if worst is None:
         return []
-    numbers, right, totals = zip(*worst.classes, strict=True)
+    names, right, totals = zip(*worst.classes, strict=True)
     title = f"{report.target}, version {report.version}, on replica {worst.replica}"
-    draw = partial(plots.class_accuracy, right, totals, title, [str(n) for n in numbers])
+    draw = partial(plots.class_accuracy, right, totals, title, names)
     return [Picture("accuracy of each class", draw)]
 
 
@@ -214,13 +255,16 @@ def history(fleet: str, found: Iterable["ConfigChange"]) -> Page:
 
 def versions(model: str, found: Iterable[tuple["Version", str, Sequence[str]]]) -> Page:
     """The versions of a model: each with how it is served, in a word or not at all, and under which labels."""
+    found = list(found)
+    figures = [_deciding(v.manifest) for v, _, _ in found]
+    names = list(dict.fromkeys(name for each in figures for name in each))
     columns = (
         Column("version", "number"),
         Column("state"),
         Column("served"),
         Column("labels", "prose"),
         Column("created (UTC)"),
-        Column("accuracy", "number"),
+        *(Column(name.replace("_", " "), "number") for name in names),
         Column("size", "number"),
         Column("reason", "prose"),
     )
@@ -231,13 +275,21 @@ def versions(model: str, found: Iterable[tuple["Version", str, Sequence[str]]]) 
             Marked(served),
             ", ".join(labels),
             moment(v.manifest.created),
-            metric(v.manifest.training.metrics.get("accuracy")),
+            *(value_in_words(name, each[name]) if name in each else "" for name in names),
             size(v.manifest.size),
             v.verdict.reason if v.verdict else "",
         )
-        for v, served, labels in found
+        for (v, served, labels), each in zip(found, figures, strict=True)
     ]
     return Page(f"Versions of {model}", (table(columns, rows),))
+
+
+def _deciding(manifest: Manifest) -> dict[str, float]:
+    """The figures that its policy decides by, but for those of single classes; else those that are usual."""
+    policy = manifest.gate.policy if manifest.gate is not None else None
+    whole = {name: value for name, value in manifest.training.metrics.items() if CLASS_ACCURACY not in name}
+    by_policy = {name: value for name, value in whole.items() if policy is not None and policy.rule(name) is not None}
+    return by_policy or {name: value for name, value in whole.items() if name.rpartition("/")[2] in _USUAL}
 
 
 def pruning(found: "Pruning") -> Page:
@@ -273,7 +325,12 @@ def _right(right: bool) -> Marked:
 def _made_of(record: Training) -> Table:
     data = record.dataset
     known = (
+        ("recipe", record.recipe),
         ("model factory", record.factory),
+        ("settings", ", ".join(f"{name} = {value!r}" for name, value in record.settings.items()) or None),
+        ("label", record.label),
+        ("features without an input", ", ".join(record.unused) or None),
+        ("scored by", record.scored and f"signature {record.scored.signature}"),
         ("code version", record.code_version),
         ("seed", record.seed),
         ("epochs", record.epochs),
@@ -286,10 +343,21 @@ def _made_of(record: Training) -> Table:
     return table((Column("what"), Column("value", "prose")), rows)
 
 
-def _classes(confusion: Array) -> Table:
-    columns = tuple(Column(head, "number") for head in ("class", "examples", "recognised", "accuracy", "precision"))
+def _figures(metrics: Mapping[str, float], rows: int) -> Table:
+    shown = {name: value for name, value in metrics.items() if CLASS_ACCURACY not in name}
+    return table(
+        (Column("figure"), Column("value", "number"), Column("examples", "number")),
+        [(metric_in_words(name), value_in_words(name, value), f"{rows:,}") for name, value in shown.items()],
+    )
+
+
+def _classes(found: ConfusionMatrix) -> Table:
+    columns = (
+        Column("class"),
+        *(Column(head, "number") for head in ("examples", "recognised", "accuracy", "precision")),
+    )
     rows = []
-    for number, right in enumerate(np.diag(confusion)):
-        true, predicted = confusion[number].sum(), confusion[:, number].sum()
-        rows.append((str(number), f"{true:,}", f"{right:,}", share(right, true), share(right, predicted)))
+    for number, (name, right) in enumerate(zip(found.classes, np.diag(found.counts), strict=True)):
+        true, predicted = found.counts[number].sum(), found.counts[:, number].sum()
+        rows.append((name, f"{true:,}", f"{right:,}", share(right, true), share(right, predicted)))
     return table(columns, rows)

@@ -10,7 +10,8 @@ import numpy as np
 
 from tasks.fleet.config import Fleet
 from tasks.records import Training
-from tasks.savedmodel.golden import GOLDEN, GoldenExample, write_golden
+from tasks.savedmodel.content import GOLDEN
+from tasks.savedmodel.golden import GoldenExample, write_golden
 from tasks.savedmodel.read import SavedModelFolder
 from tests.helpers.versions import publish_version
 

@@ -11,18 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows.release import release_saved_model
+from flows.release import Release, release_saved_model
 from flows.rollback import rollback
 from flows.rollout import rollout
 from infra.stack.programs import settings_environment
 from tasks.data.dataset import Dataset
+from tasks.data.examples import Examples
 from tasks.data.held_out import save_held_out
 from tasks.delivery.preview import preview_rollout
 from tasks.errors import GateFailed, InvalidSavedModel, LoadFailed, NotServable, RolloutFailed, SlipwayError
 from tasks.fleet.config import Fleet, serving_entry
 from tasks.fleet.history import fleet_history
-from tasks.records import Claim, DatasetRef, Training
-from tasks.savedmodel.golden import GOLDEN, GoldenExample, write_golden
+from tasks.records import Claim, DatasetRef, Scored, ScoredOutput, Training
+from tasks.savedmodel.content import GOLDEN
+from tasks.savedmodel.golden import GoldenExample, write_golden
 from tasks.savedmodel.read import SavedModelFolder
 from tasks.serving.program import EMBEDDED
 from tasks.settings import Settings, settings
@@ -100,7 +102,9 @@ def flows_to_it(prefect: None, limited: Settings) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def live(limited_fleet: Fleet, limited_replica: LocalReplica, small_models: Path) -> int:
     """The version of `affine` that serves."""
-    return release_saved_model("affine", str(small_models / "affine" / "1"), fleet=limited_fleet.name).manifest.version
+    released = release_saved_model("affine", str(small_models / "affine" / "1"), fleet=limited_fleet.name)
+    assert isinstance(released, Release)
+    return released.manifest.version
 
 
 def publish_untried(
@@ -219,7 +223,9 @@ def test_a_release_for_a_reason_is_one_run_from_its_claim_to_its_verdict(
     limited_fleet: Fleet, limited_replica: LocalReplica, live: int, bad: Path
 ) -> None:
     before, reason = limited_fleet.newest().number, "its one client was changed first"
-    released = release_saved_model("affine", str(bad / "renamed"), fleet=limited_fleet.name, force=reason).manifest
+    release = release_saved_model("affine", str(bad / "renamed"), fleet=limited_fleet.name, force=reason, again=True)
+    assert isinstance(release, Release)
+    released = release.manifest
     claim = limited_fleet.store.find_record(keys.claim_key("affine", released.version), Claim)
     verdict = catalog.verdict(limited_fleet.store, "affine", released.version)
     assert claim is not None
@@ -241,10 +247,12 @@ def test_a_model_with_its_classes_swapped_is_found_out_by_the_held_out_examples(
     weights = np.sin(np.arange(20, dtype=np.float32)).reshape(4, 5), np.cos(np.arange(15, dtype=np.float32))
     scores = np.maximum(x @ weights[0], 0) @ weights[1].reshape(5, 3)
     y = scores.argmax(axis=1).astype(np.int64)
-    save_held_out(Dataset("random", x[:1], y[:1], x[:1], y[:1], x, y, "ab" * 32, 0), tmp_path / "held-out.npz")
+    whole = Examples({"x": x}, {"y": y})
+    save_held_out(Dataset("random", whole, whole, whole, "ab" * 32, 0), tmp_path / "held-out.npz")
     key = keys.held_out_key("random", "ab" * 32, 0)
     limited_fleet.store.create(key, (tmp_path / "held-out.npz").read_bytes())
-    trained = Training(dataset=DatasetRef("random", "ab" * 32, 0, key), metrics={"accuracy": 1.0})
+    scored = Scored("classify", {"inputs": "x"}, {"y": ScoredOutput("class", "classes", ("0", "1", "2"))})
+    trained = Training(scored=scored, dataset=DatasetRef("random", "ab" * 32, 0, key), metrics={"accuracy": 1.0})
     classes = GoldenExample("classify", {"inputs": x[:8]}, {"class": y[:8], "score": softmax(scores[:8]).max(axis=1)})
     first = publish_untried(limited_fleet, good, classes, model="mlp", training=trained)
     rollout("mlp", first, limited_fleet.name)
@@ -255,12 +263,14 @@ def test_a_model_with_its_classes_swapped_is_found_out_by_the_held_out_examples(
 
     def refused(live: int) -> None:
         with pytest.raises(GateFailed, match=rf"worse than version {live}, .* accuracy 0\.\d+, .* is 1\.0000"):
-            release_saved_model("mlp", str(bad / "swapped"), fleet=limited_fleet.name)
+            release_saved_model("mlp", str(bad / "swapped"), fleet=limited_fleet.name, again=True)
 
     refused(first)
-    again = release_saved_model("mlp", str(good), fleet=limited_fleet.name).manifest
+    release = release_saved_model("mlp", str(good), fleet=limited_fleet.name, again=True)
+    assert isinstance(release, Release)
+    again = release.manifest
     assert again.gate is not None
-    assert (again.gate.trained["accuracy"], again.gate.dataset) == (1.0, trained.dataset)
+    assert (again.gate.trained["accuracy"], again.gate.dataset, again.gate.scored) == (1.0, trained.dataset, scored)
     refused(again.version)
     assert claimed_numbers(limited_fleet.store, "mlp") == [first, swapped, again.version]
 

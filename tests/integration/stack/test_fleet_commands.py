@@ -91,7 +91,7 @@ def test_a_model_worse_than_what_serves_gets_no_number_unless_a_reason_is_given(
     stack: LocalStack, stack_store: Store, tmp_path: Path
 ) -> None:
     digits = load_dataset("mnist-5k", split_seed=0)
-    np.savez(tmp_path / "few.npz", x=digits.x_train[:1000], y=digits.y_train[:1000])
+    np.savez(tmp_path / "few.npz", x=digits.train.features["x"][:1000], y=digits.train.labels["y"][:1000])
     train = ("release", "Gated", "--factory", "tasks.models:mlp", "--data", str(tmp_path / "few.npz"), "--epochs")
     said(stack, *train, "12")
     refused = stack.slipway(*train, "1")

@@ -2,49 +2,25 @@
 
 import json
 import os
-import subprocess
 import sys
-import sysconfig
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.installed import ROOT, build_wheel, install, run
 from tests.helpers.local import OTHER_PORTS, STORE_PORTS, free_ports
-
-ROOT = Path(__file__).parents[3]
-
-
-def run(*command: str | Path, cwd: Path, **env: str) -> str:
-    """What a command prints, which must succeed, in an environment without this process's PYTHON… and SLIPWAY_…."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SLIPWAY_", "PYTHON"))}
-    done = subprocess.run(
-        command, cwd=cwd, env=inherited | env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=ROOT)
-    (built,) = folder.glob("slipway-*.whl")
-    return built
+    return build_wheel(tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")
 def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `bin` of a new venv that holds the wheel, and to which this one's libraries are lent; not the repository."""
-    home = tmp_path_factory.mktemp("venv")
-    venv.create(home)
-    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", home / "bin" / "python")
-    run(*pip, "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=home)
-    (packages,) = home.glob("lib/python*/site-packages")
-    # Python reads no .pth file in a folder that a .pth names, so the one that names the repository has no effect.
-    (packages / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return home / "bin"
+    return install(tmp_path_factory.mktemp("venv"), wheel)
 
 
 @pytest.fixture(scope="module", params=["an empty folder", "a project with a tasks.py and flows of its own"])

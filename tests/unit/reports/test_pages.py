@@ -9,11 +9,19 @@ from tasks.delivery.preview import Preview
 from tasks.delivery.prune import Fate, Pruning
 from tasks.delivery.stages import Stage
 from tasks.evaluation import plots
-from tasks.evaluation.metrics import Evaluation
+from tasks.evaluation.metrics import Evaluation, evaluate
 from tasks.fleet.config import Serving
 from tasks.fleet.history import ConfigChange
 from tasks.fleet.replicas import ReplicaState
-from tasks.records import Comparison, DatasetRef, ReplicaReport, Training
+from tasks.records import (
+    Comparison,
+    DatasetRef,
+    GroupFigures,
+    MetricFinding,
+    ReplicaReport,
+    ScoredOutput,
+    Training,
+)
 from tasks.reports import pages
 from tasks.reports.markdown import render
 from tasks.serving.client import Target
@@ -30,7 +38,17 @@ TRAINING = Training(
     dataset=DATA,
     mlflow_run="c0ffee",
 )
-EVALUATION = Evaluation(13 / 15, 0.25, {0: 0.8, 1: 1.0}, np.array([[8, 2], [0, 5]]))
+
+
+def evaluation(counts: list[list[int]], *classes: str) -> Evaluation:
+    """Of a model that answered so, rows the true class and columns the answered one, always with a score of 0.8."""
+    pairs = [(t, s) for t, row in enumerate(counts) for s, count in enumerate(row) for _ in range(count)]
+    labels, said = np.array([classes[t] for t, _ in pairs]), np.array([s for _, s in pairs])
+    scores = np.where(np.arange(len(classes)) == said[:, None], 0.8, 0.2)
+    return evaluate({"y": labels}, {"y": scores}, {"y": ScoredOutput("out", "classes", classes)})
+
+
+EVALUATION = evaluation([[8, 2], [0, 5]], "cat", "dog")
 REST, GRPC = {"protocol": "REST", "signature": "call"}, {"protocol": "gRPC", "signature": "from_png"}
 RIGHT = Finding("golden answers", "r1", REST, None, {"examples": 1600})
 WRONG = Finding("golden answers", "r2", GRPC, "output 'class' differs: 3 | 5\nat <row> 1", {"examples": 4})
@@ -39,10 +57,12 @@ SLOW = Finding("speed", "r2", REST, "it is slow", {"median ms": 500.0, "live ver
 
 
 def score(
-    replica: str, served: float, trained: float, *classes: tuple[int, int, int], wrong: str | None = None
+    replica: str, served: float, trained: float, *classes: tuple[str, int, int], wrong: str | None = None
 ) -> Score:
     figures = {"examples": 1000.0, "served": served, "when trained": trained}
-    return Score("held-out accuracy", replica, {"signature": "classify"}, wrong, figures, classes)
+    return Score(
+        "held-out score", replica, {"signature": "classify"}, wrong, figures, metric="accuracy", classes=classes
+    )
 
 
 def rows(markdown: str, first: str) -> list[list[str]]:
@@ -59,8 +79,8 @@ def rows(markdown: str, first: str) -> list[list[str]]:
 
 def test_a_training_report_says_what_it_was_made_of_and_how_good_it_is() -> None:
     report = render(pages.training("MLP", "bold-lynx", TRAINING, EVALUATION, "http://mlflow/run"))
-    assert "Accuracy **86.67%** (13 of 15), loss 0.2500." in report
-    assert rows(report, "class") == [["0", "10", "8", "80.0%", "100.0%"], ["1", "5", "5", "100.0%", "71.4%"]]
+    assert rows(report, "figure") == [["accuracy", "0.8667", "15"], ["loss", "0.408", "15"]]
+    assert rows(report, "class") == [["cat", "10", "8", "80.0%", "100.0%"], ["dog", "5", "5", "100.0%", "71.4%"]]
     made_of = dict(rows(report, "what"))
     assert made_of["sha256 of the data"] == "ab" * 32
     assert (made_of["seed"], made_of["epochs"], made_of["code version"]) == ("7", "15", "1234abc")
@@ -71,13 +91,23 @@ def test_the_picture_in_a_training_report_is_the_confusion_matrix() -> None:
     report = render(pages.training("MLP", "bold-lynx", TRAINING, EVALUATION))
     found = re.search(r"!\[confusion matrix\]\(data:image/png;base64,([A-Za-z0-9+/=]+)\)", report)
     assert found is not None
-    assert base64.b64decode(found[1]) == plots.confusion_matrix(EVALUATION.confusion, "MLP, run bold-lynx")
+    assert EVALUATION.confusion is not None
+    counts, classes = EVALUATION.confusion.counts, ("cat", "dog")
+    assert base64.b64decode(found[1]) == plots.confusion_matrix(counts, "MLP, run bold-lynx", classes)
 
 
 def test_a_class_without_examples_or_predictions_has_no_share_of_them() -> None:
-    evaluation = Evaluation(0.0, 1.0, {1: 0.0}, np.array([[0, 0], [3, 0]]))
-    report = render(pages.training("MLP", "bold-lynx", TRAINING, evaluation))
-    assert rows(report, "class") == [["0", "0", "0", "none", "0.0%"], ["1", "3", "0", "0.0%", "none"]]
+    report = render(pages.training("MLP", "bold-lynx", TRAINING, evaluation([[0, 0], [3, 0]], "cat", "dog")))
+    assert rows(report, "class") == [["cat", "0", "0", "none", "0.0%"], ["dog", "3", "0", "0.0%", "none"]]
+
+
+def test_a_training_report_of_a_regression_has_its_errors_and_no_classes() -> None:
+    prices = np.array([100.0, 200.0, 300.0])
+    found = evaluate({"price": prices}, {"price": prices + 10}, {"price": ScoredOutput("out", "numbers")})
+    report = render(pages.training("Flats", "bold-lynx", TRAINING, found))
+    assert rows(report, "figure") == [["mae", "10", "3"], ["rmse", "10", "3"], ["r2", "0.985", "3"]]
+    assert "accuracy" not in report.lower()
+    assert "class" not in report
 
 
 def test_a_report_of_a_version_made_elsewhere_says_only_what_is_known() -> None:
@@ -91,7 +121,7 @@ def test_a_validation_report_says_what_each_check_asked_of_whom() -> None:
     found = (RIGHT, FAST, score("r1", 0.936, 0.9375))
     report = render(pages.validation(ValidationReport("MLP", 7, Target("MLP-candidate"), found)))
     assert report.startswith("# MLP version 7: valid\n")
-    assert re.findall("^## (.*)$", report, re.MULTILINE) == ["Golden answers", "Speed", "Held-out accuracy"]
+    assert re.findall("^## (.*)$", report, re.MULTILINE) == ["Golden answers", "Speed", "Held-out score"]
     assert "| r1 | REST | call | 1,600 | right |" in report
     assert "| r1 | REST | call | 2.123 | right |" in report
     assert "| r1 | classify | 1,000 | 0.936 | 0.9375 | right |" in report
@@ -99,8 +129,8 @@ def test_a_validation_report_says_what_each_check_asked_of_whom() -> None:
 
 
 def test_the_picture_in_a_validation_report_is_of_the_worst_recognised_classes() -> None:
-    better = score("r1", 0.95, 0.9, (0, 10, 10), (7, 9, 10))
-    worse = score("r2", 0.9, 0.9, (0, 10, 10), (7, 8, 10))
+    better = score("r1", 0.95, 0.9, ("0", 10, 10), ("7", 9, 10))
+    worse = score("r2", 0.9, 0.9, ("0", 10, 10), ("7", 8, 10))
     report = render(pages.validation(ValidationReport("MLP", 7, Target("MLP"), (RIGHT, better, worse))))
     found = re.search(r"!\[accuracy of each class\]\(data:image/png;base64,([A-Za-z0-9+/=]+)\)", report)
     assert found is not None
@@ -137,6 +167,32 @@ def test_a_comparison_says_whether_the_model_passes_and_shows_both_by_class() ->
     assert forced.startswith("# MLP passes the gate\n")
     assert r"Forced, whatever was found: why \| not" in forced
     assert "held-out" not in forced
+
+
+def test_a_comparison_shows_each_verdict_with_its_interval_and_its_rows_and_the_figures_by_group() -> None:
+    untold = MetricFinding("mae", "cannot tell", 41.0, 40.0, -1.0, 3.0, 80, 240)
+    groups = (GroupFigures("town is Rome", 30, {"mae": 50.0}, {"mae": 45.0}),)
+    found = Comparison({"mae": 41.0}, {"mae": 40.0}, 6, findings=(untold,), groups=groups)
+    report = render(pages.comparison("Flats", found))
+    assert "Version 6 serves. **Cannot tell whether it is worse than version 6: by mae, 80 held-out rows" in report
+    shown = [row for row in report.splitlines() if row.startswith("| mae |")]
+    assert shown[0] == "| mae | cannot tell | 41.0000 | 40.0000 | -1.0000 | 3.0000 | 80 | 240 |"
+    assert rows(report, "examples where") == [["town is Rome", "30", "50.0000", "45.0000"]]
+    assert "accuracy" not in report
+
+
+def test_a_comparison_that_could_not_be_made_never_says_that_a_model_is_not_worse() -> None:
+    found = Comparison({}, {}, 6, uncompared="there are no examples", ungated="prices rose")
+    report = render(pages.comparison("Price", found))
+    assert "**Not compared with version 6: there are no examples.**" in report
+    assert "Published although nothing could be compared: prices rose" in report
+    assert "orse" not in report
+
+
+def test_what_the_machine_could_not_tell_is_in_the_report() -> None:
+    noted = Finding("speed", "r1", REST, None, {"median ms": 300.0}, note="4 pairs of answers are no evidence")
+    report = render(pages.validation(ValidationReport("MLP", 7, Target("MLP"), (RIGHT, noted))))
+    assert "- replica r1, protocol REST, signature call: 4 pairs of answers are no evidence" in report
 
 
 def test_a_plan_names_what_each_stage_does_on_each_replica() -> None:
