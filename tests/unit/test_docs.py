@@ -143,6 +143,12 @@ def is_installed(words: list[str]) -> None:
     assert "slipway-agent" in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
 
+def runs_a_script(words: list[str]) -> None:
+    """It is one that its page shows: tests/integration/tutorials runs them."""
+    assert len(words) == 1
+    assert any(f"```python\n# {words[0]}\n" in page.read_text() for page in PAGES)
+
+
 def writes_config(words: list[str]) -> None:
     """What is written is a config for model servers."""
     text_format.Parse(words[0].replace("\\n", "\n"), ModelServerConfig())
@@ -169,6 +175,7 @@ CHECKS: dict[str, Callable[[list[str]], object]] = {
     "tensorflow_model_server": serves,
     "slipway-agent": is_installed,
     "printf": writes_config,
+    "python": runs_a_script,
     "prefect": emits_or_automates,
     "git": lambda words: words[0] == "clone",
     "cd": lambda words: words == ["slipway"],
