@@ -4,16 +4,12 @@ It looks as a user's own module does, so TensorFlow is imported at the top: only
 and only in the process that trains.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tasks.data import digits
-from tasks.data.examples import Loaded
-from tasks.data.sources import read_source
-from tasks.errors import InvalidData
+from tasks.data.digits import load as load  # a part of the recipe, which needs no TensorFlow
 
 _IMAGE = (28, 28, 1)
 _CLASSES = 10
@@ -91,21 +87,6 @@ def _decoded_png(image: Any) -> Any:
 def make(_data: Any) -> MLP:
     """The custom model."""
     return mlp()
-
-
-def load(source: str) -> Loaded:
-    """The digits that a source names, as float32 `[N, 28, 28, 1]` in 0..1: what clients of these models send."""
-    found = read_source(source)
-    x = found.features.get("x")
-    if x is None or x.dtype.kind not in "uf" or x.shape[1:] not in (_IMAGE, _IMAGE[:2]):
-        raise InvalidData(f"{source}: expected images x [N, 28, 28] or [N, 28, 28, 1], uint8 or floats in 0..1.")
-    images = digits.scaled(x)
-    if not (images.min() >= 0 and images.max() <= 1):
-        raise InvalidData(
-            f"{source}: x has values from {x.min():g} to {x.max():g}, expected floats in 0..1: divide by 255, or store "
-            "0..255 as uint8."
-        )
-    return replace(found, features={"x": images})
 
 
 def mlp() -> MLP:

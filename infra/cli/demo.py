@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from infra.cli.help import example
+from tasks.records import Manifest
 from tasks.settings import Settings, settings
 from tasks.training.modules import require_visible
 
@@ -42,7 +43,7 @@ def demo(
         released = release(_MODEL, recipe, factory=factory, data=data, fleet=mine.fleet, again=True)
     assert isinstance(released, Release)  # nothing is too old to be made again
     print(f"\n{released.summary()}\n")
-    _ask_for_digits(mine)
+    _ask_for_digits(mine, released.manifest)
     print(f"\nDone in {time.monotonic() - began:.0f} s. Open:")
     for what, address in (
         ("Prefect: the run, step by step", mine.prefect_api.removesuffix("/api")),
@@ -62,15 +63,19 @@ def own_name() -> str:
     return "slipway" if shutil.which("slipway") else str(Path(sys.prefix, "bin", "slipway"))
 
 
-def _ask_for_digits(mine: Settings) -> None:
+def _ask_for_digits(mine: Settings, manifest: Manifest) -> None:
     """Ask for three held-out digits, as any client would: one POST with `instances`, shape (3, 28, 28, 1)."""
     import numpy as np
     import requests
 
-    from tasks.data.sources import load_dataset
+    from tasks.data.held_out import held_out_examples
+    from tasks.store.connect import connect
 
-    held_out = load_dataset("mnist-5k", split_seed=0).test.rows(slice(_DIGITS))
-    digits, truth = held_out.features["x"] / np.float32(255), held_out.labels["y"]
+    held_out = held_out_examples(connect(mine), manifest.training.dataset)
+    assert held_out is not None  # it was trained here
+    _, first = np.unique(held_out.labels["y"], return_index=True)
+    three = held_out.rows(np.sort(first)[:_DIGITS])
+    digits, truth = three.features["x"], three.labels["y"]
     url = f"{mine.nearest_server.rest_url}/v1/models/{_MODEL}:predict"
     print(f"Three test digits, asked of {url}")
     answer = requests.post(url, json={"instances": digits.tolist()}, timeout=mine.call_deadline)

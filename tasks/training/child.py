@@ -1,7 +1,6 @@
 """The process that runs a user's recipe: loads data, trains and exports, or scores answers. See `process`."""
 
 import ctypes
-import functools
 import json
 import logging
 import os
@@ -16,9 +15,8 @@ import numpy as np
 from tasks.data.given import labelled
 from tasks.errors import InvalidData, InvalidModel, SlipwayError
 from tasks.files import write_atomically
-from tasks.names import is_function
 from tasks.training import process
-from tasks.training.modules import error_text, import_module, named
+from tasks.training.modules import error_text, import_module
 from tasks.training.process import ERROR, RESULT, Measure, PipeHandler, Request, Trained
 from tasks.training.quiet import without_chatter
 from tasks.training.recipe import load_recipe
@@ -50,20 +48,14 @@ def main(work: str, exchange: str, pipe: str, parent: str) -> int:
 
 def _load(request: Request, folder: Path, _teller: PipeHandler) -> None:
     """Call what gives the examples, and write them."""
-    project = Path(request.project)
     with without_chatter():
-        if is_function(request.source):
-            module = import_module(request.source, project)
-            name = request.source.partition(":")[2]
-            load, where = getattr(module, name, None), f"Data {request.source!r}"
-            if not callable(load):
-                raise InvalidData(f"{where}: module {module.__name__!r} has no function {name!r}.")
-        else:
-            own = load_recipe(request.spec, project).load
-            assert own is not None
-            load, where = functools.partial(own, request.source), f"{named(request.spec)}: load"
+        module = import_module(request.spec, Path(request.project))
+    name, itself = request.spec.partition(":")[2], request.spec == request.source
+    load, where = getattr(module, name, None), f"Data {request.spec!r}" if itself else f"{request.spec!r}"
+    if not callable(load):
+        raise InvalidData(f"{where}: module {module.__name__!r} has no function {name!r}.")
     try:
-        given = load()
+        given = load() if itself else load(request.source)
     except SlipwayError:
         raise
     except Exception as error:

@@ -102,6 +102,22 @@ def defines(spec: str, name: str, project: Path = HERE) -> bool:
     return any(name in names or "*" in names for names in map(_bound, body))
 
 
+def function_of(spec: str, name: str, project: Path = HERE) -> str:
+    """Where the function `name` of the module of `spec` is found, as `package.module:function`.
+
+    If the module has it from another by `from … import`, that is where: it may do without what the module needs.
+    """
+    module, source = spec.partition(":")[0], _source(spec, project)
+    package = module if source is not None and source.name == "__init__.py" else module.rpartition(".")[0]
+    for statement in ast.parse(source.read_bytes()).body if source is not None else []:
+        if isinstance(statement, ast.ImportFrom):
+            for alias in statement.names:
+                if (alias.asname or alias.name) == name:
+                    relative = "." * statement.level + (statement.module or "")
+                    return f"{importlib.util.resolve_name(relative, package)}:{alias.name}"
+    return f"{module}:{name}"
+
+
 def _bound(statement: ast.stmt) -> set[str]:
     match statement:
         case ast.FunctionDef(name=name) | ast.ClassDef(name=name):

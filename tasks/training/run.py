@@ -21,7 +21,7 @@ from tasks.settings import Settings
 from tasks.store.base import Store
 from tasks.tracking.runs import Tracker, tracked
 from tasks.training import process
-from tasks.training.modules import code_version, defines
+from tasks.training.modules import code_version, defines, function_of
 from tasks.training.parameters import TrainingParameters
 from tasks.training.process import Request, Trained
 from tasks.training.scoring import Examined, score_of
@@ -52,7 +52,8 @@ def read_data(store: Store, settings: Settings, chosen: TrainingParameters) -> S
     if own or is_function(source):
         with temporary_folder("load") as exchange, local_copy(source, settings) as local:
             given = str(mnist_file(settings.downloads)) if source == "mnist" else local
-            process.run("load", Request(spec, str(project.absolute()), given), exchange)
+            function = source if is_function(source) else function_of(spec, "load", project)
+            process.run("load", Request(function, str(project.absolute()), given), exchange)
             loaded = process.read_examples(exchange / process.ROWS, Loaded)
     found = take_snapshot(store, settings, source, chosen.split_seed, chosen.label, loaded, kept.path)
     return dataclasses.replace(found, folder=kept)

@@ -23,7 +23,7 @@ SEED = 1
 def digits() -> "Dataset":
     """5,000 real digits, as clients of the example models send them."""
     from tasks.data.dataset import split
-    from tasks.models import load
+    from tasks.data.digits import load
 
     return split("digits", load("mnist-5k"), split_seed=0)
 

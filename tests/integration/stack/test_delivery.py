@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 import requests
 
+from tasks.data.dataset import split
+from tasks.data.digits import load
 from tasks.data.sources import load_dataset
 from tasks.records import Manifest, now
 from tasks.savedmodel.golden import GoldenExample, read_golden, write_golden
@@ -47,9 +49,9 @@ def stack_store(stack: LocalStack) -> Store:
 @pytest.fixture(scope="module")
 def digits() -> Array:
     """Digits that no training saw, float32 `[10, 28, 28, 1]` in 0..1: a 0, a 1, and so on."""
-    held_out = load_dataset("mnist-5k", split_seed=0).test
+    held_out = split("digits", load("mnist-5k"), split_seed=0).test
     first = [int(np.argmax(held_out.labels["y"] == digit)) for digit in range(10)]
-    return np.asarray(held_out.features["x"][first] / np.float32(255))
+    return np.asarray(held_out.features["x"][first])
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from slipway_entry import ROOT
 from tasks.errors import InvalidModel
 from tasks.training.methods import LoadedModel, exported_methods
-from tasks.training.modules import HERE, code_version, require_visible
+from tasks.training.modules import HERE, code_version, function_of, require_visible
 from tasks.training.recipe import TrainingData, load_recipe, make_model
 
 # One process of `make test` loads TensorFlow for these tests.
@@ -292,3 +292,22 @@ def test_a_keras_loaded_with_another_backend_is_refused_and_the_variable_named(
     monkeypatch.setattr("keras.backend.backend", lambda: "jax")
     with pytest.raises(InvalidModel, match=r"Keras was loaded with jax .* KERAS_BACKEND"):
         load_model(f"{models}:sequential")
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("def load(source): pass", "shop.prices:load"),
+        ("from elsewhere.files import load", "elsewhere.files:load"),
+        ("from elsewhere import read as load", "elsewhere:read"),
+        ("from .files import load", "shop.files:load"),
+        ("from . import files\nload = files.read", "shop.prices:load"),
+    ],
+)
+def test_a_function_that_a_recipe_has_from_another_module_is_called_there(
+    user_module: Write, tmp_path: Path, line: str, found: str
+) -> None:
+    (tmp_path / "shop").mkdir()
+    user_module("shop/__init__", "")
+    user_module("shop/prices", f"{line}\ndef make(data): pass\n")
+    assert function_of("shop.prices", "load") == found

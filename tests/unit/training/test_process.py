@@ -63,7 +63,7 @@ def test_what_a_recipe_loads_comes_back_as_it_was(
 ) -> None:
     state = random.getstate()
     with caplog.at_level(logging.INFO, "tasks.shop"):
-        run("load", shop, "prices.csv", tmp_path)
+        run("load", f"{shop}:load", "prices.csv", tmp_path)
     loaded = process.read_examples(tmp_path / process.ROWS, Loaded)
     assert loaded.features["a"].tolist() == [0, 1, 2, 3, 4]
     assert loaded.features["word"].tolist() == list("vwxyz")
@@ -94,26 +94,26 @@ def test_every_part_of_loaded_data_crosses(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "kind", "message"),
     [
-        ("raises", InvalidData, r"Recipe 'shop_recipe': load failed: KeyError: 'price'"),
+        ("raises", InvalidData, r"'shop_recipe:load' failed: KeyError: 'price'"),
         ("dies", InvalidModel, "was ended by signal 9; if that is 9, memory ran out"),
         ("exits", InvalidModel, "ended with code 3"),
     ],
 )
 def test_what_ends_a_recipe_is_told(shop: str, tmp_path: Path, source: str, kind: type, message: str) -> None:
     with pytest.raises(kind, match=message):
-        run("load", shop, source, tmp_path)
+        run("load", f"{shop}:load", source, tmp_path)
 
 
 def test_a_recipe_that_takes_too_long_is_ended(shop: str, tmp_path: Path) -> None:
-    with pytest.raises(DeadlineExceeded, match="shop_recipe took longer than 3 s to load"):
-        run("load", shop, "hangs", tmp_path, deadline=3)
+    with pytest.raises(DeadlineExceeded, match="shop_recipe:load took longer than 3 s to load"):
+        run("load", f"{shop}:load", "hangs", tmp_path, deadline=3)
     assert not [child for child in psutil.Process().children() if "tasks.training.child" in child.cmdline()]
 
 
 def test_a_recipe_ends_with_the_process_that_runs_it(shop: str, tmp_path: Path) -> None:
     program = (
         "from pathlib import Path; from tasks.training import process; "
-        f"process.run('load', process.Request({shop!r}, {os.fspath(Path.cwd())!r}, 'hangs'), "
+        f"process.run('load', process.Request({shop + ':load'!r}, {os.fspath(Path.cwd())!r}, 'hangs'), "
         f"Path({os.fspath(tmp_path)!r}))"
     )
     environment = {**os.environ, "PYTHONPATH": os.fspath(Path(process.__file__).parents[2])}
