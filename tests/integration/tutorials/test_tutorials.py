@@ -10,6 +10,9 @@ import pytest
 
 from tests.helpers.local import LocalStack
 
+# Beside the other tests of a stack, and so with one of its own: together they would take longest of all.
+pytestmark = pytest.mark.xdist_group("tutorials")
+
 ROOT = Path(__file__).parents[3]
 PAGES = sorted(set((ROOT / "docs" / "tutorials").glob("*.md")) - {ROOT / "docs" / "tutorials" / "README.md"})
 IN_MAKE_TEST = ("regression",)  # a page takes about a minute; the others are in `make soak`
