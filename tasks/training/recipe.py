@@ -127,7 +127,11 @@ class Recipe:
     slices: Slices | None
     gate: Mapping[str, MetricRule] | None
     signatures: Mapping[str, str] | None
-    alone: bool = False  # it is a factory in a module that is no recipe
+
+    @property
+    def is_factory(self) -> bool:
+        """Whether it says no more of its data than a function that makes a model does."""
+        return ":" in self.spec and self.load is None
 
 
 def higher(by: float = 0.0, at_least: float | None = None) -> MetricRule:
@@ -173,7 +177,7 @@ def load_recipe(spec: str, project: Path = HERE) -> Recipe:
         public = ", ".join(n for n in mine if not n.startswith("_")) or "none"
         raise InvalidModel(f"Module {module.__name__!r} has no function {name!r}; its functions are: {public}.")
     if not hasattr(module, MAKE):
-        return Recipe(spec, make, None, fit, None, None, None, None, alone=True)
+        return Recipe(spec, make, None, fit, None, None, None, None)
     return Recipe(
         spec,
         make,

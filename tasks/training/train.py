@@ -158,7 +158,7 @@ def train(
     recipe = load_recipe(spec, project)
     model = make_model(recipe, TrainingData(dataset.train.features, dataset.train.labels), settings or {})
     loaded = exported_methods(spec, model, signatures or recipe.signatures)
-    scaled = recipe.alone and digits.are_digits(dataset.train) and _takes_floats(loaded)
+    scaled = recipe.is_factory and digits.are_digits(dataset.train) and _takes_floats(loaded)
     if scaled:
         log.info("%s: uint8 digits are divided by 255, as for each factory; a recipe is given them as they are", spec)
         dataset = digits.scaled_digits(dataset)

@@ -206,3 +206,32 @@ def test_data_that_does_not_go_with_the_model_is_refused(
 ) -> None:
     with pytest.raises(InvalidData, match=message):
         trained_on(f"{user_module('all_forms', RECIPES)}:{name}", features, labels)
+
+
+DIGITS = RANDOM.integers(0, 255, (N, 28, 28)).astype(np.uint8)
+OF_DIGITS = """
+import keras
+layers = keras.layers
+def model(inputs, *more):
+    x = inputs
+    for layer in (*more, layers.Flatten(), layers.Dense(10, activation="softmax")):
+        x = layer(x)
+    made = keras.Model(inputs, x)
+    made.compile("adam", "sparse_categorical_crossentropy")
+    return made
+def make(): return model(keras.Input((28, 28, 1), name="inputs"))
+def of_bytes(): return model(keras.Input((28, 28, 1), name="inputs", dtype="uint8"), layers.Rescaling(1 / 255))
+"""
+
+
+@pytest.mark.parametrize(
+    ("spec", "scaled"), [("of_digits:make", True), ("of_digits:of_bytes", False), ("of_digits", False)]
+)
+def test_digits_are_scaled_for_a_factory_whose_model_takes_floats_alone(
+    user_module: Write, spec: str, scaled: bool
+) -> None:
+    user_module("of_digits", OF_DIGITS)
+    trained, _ = trained_on(spec, {"x": DIGITS}, {"y": np.arange(N) % 10})
+    (examples,) = trained.examples.values()
+    assert trained.scaled == scaled
+    assert (examples.max() <= 1) == scaled
