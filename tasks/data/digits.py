@@ -53,10 +53,10 @@ def scaled_digits(dataset: Dataset) -> Dataset:
     def of(part: Examples) -> Examples:
         return replace(part, features={name: scaled(array) for name, array in part.features.items()})
 
-    name, train, validation, test = (
-        f"{dataset.name}-scaled",
-        of(dataset.train),
-        of(dataset.validation),
-        of(dataset.test),
+    return replace(
+        dataset,
+        name=f"{dataset.name}-scaled",
+        train=of(dataset.train),
+        validation=of(dataset.validation),
+        test=of(dataset.test),
     )
-    return replace(dataset, name=name, train=train, validation=validation, test=test)

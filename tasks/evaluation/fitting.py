@@ -33,6 +33,11 @@ def fitted(array: Array, spec: TensorSpec) -> Array | None:
     return None
 
 
+def spread(rows: int, wanted: int) -> Array:
+    """Numbers of up to so many rows, all over the data: rows often lie in order, by their time for instance."""
+    return np.unique(np.linspace(0, max(rows - 1, 0), min(rows, wanted)).astype(np.int64))
+
+
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     if len(shape) != len(wanted) or not shape:
         return False

@@ -10,7 +10,7 @@ import numpy as np
 from tasks.data.checks import classes_of
 from tasks.data.examples import Examples
 from tasks.errors import NotServable
-from tasks.evaluation.fitting import inputs_of, taken
+from tasks.evaluation.fitting import inputs_of, spread, taken
 from tasks.records import Manifest, Scored, ScoredOutput, SignatureSpec, TensorSpec
 from tasks.savedmodel import session
 from tasks.savedmodel.messages import Failure
@@ -76,7 +76,7 @@ class _Parts:
         self._rows = len(next(iter(features.values())))
         fixed = {spec.shape[0] for spec in self._signature.inputs.values() if spec.shape}
         self._fixed = next(iter(fixed - {None}), None)
-        some = np.unique(np.linspace(0, max(self._rows - 1, 0), min(self._rows, _SAMPLE)).astype(np.int64))
+        some = spread(self._rows, _SAMPLE)
         row_bytes = sum(map(_size, self._inputs(some).values())) / max(len(some), 1)
         self._size = self._fixed or max(1, min(_ROWS, int(_BYTES // max(row_bytes, 1))))
 

@@ -70,7 +70,6 @@ def class_names(label: str, values: Array, width: int) -> tuple[str, ...]:
     """
     if values.dtype.kind in "iu" and values.min() >= 0 and values.max() < width:
         return tuple(map(str, range(width)))
-    names = _names(values)
     distinct = np.unique(values)
     if len(distinct) != width:
         shown = ", ".join(map(str, distinct[:_MOST_NAMED])) + (", …" if len(distinct) > _MOST_NAMED else "")
@@ -78,11 +77,7 @@ def class_names(label: str, values: Array, width: int) -> tuple[str, ...]:
             f"Label {label!r} has {len(distinct)} classes ({shown}), and the model tells {width} apart: let it end "
             f"with {len(distinct)} scores for each example (`len(data.classes)` in the recipe's make)."
         )
-    return names
-
-
-def _names(values: Array) -> tuple[str, ...]:
-    return tuple(map(str, np.unique(values)))
+    return tuple(map(str, distinct))
 
 
 def encoded(label: str, values: Array, scored: ScoredOutput, head: Head) -> Array:

@@ -30,7 +30,7 @@ from tasks.wire.dtypes import Array
 log = logging.getLogger(__name__)
 
 Work = Literal["load", "train", "score"]
-OnEpoch = Callable[[int, Mapping[str, float]], None]
+OnEpoch = Callable[[int, Mapping[str, float]], None]  # number of the epoch, from 1; its metrics by name
 E = TypeVar("E", bound=Examples)
 
 REQUEST, RESULT, ERROR = "request.json", "result.json", "error.json"

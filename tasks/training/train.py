@@ -15,7 +15,7 @@ from tasks.data import digits, mapped
 from tasks.data.dataset import Dataset
 from tasks.data.examples import Examples
 from tasks.errors import InvalidData, InvalidInput, InvalidModel, SlipwayError
-from tasks.evaluation.fitting import inputs_of, taken
+from tasks.evaluation.fitting import inputs_of, spread, taken
 from tasks.policy import MetricRule
 from tasks.records import Scored, ScoredOutput, SignatureSpec, TensorSpec
 from tasks.savedmodel.messages import reason
@@ -24,12 +24,11 @@ from tasks.training.batches import batched
 from tasks.training.labels import Head, encoded, losses, scored_output
 from tasks.training.methods import ExportedMethod, LoadedModel, exported_methods, input_signature, served_call
 from tasks.training.modules import HERE, error_text, named
+from tasks.training.process import OnEpoch
 from tasks.training.recipe import BATCH_SIZE, FitData, Recipe, TrainingData, load_recipe, make_model, sliced
 from tasks.wire.dtypes import Array
 
 log = logging.getLogger(__name__)
-
-OnEpoch = Callable[[int, Mapping[str, float]], None]  # number of the epoch, from 1; its metrics by name
 
 _GOLDEN = 16
 _FEW = 4  # examples that a model is tried on
@@ -184,11 +183,6 @@ def train(
 def _takes_floats(loaded: LoadedModel) -> bool:
     signature = _signature(served_call(loaded.model) or loaded.methods[0])
     return all(tensor.dtype.startswith("float") for tensor in signature.inputs.values())
-
-
-def spread(rows: int, wanted: int) -> Array:
-    """Numbers of up to so many rows, all over the data: rows often lie in order, class by class."""
-    return np.unique(np.linspace(0, rows - 1, wanted).astype(np.int64))
 
 
 def own_score(recipe: Recipe, labels: Mapping[str, Array], answers: Mapping[str, Array]) -> dict[str, float]:
