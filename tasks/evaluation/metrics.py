@@ -14,6 +14,12 @@ CLASS_ACCURACY = "accuracy_class_"
 _SMALLEST = 1e-7  # probability that the loss counts with at least, so that it stays finite
 _LONGEST_NAME = 80  # characters of a class's name within a metric's
 
+Answers = Mapping[str, Array]  # by label, as the outputs give them: [N, …]
+
+# A recipe's own score, run where its code may run: of the labels, the answers of each model, and sets of rows, each as
+# row numbers int64 [n] in which a row may be repeated. It gives float64 [models, sets] by the metric's name.
+Score = Callable[[Mapping[str, Array], Sequence[Answers], Sequence[Array]], Mapping[str, Array]]
+
 
 @dataclass(frozen=True, eq=False)
 class Figure:

@@ -1,22 +1,19 @@
 """Scoring answers by a recipe's own `score`, in a process of its own."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tasks.data.examples import Examples
+from tasks.evaluation.metrics import Answers, Score
 from tasks.policy import MetricRule
 from tasks.processes import temporary_folder
 from tasks.records import Build
 from tasks.training import process
 from tasks.training.process import Measure, Request
 from tasks.wire.dtypes import Array
-
-Answers = Mapping[str, Array]  # by label
-# Labels, the answers of each model, and sets of row numbers; gives float64 [models, sets] by the figure's name.
-Score = Callable[[Mapping[str, Array], Sequence[Answers], Sequence[Array]], Mapping[str, Array]]
 
 _DEADLINE = 900.0  # seconds for all sets: several hundred, each as large as the held-out part
 

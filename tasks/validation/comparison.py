@@ -8,7 +8,16 @@ import numpy as np
 from tasks.data.examples import Examples
 from tasks.errors import InvalidModel, NotServable
 from tasks.evaluation import paired
-from tasks.evaluation.metrics import CLASS_ACCURACY, Figure, class_names, evaluate, metric_in_words, value_in_words
+from tasks.evaluation.metrics import (
+    CLASS_ACCURACY,
+    Answers,
+    Figure,
+    Score,
+    class_names,
+    evaluate,
+    metric_in_words,
+    value_in_words,
+)
 from tasks.evaluation.paired import Difference
 from tasks.policy import MetricRule, Policy
 from tasks.records import Comparison, GroupFigures, MetricFinding, Scored
@@ -19,12 +28,6 @@ _MOST_SLICED = 10  # features
 _LONGEST_VALUE = 40  # characters of one in a report
 _RESAMPLES, _MOST_INDICES = 500, 10_000_000  # for a recipe's own score, and row numbers in all of them
 _SEED = 20
-
-Answers = Mapping[str, Array]  # by label, as the outputs give them: [N, …]
-
-# A recipe's own score, run where its code may run: of the labels, the answers of each model, and sets of rows, each as
-# row numbers int64 [n] in which a row may be repeated. It gives float64 [models, sets] by the metric's name.
-Score = Callable[[Mapping[str, Array], Sequence[Answers], Sequence[Array]], Mapping[str, Array]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from tasks.errors import (
     SlipwayError,
 )
 from tasks.evaluation import questions
-from tasks.evaluation.metrics import metric_in_words, value_in_words
+from tasks.evaluation.metrics import Answers, Score, metric_in_words, value_in_words
 from tasks.fleet import replicas
 from tasks.fleet.config import Fleet, live_version
 from tasks.policy import Policy
@@ -25,8 +25,6 @@ from tasks.records import Build, Comparison, DatasetRef, Manifest, Scored
 from tasks.serving.client import ServingClient, Target
 from tasks.serving.identity import require_reporter
 from tasks.validation.comparison import (
-    Answers,
-    Score,
     compare_figures,
     figures,
     floor_in_words,

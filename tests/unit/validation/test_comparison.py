@@ -9,9 +9,10 @@ import pytest
 
 from tasks.data.examples import Examples
 from tasks.errors import GateFailed, InvalidModel
+from tasks.evaluation.metrics import Answers
 from tasks.policy import Policy
 from tasks.records import Comparison, GroupFigures, MetricFinding, OutputKind, Scored, ScoredOutput
-from tasks.validation.comparison import Answers, compare_figures, figures, in_words
+from tasks.validation.comparison import compare_figures, figures, in_words
 from tasks.wire.dtypes import Array
 from tests.helpers.policies import policy
 
