@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from tasks.training import process
 from tasks.training.modules import error_text, import_module
 from tasks.training.process import ERROR, RESULT, Measure, PipeHandler, Request, Trained
 from tasks.training.quiet import without_chatter
-from tasks.training.recipe import load_recipe
+from tasks.training.recipe import Recipe, load_recipe, sliced
 from tasks.wire.dtypes import Array
 
 _SET_PDEATHSIG = 1  # linux/prctl.h
@@ -89,21 +89,28 @@ def _train(request: Request, folder: Path, teller: PipeHandler) -> None:
 
 
 def _score(request: Request, folder: Path, _teller: PipeHandler) -> None:
-    """Score several models' answers to the same rows, whole and by each choice of rows."""
-    from tasks.training.train import own_score
-
+    """Score several models' answers to the same rows, whole and by each choice of rows, and slice these rows."""
     with without_chatter():
         recipe = load_recipe(request.spec, Path(request.project))
     write_atomically(folder / RESULT, Measure(recipe.gate, recipe.score is not None).to_json())
-    if recipe.score is None:
-        return
+    rows = process.read_arrays(folder / process.ROWS)
     groups = process.read_arrays(folder / process.ANSWERS)
+    sets = np.split(rows["sets"]["rows"], rows["sets"]["ends"][:-1])
     labels = groups.pop("labels")
     models = [groups[number] for number in sorted(groups, key=int)]
-    found = process.read_arrays(folder / process.ROWS)["sets"]
-    sets = np.split(found["rows"], found["ends"][:-1])
+    figures = _figures(recipe, labels, models, sets) if recipe.score is not None else {}
+    slices = sliced(recipe, rows["features"]) if "features" in rows else {}
+    process.write_arrays({"figures": figures, "slices": slices}, folder / process.FIGURES)
+
+
+def _figures(
+    recipe: Recipe, labels: Mapping[str, Array], models: Sequence[Mapping[str, Array]], sets: Sequence[Array]
+) -> dict[str, Array]:
+    """What the recipe's own score gives, [models, sets] by name: NaN for a set that it fails on."""
+    from tasks.training.train import own_score
+
     whole = [own_score(recipe, labels, answers) for answers in models]
-    figures = {name: np.full((len(models), len(sets)), np.nan) for name in whole[0]}
+    figures: dict[str, Array] = {name: np.full((len(models), len(sets)), np.nan) for name in whole[0]}
     for number, rows in enumerate(sets):
         for model, answers in enumerate(models):
             try:
@@ -113,7 +120,7 @@ def _score(request: Request, folder: Path, _teller: PipeHandler) -> None:
                 continue
             for name in figures.keys() & scored.keys():
                 figures[name][model, number] = scored[name]
-    process.write_arrays({"figures": figures}, folder / process.FIGURES)
+    return figures
 
 
 def _chosen(arrays: Mapping[str, Array], rows: Array) -> dict[str, Array]:

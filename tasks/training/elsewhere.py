@@ -49,11 +49,12 @@ def examine(
         raise InvalidData(f"{build.model} cannot be scored on {chosen.data}: {scored}.")
     answers = answers_of_folder(directory, scored, build.signatures, dataset.test.features)
     metrics = evaluate(dataset.test.labels, answers, scored.outputs).metrics()
-    measure = None
+    held_out, measure = dataset.test, None
     if chosen.recipe:
-        every = np.arange(len(dataset.test))
-        measure, figures = measured(chosen.recipe, settings.project, dataset.test.labels, [answers], [every])
-        metrics |= {name: float(found[0, 0]) for name, found in figures.items()}
+        labels, features, every = held_out.labels, held_out.features, np.arange(len(held_out))
+        measure = measured(chosen.recipe, settings.project, labels, [answers], [every], features)
+        metrics |= {name: float(found[0, 0]) for name, found in measure.figures.items()}
+        held_out = replace(held_out, slices=measure.slices)
     log.info("%s: %d held out: %s", build.model, len(dataset.test), in_words(metrics))
     training = replace(
         build.training,
@@ -66,7 +67,7 @@ def examine(
     )
     return Examined(
         replace(build, training=training),
-        dataset.test,
+        held_out,
         measure.gate if measure else None,
         score_of(chosen.spec, settings.project) if measure and measure.own_score else None,
     )

@@ -13,6 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
+import tf_keras as keras_2
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 DEFAULT = "serving_default"
@@ -128,9 +129,26 @@ def as_tensorflow_1(folder: Path) -> None:
         compat.saved_model.simple_save(session, str(folder), {"x": x, "keep": keep}, answer)
 
 
+def as_keras_2(folder: Path) -> None:
+    """What `model.save` and `model.export` of Keras 2 write, with layers that know data and layers that only train."""
+    layers = keras_2.layers
+    keras_2.utils.set_random_seed(1)
+    normalised = layers.Normalization()
+    normalised.adapt(np.arange(12, dtype=np.float32).reshape(4, 3))
+    plain = [normalised, layers.Dense(4, "relu"), layers.BatchNormalization(), layers.Dropout(0.5), layers.Dense(2)]
+    sequential = keras_2.Sequential([keras_2.Input([3]), *plain])
+    sequential.save(folder / "keras-2-sequential", save_format="tf")
+    sequential.export(str(folder / "keras-2-exported"))
+    inputs = {"size": keras_2.Input([1], name="size"), "town": keras_2.Input([1], name="town", dtype="string")}
+    town = layers.StringLookup(vocabulary=["Bern", "Basel"], output_mode="one_hot")(inputs["town"])
+    both = layers.Concatenate()([inputs["size"], town])
+    answers = {"price": layers.Dense(1)(both), "kind": layers.Dense(3, "softmax")(both)}
+    keras_2.Model(inputs, answers).save(folder / "keras-2-mixed", save_format="tf")
+
+
 def make(folder: Path) -> None:
     """Write all."""
-    for kind in (that_work, that_nobody_can_ask, that_need_real_inputs, large, what_changes):
+    for kind in (that_work, that_nobody_can_ask, that_need_real_inputs, large, what_changes, as_keras_2):
         kind(folder)
 
 

@@ -15,7 +15,9 @@ from tasks.fleet.config import Fleet, serving_entry
 from tasks.policy import MetricRule, Policy
 from tasks.records import Build, Comparison, DatasetRef, Scored, ScoredOutput, Training
 from tasks.savedmodel.read import SavedModelFolder
+from tasks.settings import Settings
 from tasks.store import keys
+from tasks.training.elsewhere import examine
 from tasks.validation.gate import compare_with_live
 from tests.helpers.policies import POLICY
 from tests.helpers.replica import LocalReplica
@@ -25,6 +27,16 @@ WEIGHTS_1 = np.sin(np.arange(20, dtype=np.float32)).reshape(4, 5)
 WEIGHTS_2 = np.cos(np.arange(15, dtype=np.float32)).reshape(5, 3)
 NAMES = ("cat", "dog", "emu")
 CLASSIFY = Scored("classify", {"inputs": "x"}, {"y": ScoredOutput("class", "classes", NAMES)})
+SLICED = """
+import numpy as np
+from tasks.training.recipe import higher
+
+GATE = {"rows": higher(by=0, at_least=10)}
+
+def make(data): raise AssertionError("nothing is trained")
+def score(labels, answers): return {"rows": len(labels)}
+def slices(features): return {"side": np.where(features["x"][:, 0] > 0, "right", "left")}
+"""
 RENAMED = Scored("classify", {"inputs": "x"}, {"y": ScoredOutput("class", "classes", ("emu", "cat", "dog"))})
 
 
@@ -147,3 +159,30 @@ def test_a_live_version_that_does_not_answer_is_an_error_unless_a_reason_is_give
     forced = compare_with_live(fleet, build, POLICY, "the fleet is down, and this mends it", held_out())
     forced.require_passed()
     assert (forced.uncompared or "").startswith("No replica of fleet 'test' answered")
+
+
+def test_a_saved_model_made_elsewhere_is_scored_sliced_and_gated_by_a_recipe(
+    fleet: Fleet, replica: LocalReplica, store_settings: Settings, small_models: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "made_elsewhere.py").write_text(SLICED)
+    x = np.random.default_rng(0).normal(size=(400, 4)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x, y=np.arange(400) % 3)
+    folder = small_models / "mlp" / "1"
+    build = Build("mlp", str(folder), SavedModelFolder.read(folder).signatures, None, Training())
+    given = {"recipe": "made_elsewhere", "data": str(tmp_path / "data.npz"), "label": None, "split_seed": None}
+    found = examine(
+        store_settings.model_copy(update={"project": tmp_path}), fleet.store, fleet.trust, build, given, None
+    )
+    assert found is not None
+    rows = len(found.held_out)
+    assert found.build.training.metrics["rows"] == rows
+    assert found.gate == {"rows": MetricRule("higher", 0.0, 10.0)}
+    assert found.held_out.slices["side"].tolist() == [
+        "right" if first > 0 else "left" for first in found.held_out.features["x"][:, 0]
+    ]
+    rule = dataclasses.replace(POLICY, metrics=found.gate)
+    serve_mlp(fleet, found.build)
+    gated = compare_with_live(fleet, found.build, rule, held_out=found.held_out, score=found.score)
+    assert {"side is left", "side is right"} <= {group.group for group in gated.groups}
+    assert sum(group.n for group in gated.groups if group.group.startswith("side ")) == rows
+    assert [(finding.metric, finding.verdict) for finding in gated.findings] == [("rows", "not worse")]

@@ -72,6 +72,23 @@ def test_each_of_these_answers_inputs_that_are_made_up(
     assert np.array_equal(example.outputs["y"], example.inputs["x"] * example.inputs["x"].dtype.type(factor))
 
 
+@pytest.mark.parametrize(
+    ("name", "signature", "inputs", "outputs"),
+    [
+        ("keras-2-sequential", DEFAULT, {"input_1": "float32"}, {"dense_1": (2,)}),
+        ("keras-2-exported", DEFAULT, {"input_1": "float32"}, {"dense_1": (2,)}),
+        ("keras-2-mixed", DEFAULT, {"size": "float32", "town": "string"}, {"dense_2": (1,), "dense_3": (3,)}),
+    ],
+)
+def test_what_keras_2_saved_answers_inputs_that_are_made_up(
+    forms: Path, name: str, signature: str, inputs: dict[str, str], outputs: dict[str, tuple[int, ...]]
+) -> None:
+    example = golden(forms / name)[signature]
+    found = SavedModelFolder.read(forms / name).signatures[signature]
+    assert {input_: spec.dtype for input_, spec in found.inputs.items()} == inputs
+    assert {output: answer.shape[1:] for output, answer in example.outputs.items()} == outputs
+
+
 def test_a_signature_without_inputs_is_asked_too(many: dict[str, GoldenExample]) -> None:
     assert (many["nothing"].inputs, many["nothing"].outputs["y"].tolist()) == ({}, [1])
 

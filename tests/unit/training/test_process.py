@@ -130,20 +130,20 @@ def test_a_recipe_scores_models_on_any_rows(shop: str) -> None:
     labels = {"y": np.array([1.0, 2, 3])}
     answers = [{"y": np.array([1.0, 2, 4])}, {"y": np.array([0.0, 2, 3])}]
     sets = [np.arange(3), np.array([0, 1]), np.array([2])]
-    measure, figures = measured(shop, Path.cwd(), labels, answers, sets)
-    assert measure.own_score
-    assert measure.gate is not None
-    assert measure.gate.keys() == {"far"}
-    assert figures["far"][:, :2].tolist() == [[1, 0], [1, 1]]
-    assert np.isnan(figures["far"][:, 2]).all(), "a set that the score fails on has no figure"
+    found = measured(shop, Path.cwd(), labels, answers, sets)
+    assert found.own_score
+    assert found.gate is not None
+    assert found.gate.keys() == {"far"}
+    assert found.figures["far"][:, :2].tolist() == [[1, 0], [1, 1]]
+    assert np.isnan(found.figures["far"][:, 2]).all(), "a set that the score fails on has no figure"
     assert score_of(shop, Path.cwd())(labels, answers, sets)["rows"][:, 0].tolist() == [3, 3]
 
 
 def test_a_recipe_without_a_score_has_no_figures(user_module: Write) -> None:
     spec = user_module("scoreless", WITHOUT_SCORE)
     rows = {"y": np.arange(3)}
-    measure, figures = measured(spec, Path.cwd(), rows, [rows], [np.arange(3)])
-    assert (measure.gate, measure.own_score, figures) == (None, False, {})
+    found = measured(spec, Path.cwd(), rows, [rows], [np.arange(3)])
+    assert (found.gate, found.own_score, found.figures) == (None, False, {})
 
 
 def test_a_score_that_fails_on_all_rows_is_named(shop: str) -> None:
