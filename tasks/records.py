@@ -261,7 +261,7 @@ class Manifest(Record):
 
 @dataclass(frozen=True)
 class Verdict(Record):
-    """What rollouts decided about a version."""
+    """What a rollout, or a pruning, decided about a version."""
 
     model: str
     version: int
@@ -270,6 +270,7 @@ class Verdict(Record):
     run: str
     time: datetime = field(default_factory=now)
     policy: Policy | None = None  # of the rollout; None: an earlier release decided, or a pruning
+    fleet: str | None = None  # in which the rollout was; None as for the policy
 
 
 @dataclass(frozen=True)

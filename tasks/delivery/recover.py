@@ -197,8 +197,8 @@ def recover_rollout(fleet: Fleet, record: RolloutRecord) -> RolloutEnd:
 
 def _decided(fleet: Fleet, record: RolloutRecord) -> tuple[Verdict, ...]:
     """What this very rollout decided about its version, if anything."""
-    verdict = catalog.verdict(fleet.store, record.model, record.version)
-    return (verdict,) if verdict is not None and verdict.run == record.run else ()
+    verdict = catalog.verdict_by(fleet.store, record.model, record.version, record.run, fleet.name)
+    return (verdict,) if verdict is not None else ()
 
 
 def _accepted(decided: tuple[Verdict, ...]) -> bool:

@@ -40,8 +40,8 @@ def serving_strategy(config: FleetConfig, model: str) -> str:
 
 def _previous_accepted(fleet: Fleet, model: str, live: int | None) -> int:
     retired = []
-    for number in reversed([n for n in catalog.published(fleet.store, model) if live is None or n < live]):
-        verdict = catalog.verdict(fleet.store, model, number)
+    numbers = [n for n in reversed(catalog.published(fleet.store, model)) if live is None or n < live]
+    for number, verdict in zip(numbers, catalog.verdicts(fleet.store, model, numbers), strict=True):
         if verdict is not None and verdict.state == "accepted":
             return number
         if verdict is not None and verdict.state == "retired":

@@ -131,14 +131,11 @@ def finish_rollout(fleet: Fleet, record: RolloutRecord) -> RolloutEnd:
 
     A version that the fleet went back from is retired: a rollback serves it again only if told to.
     """
-    retired, left = [], live_version(fleet.read(record.previous_config or 0), record.model)
-    before = catalog.verdict(fleet.store, record.model, left) if left is not None and left > record.version else None
+    retired, left = [], live_version(fleet.read(record.previous_config or 0), record.model) or 0
+    before = catalog.verdict(fleet.store, record.model, left) if left > record.version else None
     if before is not None and before.state == "accepted" and is_ours(fleet, record):
         reason = f"fleet {fleet.name} went back from it to version {record.version}"
-        gone = dataclasses.replace(before, state="retired", reason=reason, run=record.run, time=now())
-        catalog.decide(fleet.store, gone)
-        log.info("%s version %d retired: %s", gone.model, gone.version, reason)
-        retired.append(gone)
+        retired.append(_decide(fleet, record, left, "retired", reason, before.policy))
     end_rollout(fleet, record)
     sentence = f"{record.model} version {record.version} is accepted and serves."
     return RolloutEnd(record, "finished", sentence, tuple(retired))
@@ -185,10 +182,15 @@ def decide(fleet: Fleet, record: RolloutRecord, state: VerdictState, reason: str
     Raises:
         RolloutConflict: another run took this rollout for dead, so what it says does not count any more.
     """
-    require_ours(fleet, record)
-    verdict = Verdict(record.model, record.version, state, reason, record.run, policy=record.policy)
-    catalog.decide(fleet.store, verdict)
-    log.info("%s version %d %s: %s", record.model, record.version, state, reason)
+    return _decide(fleet, record, record.version, state, reason, record.policy)
+
+
+def _decide(
+    fleet: Fleet, record: RolloutRecord, version: int, state: VerdictState, reason: str, policy: Policy | None
+) -> Verdict:
+    verdict = Verdict(record.model, version, state, reason, record.run, policy=policy, fleet=fleet.name)
+    catalog.decide(fleet.store, verdict, lambda: require_ours(fleet, record))
+    log.info("%s version %d %s: %s", record.model, version, state, reason)
     return verdict
 
 

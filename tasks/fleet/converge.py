@@ -31,6 +31,7 @@ States = Mapping[str, tuple[VersionState, ...]]  # by model, as the server repor
 _POLL = 0.1  # seconds between two looks at a version's state
 # After a reload the server looks at its folders once a second; until then a version may still show an old END.
 _STALE = 3.0  # seconds
+_FORGOTTEN = 2.0  # seconds, in which it has done so
 
 
 class Replica:
@@ -92,6 +93,7 @@ class Replica:
         running = self.running()
         before = self.states(running, wanted)
         memory.require_memory(unloaded(wanted, before, self.models_dir), self.server.grpc_address)
+        self._forget_failed(running, wanted, before, end)
         first = transition(running, wanted, before)
         self._reload(first, wanted, end)
         self._await(lambda states: missing(wanted, states), wanted, before, end)
@@ -100,6 +102,16 @@ class Replica:
         write_config(self.config_file, wanted)
         self._await(lambda states: surplus(wanted, states), running, before, end)
         return self.states(wanted)
+
+    def _forget_failed(self, running: ModelServerConfig, wanted: ModelServerConfig, states: States, end: float) -> None:
+        """Have the server forget the versions that failed to load: it tries none again that stays wanted all the time.
+
+        That is TensorFlow Serving's rule (aspired_versions_manager.cc); what made it fail may have passed since.
+        """
+        if any(failed_versions(entry, states) for entry in wanted.model_config_list.config):
+            without = without_failed(running, wanted, states)
+            self._reload(transition(running, without, states), without, end)
+            time.sleep(_FORGOTTEN)
 
     def _fetch(self, model: str, version: int) -> None:
         try:
@@ -285,6 +297,27 @@ def transition(running: ModelServerConfig, wanted: ModelServerConfig, states: St
     return first
 
 
+def without_failed(running: ModelServerConfig, wanted: ModelServerConfig, states: States) -> ModelServerConfig:
+    """`wanted` without the versions that failed to load; a model that has no other stays as it is in `running`."""
+    old = {c.name: c for c in running.model_config_list.config}
+    kept = ModelServerConfig()
+    for entry in wanted.model_config_list.config:
+        failed = {state.version for state in failed_versions(entry, states)}
+        for choice in (entry, old.get(entry.name, ModelConfig())):
+            numbers = choice.model_version_policy.specific.versions
+            left = [v for v in numbers if v not in failed]
+            if left or (choice is entry and not numbers):
+                made = kept.model_config_list.config.add()
+                made.CopyFrom(choice)
+                if left:  # else the server itself chooses its versions
+                    made.model_version_policy.specific.versions[:] = left
+                for label in [label for label, version in choice.version_labels.items() if version in failed]:
+                    del made.version_labels[label]
+                break
+    kept.model_config_list.SetInParent()
+    return kept
+
+
 def missing(wanted: ModelServerConfig, states: States) -> list[str]:
     """What `wanted` asks for that is not AVAILABLE yet, each in words."""
     lacking = []
@@ -332,15 +365,19 @@ def raise_failed(wanted: ModelServerConfig, states: States, stale: States) -> No
         LoadFailed: with the server's own message.
     """
     for entry in wanted.model_config_list.config:
-        for state in states.get(entry.name, ()):
-            asked = state.version in entry.model_version_policy.specific.versions
-            failed = state.state == "END" and state.code != "OK"
-            if asked and failed and state not in stale.get(entry.name, ()):
+        for state in failed_versions(entry, states):
+            if state not in stale.get(entry.name, ()):
                 raise LoadFailed(
                     f"{entry.name} version {state.version} did not load (state END: {state.code}: {state.message})",
                     entry.name,
                     by_version=True,
                 )
+
+
+def failed_versions(entry: ModelConfig, states: States) -> list[VersionState]:
+    """The states of the versions that an entry asks for by number and that ended in END with an error."""
+    asked = entry.model_version_policy.specific.versions
+    return [s for s in states.get(entry.name, ()) if s.version in asked and s.state == "END" and s.code != "OK"]
 
 
 def write_config(path: Path, config: ModelServerConfig) -> None:

@@ -48,9 +48,18 @@ def verdicts_prefix(model: str) -> str:
     return f"models/{model}/verdicts/"
 
 
-def verdict_key(model: str, version: int) -> str:
-    """A version's verdict."""
-    return f"{verdicts_prefix(model)}{version}.json"
+def verdict_key(model: str, version: int, number: int = 1) -> str:
+    """The verdict `number` on a version, from 1."""
+    return (
+        f"{verdicts_prefix(model)}{version}.json" if number == 1 else f"{verdicts_prefix(model)}{version}.{number}.json"
+    )
+
+
+def verdict_place(model: str, key: str) -> tuple[int, int] | None:
+    """The version that a verdict is on, and which of its verdicts it is; None for any other key."""
+    match = re.fullmatch(r"([0-9]{1,18})(?:\.([0-9]{1,9}))?\.json", key.removeprefix(verdicts_prefix(model)))
+    place = (int(match[1]), int(match[2] or 1)) if match else (0, 0)
+    return place if key == verdict_key(model, *place) else None
 
 
 def policy_key(model: str) -> str:
@@ -114,7 +123,7 @@ def held_out_key(dataset: str, sha256: str, split_seed: int) -> str:
 
 
 def number_in(prefix: str, key: str) -> int | None:
-    """The number that a claim, manifest, verdict or config directly under `prefix` is for; None for any other key."""
+    """The number that a claim, manifest or config directly under `prefix` is for; None for any other key."""
     match = re.fullmatch(r"([0-9]{1,18})\.(json|config)", key.removeprefix(prefix))
     number = int(match[1]) if match else 0
     made_here = number > 0 and key in (f"{prefix}{number}.json", f"{prefix}{number:06d}.config")

@@ -192,7 +192,7 @@ def last_version(store: Store, trust: Trust, model: str) -> Manifest | None:
         SignatureInvalid: it was not signed with the trusted key.
     """
     numbers = sorted(catalog.published(store, model), reverse=True)
-    verdicts = ((number, catalog.verdict(store, model, number)) for number in numbers)
+    verdicts = zip(numbers, catalog.verdicts(store, model, numbers), strict=True)
     accepted = (number for number, verdict in verdicts if verdict and verdict.state == "accepted")
     number = next(accepted, max(numbers, default=None))
     return None if number is None else catalog.trusted_manifest(store, trust, model, number)

@@ -1,7 +1,8 @@
 """The versions of a model: their manifests, claims and verdicts in the store."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from tasks import names
 from tasks.errors import Corrupt, NotFound
@@ -85,8 +86,23 @@ def signed_manifest(store: Store, trust: Trust, model: str, version: int) -> tup
 
 
 def verdict(store: Store, model: str, version: int) -> Verdict | None:
-    """What rollouts decided about a version, None if none has decided yet, or its verdict cannot be read."""
-    return store.readable(keys.verdict_key(model, version), Verdict)
+    """What was decided last about a version; None if nothing was yet, or that cannot be read. Two requests."""
+    (last,) = verdicts(store, model, [version])
+    return last
+
+
+def verdicts(store: Store, model: str, numbers: Sequence[int]) -> Iterator[Verdict | None]:
+    """What was decided last about each of these versions, read one by one; None as in `verdict`."""
+    last = _last_verdicts(store, model, numbers)
+    for version in numbers:
+        yield _read_verdict(store, model, version, last.get(version, 0))
+
+
+def verdict_by(store: Store, model: str, version: int, run: str, fleet: str) -> Verdict | None:
+    """What this run's rollout in this fleet decided last about a version, whatever others decided since."""
+    last = _last_verdicts(store, model, [version]).get(version, 0)
+    found = (_read_verdict(store, model, version, number) for number in range(last, 0, -1))
+    return next((v for v in found if v is not None and v.run == run and v.fleet in (None, fleet)), None)
 
 
 def undecided(store: Store, model: str, version: int) -> bool:
@@ -95,20 +111,49 @@ def undecided(store: Store, model: str, version: int) -> bool:
     return found is None or found.state == "published"
 
 
-def decide(store: Store, decision: Verdict) -> None:
-    """Write a version's verdict over the one before. Idempotent."""
-    store.put(keys.verdict_key(decision.model, decision.version), decision.to_json())
+def decide(store: Store, decision: Verdict, require_turn: Callable[[], None] = lambda: None) -> None:
+    """Keep a verdict behind those that the version has: none is ever put over another. Idempotent.
+
+    Args:
+        require_turn: raises if whoever decides has lost its right to. It is called after the others' verdicts were
+            looked for: a run that took over and decided is either seen by it, or was first, and this asks once more.
+    """
+    model, version = decision.model, decision.version
+    while True:
+        last = _last_verdicts(store, model, [version]).get(version, 0)
+        require_turn()
+        there = _read_verdict(store, model, version, last)
+        if there is not None and replace(there, time=decision.time) == decision:
+            return
+        if store.create(keys.verdict_key(model, version, last + 1), decision.to_json()):
+            return
+
+
+def _last_verdicts(store: Store, model: str, numbers: Sequence[int]) -> dict[int, int]:
+    """How many verdicts there are on versions, these among them. One request."""
+    only = f"{numbers[0]}." if len(numbers) == 1 else ""
+    last: dict[int, int] = {}
+    for key in store.keys(keys.verdicts_prefix(model) + only):
+        if (place := keys.verdict_place(model, key)) is not None:
+            last[place[0]] = max(place[1], last.get(place[0], 0))
+    return last
+
+
+def _read_verdict(store: Store, model: str, version: int, number: int) -> Verdict | None:
+    return store.readable(keys.verdict_key(model, version, number), Verdict) if number else None
 
 
 def versions(store: Store, model: str) -> list[Version]:
     """All published versions with their verdicts, by number; one whose manifest cannot be read is left out."""
-    found = in_parallel(lambda number: _readable(store, model, number), published(store, model))
+    numbers = published(store, model)
+    last = _last_verdicts(store, model, numbers)
+    found = in_parallel(lambda number: _readable(store, model, number, last.get(number, 0)), numbers)
     return [version for version in found if version is not None]
 
 
-def _readable(store: Store, model: str, number: int) -> Version | None:
+def _readable(store: Store, model: str, number: int, verdict: int) -> Version | None:
     try:
-        return version(store, model, number)
+        return Version(manifest(store, model, number), _read_verdict(store, model, number, verdict))
     except NotFound:  # it was pruned meanwhile
         return None
     except Corrupt as error:

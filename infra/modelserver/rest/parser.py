@@ -17,7 +17,6 @@ import simdjson
 from infra.modelserver.errors import Code, StatusError, invalid_argument
 from infra.modelserver.rest.json_text import Json, RepeatedKeys, quote
 
-MAX_DEPTH: Final = 10_000  # TensorFlow Serving's parser recurses, and crashes at some ten thousand levels
 _LONG_RUN: Final = 64  # bytes of plain numbers from which on they are parsed in one step
 _LONGEST_RUN: Final = 1 << 20  # and at most so many at once, so that other threads may run
 _LONGEST_INT: Final = 20  # characters of a whole number of 64 bits
@@ -186,14 +185,12 @@ class _Reader:
                 if not self.take(_CLOSE_ARRAY):
                     opened.append((value, None))
                     self.take_numbers(value)
-                    self.check_depth(len(opened))
                     continue
             elif self.take(_OPEN_OBJECT):
                 self.skip_space()
                 value = {}
                 if not self.take(_CLOSE_OBJECT):
                     opened.append(([], [self.key()]))
-                    self.check_depth(len(opened))
                     continue
             else:
                 value = self.scalar()
@@ -206,10 +203,6 @@ class _Reader:
                 opened.pop()
             else:
                 return value
-
-    def check_depth(self, depth: int) -> None:
-        if depth > MAX_DEPTH:
-            raise self.error(f"Arrays and objects nested deeper than {MAX_DEPTH} levels.")
 
     def next_item(self, items: list[Json], keys: list[str] | None) -> bool:
         """After an item: step to the next one (True), or out of the array or object (False)."""

@@ -87,6 +87,26 @@ def test_a_replica_says_why_it_cannot_come_to_a_config_and_serves_on(
     assert report.error is None
 
 
+def test_a_version_that_failed_is_tried_again_though_it_stays_wanted_until_it_loads(
+    fleet: Fleet, replica: LocalReplica, small_models: Path, tmp_path: Path
+) -> None:
+    whole = small_models / "affine" / "2"
+    publish(fleet, small_models / "affine" / "1")
+    serve(fleet, 1)
+    folder = shutil.copytree(whole, tmp_path / "broken")
+    (folder / "variables" / "variables.index").write_bytes(b"cut off")
+    entry = serving_entry("affine", fleet.base_path("affine"), [publish(fleet, folder)], {})
+    config = fleet.change({"affine": entry}, "test")
+    until(lambda: any(r.error for r in replicas.reports(fleet)), "the replica reports an error")
+    # What it failed by passes, as a full memory does; the model server alone would never try it again.
+    index = replica.settings.replica_models / "affine" / "2" / "variables" / "variables.index"
+    index.chmod(0o644)
+    index.write_bytes((whole / "variables" / "variables.index").read_bytes())
+    assert answer(replica) == (3.0, 1)
+    until(lambda: all(r.config == config.number and not r.error for r in replicas.reports(fleet)), "it is reached", 60)
+    assert answer(replica) == (4.0, 2)
+
+
 def test_a_model_of_another_team_is_served_beside_ours_and_left_alone(
     fleet: Fleet, replica: LocalReplica, small_models: Path
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.delivery.recover import abort, drop_orphans, find_dead_rollouts, recover_rollout
-from tasks.delivery.rollout import accept, begin_rollout, end_rollout, longest, make_plan, serve
+from tasks.delivery.rollout import accept, begin_rollout, decide, end_rollout, longest, make_plan, serve
 from tasks.errors import (
     DeadlineExceeded,
     InvalidInput,
@@ -327,6 +327,35 @@ def test_a_run_that_was_stopped_and_lost_its_place_changes_nothing_when_it_wakes
     assert catalog.version(flaky, "affine", 1).verdict == catalog.verdict(flaky, "affine", 1)
     assert catalog.version(flaky, "affine", 1).state == "accepted"
     assert flaky_fleet.newest().number == newest
+
+
+def test_a_run_that_is_stopped_just_before_it_writes_its_verdict_does_not_write_it_over_anothers(
+    flaky_fleet: Fleet, flaky: FlakyStore
+) -> None:
+    record = begun(flaky_fleet)
+    other = Verdict("affine", 1, "accepted", "by the other", "another run")
+
+    def stop_until_another_has_decided(method: str, key: str) -> None:
+        if method == "create" and key == keys.verdict_key("affine", 1):
+            end_rollout(flaky_fleet, record)
+            catalog.decide(flaky, other)
+
+    stopped = Fleet(WatchedStore(flaky, stop_until_another_has_decided), UNSIGNED, "test", DEADLINE)
+    with pytest.raises(RolloutConflict):
+        decide(stopped, record, "rejected", "It answers wrongly.")
+    assert catalog.verdict(flaky, "affine", 1) == other
+
+
+def test_a_dead_rollout_goes_by_its_own_verdict_whatever_another_fleets_said_since(
+    flaky_fleet: Fleet, flaky: FlakyStore
+) -> None:
+    record = begun(flaky_fleet)
+    serve(flaky_fleet, record, make_plan(flaky_fleet, record).stages[0])
+    mine = accept(flaky_fleet, record)
+    catalog.decide(flaky, Verdict("affine", 1, "rejected", "wrong there", "another run", fleet="another"))
+    end = recover_rollout(flaky_fleet, record)
+    assert (end.outcome, end.verdicts) == ("finished", (mine,))
+    assert flaky_fleet.newest().versions("affine") == [1]
 
 
 def test_a_version_on_trial_whose_record_was_lost_is_not_served_any_longer(

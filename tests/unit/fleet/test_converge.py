@@ -60,6 +60,25 @@ def test_a_label_whose_old_version_is_gone_too_is_left_out_for_now() -> None:
     assert first == config(MLP="7")
 
 
+@pytest.mark.parametrize(
+    ("running", "wanted", "without"),
+    [
+        ("6 stable=6", "7 6 stable=6 canary=7", "6 stable=6"),
+        ("6 stable=6", "7 stable=7", "6 stable=6"),
+        ("", "7 stable=7", None),
+        ("7 stable=7", "7 stable=7", None),
+        ("6 7 stable=7", "7 8 stable=8", "8 stable=8"),
+        ("6", "", ""),  # by a policy that names no number
+    ],
+)
+def test_without_a_version_that_failed_the_others_are_served_as_they_are_wanted_or_else_as_before(
+    running: str, wanted: str, without: str | None
+) -> None:
+    failed = states(MLP={7: "END:INTERNAL:cut off", 6: "AVAILABLE"})
+    found = converge.without_failed(config(MLP=running), config(MLP=wanted), failed)
+    assert found == (config(MLP=without) if without is not None else with_entries(ModelServerConfig(), {}))
+
+
 def test_missing_names_each_version_that_is_not_available() -> None:
     wanted = config(MLP="6 7", Other="1")
     told = converge.missing(wanted, states(MLP={6: "AVAILABLE", 7: "LOADING"}))

@@ -1,5 +1,7 @@
 """A version exists once its manifest does; a number whose publisher died is closed, never reused."""
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,52 @@ def test_a_verdict_is_the_last_that_was_decided(store: Store, tmp_path: Path) ->
     for state in ("accepted", "retired"):
         catalog.decide(store, Verdict(model="MLP", version=1, state=state, reason="", run="r"))
     assert catalog.version(store, "MLP", 1).state == "retired"
+
+
+def test_a_verdict_is_never_put_over_another_nor_kept_twice(store: Store, tmp_path: Path) -> None:
+    published(store, tmp_path)
+    every = [Verdict("MLP", 1, "accepted", "right", "run", fleet=name) for name in ("a", "b")]
+    every.append(Verdict("MLP", 1, "rejected", "wrong", "another run", fleet="b"))
+    for verdict in every:
+        catalog.decide(store, verdict)
+        catalog.decide(store, replace(verdict, time=verdict.time + timedelta(hours=1)))  # as after an answer was lost
+    assert len(store.keys(keys.verdicts_prefix("MLP"))) == len(every)
+    assert catalog.verdict(store, "MLP", 1) == every[-1]
+    assert [catalog.verdict_by(store, "MLP", 1, v.run, v.fleet or "") for v in every] == every
+    assert catalog.verdict_by(store, "MLP", 1, "another run", "a") is None
+
+
+def test_of_two_who_decide_at_once_both_are_heard_and_the_later_asks_once_more_whether_it_may(
+    store: Store, tmp_path: Path
+) -> None:
+    published(store, tmp_path)
+    other = Verdict("MLP", 1, "accepted", "it serves", "the run that took over")
+    asked = []
+
+    def stopped_for_a_while() -> None:
+        asked.append(1)
+        if len(asked) == 1:
+            catalog.decide(store, other)
+
+    late = Verdict("MLP", 1, "published", "it took too long", "the run that was stopped")
+    catalog.decide(store, late, stopped_for_a_while)
+    assert len(asked) == 2
+    assert catalog.verdict(store, "MLP", 1) == late
+    assert catalog.verdict_by(store, "MLP", 1, other.run, "any") == other
+
+
+def test_more_verdicts_than_ten_have_an_order_and_those_of_other_versions_do_not_count(
+    store: Store, tmp_path: Path
+) -> None:
+    for weights in range(11):
+        published(store, tmp_path, b"%d" % weights)
+    for number in range(12):
+        for version in (1, 10, 11):
+            catalog.decide(store, Verdict("MLP", version, "accepted", f"{number}", "run"))
+    store.put(f"{keys.verdicts_prefix('MLP')}1.013.json", b"{")
+    store.put(f"{keys.verdicts_prefix('MLP')}1.json.bak", b"{")
+    assert [v.verdict and v.verdict.reason for v in catalog.versions(store, "MLP")] == ["11", *[None] * 8, "11", "11"]
+    assert [v and v.reason for v in catalog.verdicts(store, "MLP", [10, 2])] == ["11", None]
 
 
 def test_a_claim_older_than_the_grace_time_without_a_version_is_abandoned(store: Store, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from infra.modelserver.errors import Code, StatusError
 from infra.modelserver.rest import parser
 from infra.modelserver.rest.json_text import Json, RepeatedKeys, members, to_bytes
-from infra.modelserver.rest.parser import MAX_DEPTH, Document
+from infra.modelserver.rest.parser import Document
 
 
 def parse_object(body: bytes) -> dict[str, Json]:
@@ -169,11 +169,16 @@ def test_a_byte_order_mark_is_skipped() -> None:
     assert parse_object(b'\xef\xbb\xbf{"x": 1}') == {"x": 1}
 
 
-def test_deep_nesting_is_refused_without_running_out_of_stack() -> None:
-    with pytest.raises(StatusError, match="nested deeper"):
-        parse_object(b'{"x": ' + b"[" * 1_000_000)
-    deep = parse_object(b'{"x": ' + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"}")["x"]
-    assert deep != []
+@pytest.mark.parametrize(("before", "after"), [(b"[", b"]"), (b'{"a": ', b"}")])
+def test_nesting_is_read_to_any_depth_and_too_much_of_it_is_refused_without_running_out_of_stack(
+    before: bytes, after: bytes
+) -> None:
+    deep, levels = parse_object(b'{"x": ' + before * 100_000 + b"1" + after * 100_000 + b"}")["x"], 0
+    while deep != 1:
+        deep, levels = deep["a"] if isinstance(deep, dict) else deep[0], levels + 1
+    assert levels == 100_000
+    with pytest.raises(StatusError, match="More than 250000 arrays and objects"):
+        parse_object(b'{"x": ' + before * 1_000_000)
 
 
 def test_a_long_list_with_nan_in_it_is_read_whole() -> None:
