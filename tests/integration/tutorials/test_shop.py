@@ -47,6 +47,13 @@ class Shop:
         assert done.returncode == 0, done.stdout
         return done.stdout
 
+    def deployment(self, name: str) -> dict[str, Any]:
+        """One of its deployments."""
+        url = f"{self.stack.settings.prefect_api}/deployments/filter"
+        body = {"deployments": {"name": {"any_": [name]}}}
+        (found,) = self.stack.http.post(url, json=body, timeout=30).json()
+        return dict(found)
+
     def runs(self) -> list[dict[str, Any]]:
         """The runs of its deployment that were begun by hand or by the event."""
         url = f"{self.stack.settings.prefect_api}/flow_runs/filter"
@@ -62,7 +69,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 
 def test_its_own_test_passes_and_its_prices_are_served_and_retrained_as_its_readme_says(shop: Shop) -> None:
-    first, automated, asked = shop.blocks
+    first, automated, by_hand, asked = shop.blocks
     install_line, rest = first.split("\n", 1)
     assert install_line.startswith("pip install")  # done without downloading
     printed = shop.run(rest)
@@ -78,5 +85,16 @@ def test_its_own_test_passes_and_its_prices_are_served_and_retrained_as_its_read
 
     until(lambda: [run["state_type"] for run in shop.runs()] == ["COMPLETED"] * 2, "the event's run ends", 300)
     assert any("Nothing new: version 2" in (run["state"]["message"] or "") for run in shop.runs())
+
+    form = shop.deployment("by-hand")["parameter_openapi_schema"]["properties"]
+    assert {name: (field["type"], field["default"]) for name, field in form.items()} == {
+        "units": ("integer", 64),
+        "rate": ("number", 0.05),
+        "epochs": ("integer", 15),
+    }
+    shop.run(by_hand)
+    until(lambda: len(catalog.published(store, "Prices")) == 3, "the worker publishes what the form asks for", 300)
+    until(lambda: catalog.version(store, "Prices", 3).state != "published", "its rollout ends", 120)
+    assert catalog.manifest(store, "Prices", 3).training.settings == {"units": 96, "rate": 0.05}
     assert '"predictions"' in shop.run(asked)
     shop.stack.down()
