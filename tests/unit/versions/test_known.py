@@ -86,6 +86,17 @@ def test_what_a_version_was_made_from_and_holds_is_found(store: Store, build: Bu
     assert find_same_content(store, replace(build, model="Rents")) is None
 
 
+def test_what_came_to_the_same_by_other_code_is_not_trained_a_second_time(store: Store, build: Build) -> None:
+    published(store, build)
+    other = replace(TRAINING, code_version="sha256:def")
+    store.create(keys.made_key("Prices", training_identity(other)), b'{"version": 7}')  # of a version that never was
+    assert find_same_training(store, "Prices", other) is None
+    assert find_same_content(store, replace(build, training=other)) is not None
+    found = find_same_training(store, "Prices", other)
+    assert found is not None
+    assert found.version == 1
+
+
 def test_the_same_content_is_published_once_unless_it_is_asked_for(store: Store, build: Build) -> None:
     assert published(store, build).version == 1
     with pytest.raises(AlreadyPublished, match="Version 1 of Prices has the same content"):
