@@ -48,7 +48,7 @@ cover: install ## Print how much of each package the unit tests run, in lines
 lint: install ## Check style, types and the direction of imports
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
-	@$(BIN)/mypy
+	@$(BIN)/mypy --num-workers auto
 	@$(BIN)/lint-imports
 
 bench: install ## Measure the embedded model server

@@ -12,7 +12,7 @@ from tasks.fleet.config import Fleet, FleetConfig, fleet_names
 from tasks.fleet.converge import model_in_store
 from tasks.records import Record, Verdict
 from tasks.settings import Settings
-from tasks.store.base import Store
+from tasks.store.base import Store, in_parallel
 from tasks.tracking.registry import Registry
 from tasks.versions import catalog
 from tasks.versions.catalog import Version
@@ -138,10 +138,11 @@ def finish_pruning(store: Store, settings: Settings, model: str) -> list[int]:
 
 def discard_abandoned(store: Store, settings: Settings) -> list[str]:
     """Finish prunings and close the numbers of dead publishers, for every model; what was done, in sentences."""
-    found = [(model, finish_pruning(store, settings, model)) for model in catalog.models(store)]
+    models = catalog.models(store)
+    found = in_parallel(lambda model: finish_pruning(store, settings, model), models)
     return [
         f"{model}: {_numbers(closed)} came to nothing, and what was left is deleted."
-        for model, closed in found
+        for model, closed in zip(models, found, strict=True)
         if closed
     ]
 

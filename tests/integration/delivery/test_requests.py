@@ -3,6 +3,7 @@
 A proxy before a real SeaweedFS counts; `make soak ARGS=tests/integration/delivery/test_requests.py` prints the table.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -85,9 +86,9 @@ def test_only_a_reconcile_asks_more_where_there_are_more_models(
             "rollback": asked(lambda name=names[0]: rollback(name, fleet="test")),  # type: ignore[misc]
             "reconcile": asked(lambda: reconcile("test")),
         }
-    print(f"\n{'models':>22}", *(f"{count:>14}" for count in MODELS))
-    for what in found[1]:
-        print(f"{what:>22}", *(f"{found[n][what][0]:>6} {found[n][what][1]:5.1f} s" for n in MODELS))
+    rows = [("models", [f"{count}" for count in MODELS])]
+    rows += [(what, [f"{found[n][what][0]} in {found[n][what][1]:.1f} s" for n in MODELS]) for what in found[1]]
+    sys.stdout.write("\n" + "".join(f"{what:>22}{''.join(f'{cell:>16}' for cell in cells)}\n" for what, cells in rows))
     for what in ("idle agent, a minute", "rollout", "rollback"):
         few, many = found[MODELS[0]][what][0], found[MODELS[-1]][what][0]
         assert many <= few * 1.2 + 5, f"{what}: {few} requests with one model, {many} with a hundred"

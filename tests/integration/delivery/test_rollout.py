@@ -144,6 +144,7 @@ def test_a_dead_rollout_with_its_trial_under_the_models_name_is_finished_or_undo
     fleet: Fleet, replica: LocalReplica, small_models: Path, monkeypatch: pytest.MonkeyPatch, accepted: bool
 ) -> None:
     """As Slipway 0.2.0 left it: 3 was gone back from and stayed loaded, 2 is on trial under a label."""
+    soak_for(0, monkeypatch)
     for number in (1, 2, 3):
         publish_affine(fleet, small_models, number)
     rollout("affine", 1, fleet.name, "labels")

@@ -87,6 +87,7 @@ def test_a_fleet_without_dead_rollouts_has_nothing_to_reconcile(stack: LocalStac
     assert "has no rollout whose run has died" in said(stack, "reconcile")
 
 
+@pytest.mark.soak
 def test_a_model_worse_than_what_serves_gets_no_number_unless_a_reason_is_given(
     stack: LocalStack, stack_store: Store, tmp_path: Path
 ) -> None:
