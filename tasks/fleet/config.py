@@ -5,6 +5,7 @@ is taken, and what it asks for is not served.
 """
 
 import copy
+import functools
 import json
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -186,7 +187,7 @@ class Fleet:
         followed = [n for place, n in enumerate(found) if n == found[0] + place]
         if followed != found:
             stray = self.store.uri(config_key(self.name, found[len(followed)]))
-            log.warning("%s follows on no config of fleet %s: it is passed over. Remove it.", stray, self.name)
+            _warn_once(f"{stray} follows on no config of fleet {self.name}: it is passed over. Remove it.")
         return followed
 
     def read(self, number: int) -> FleetConfig:
@@ -232,7 +233,7 @@ class Fleet:
         return self.store.create(config_key(self.name, number), text)
 
     def _pass_over(self, number: int) -> None:
-        log.warning("%s It is passed over; leave it, since the next one follows on it.", self._not_signed(number))
+        _warn_once(f"{self._not_signed(number)} It is passed over; leave it, since the next one follows on it.")
 
     def _not_signed(self, number: int) -> str:
         source, key = self.store.uri(config_key(self.name, number)), self.trust.public_key
@@ -302,6 +303,11 @@ class Fleet:
     def base_path(self, model: str) -> str:
         """Where the versions of `model` lie, as a config names it; a replica replaces it by a local folder."""
         return self.store.uri(versions_prefix(model)).rstrip("/")
+
+
+@functools.lru_cache(maxsize=1000)  # a rollout looks for the newest config ten times
+def _warn_once(text: str) -> None:
+    log.warning("%s", text)
 
 
 def fleet_names(store: Store) -> list[str]:
