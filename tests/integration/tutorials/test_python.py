@@ -64,6 +64,7 @@ def test_a_script_releases_and_is_told_why_nothing_is_new_and_what_is_wrong(stac
 def test_without_a_prefect_server_the_run_has_one_for_a_while(stack: LocalStack, project: Path) -> None:
     env = {name: value for name, value in stack.env.items() if not name.startswith("PREFECT_")}
     env["PREFECT_HOME"] = str(project / "prefect")
+    env["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "120"  # it starts beside other tests
     printed = run(RELEASES.replace("Retention", "Serverless"), project, env)
     assert "Serverless version 1 is accepted and serves." in printed
     assert "Stopping temporary server" in printed
