@@ -46,8 +46,9 @@ def run(script: str, project: Path, env: dict[str, str]) -> str:
 
 
 def is_a_line_for_each_step(printed: str) -> bool:
-    """Not one for each epoch, nor TensorFlow's own."""
-    return len(printed.splitlines()) < 60 and not re.search(r"epoch|node_def_util", printed, re.IGNORECASE)
+    """Not one for each epoch, nor TensorFlow's own; what a temporary Prefect server complains of does not count."""
+    told = [line for line in printed.splitlines() if "| INFO " in line]
+    return len(told) < 60 and not re.search(r"epoch|node_def_util|cudart_stub|absl::", printed, re.IGNORECASE)
 
 
 def test_a_script_releases_and_is_told_why_nothing_is_new_and_what_is_wrong(stack: LocalStack, project: Path) -> None:
