@@ -14,8 +14,16 @@ from typing import Final
 from infra.modelserver.errors import Code, StatusError
 
 HEAVY_BYTES: Final = 1 << 20  # from which on a body or message is read in turn
+_HEAVY_NESTING: Final = (
+    10_000  # arrays and objects of a JSON body from which on it is, too: each is an object of Python's
+)
 MOST_ZIPPED: Final = 1032  # bytes that one byte of deflate may become
 _LONGEST_REST: Final = 0.5  # seconds
+
+
+def is_heavy(body: bytes, most: int) -> bool:
+    """Whether a JSON body, which is up to `most` bytes once it is unpacked, is read in turn."""
+    return most > HEAVY_BYTES or (len(body) > _HEAVY_NESTING and body.count(b"[") + body.count(b"{") > _HEAVY_NESTING)
 
 
 class Turns:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 from infra.modelserver.errors import Code, as_status, failed_precondition, invalid_argument
-from infra.modelserver.heavy import HEAVY_BYTES, MOST_ZIPPED, Turns
+from infra.modelserver.heavy import MOST_ZIPPED, Turns, is_heavy
 from infra.modelserver.inference import examples
 from infra.modelserver.inference.predict import predict
 from infra.modelserver.lifecycle.manager import Manager
@@ -137,7 +137,7 @@ class RestApp:
             asked = paths.route(request.method, request.uri)
             body, zipped = request.body(), b"gzip" in request.header(b"content-encoding")
             most = min(len(body) * MOST_ZIPPED, MAX_UNZIPPED_BYTES) if zipped else len(body)
-            heavy = most > HEAVY_BYTES
+            heavy = is_heavy(body, most)
             content = await self._options.dispatcher.call_quick(
                 (asked.verb, asked.name), most, self._work, asked, _Body(body, zipped, heavy), started,
                 model=asked.name, timeout=self._left(started), heavy=heavy,
