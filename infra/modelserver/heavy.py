@@ -14,9 +14,7 @@ from typing import Final
 from infra.modelserver.errors import Code, StatusError
 
 HEAVY_BYTES: Final = 1 << 20  # from which on a body or message is read in turn
-_HEAVY_NESTING: Final = (
-    10_000  # arrays and objects of a JSON body from which on it is, too: each is an object of Python's
-)
+_HEAVY_NESTING: Final = 10_000  # arrays and objects from which on a JSON body is, too: each becomes Python's
 MOST_ZIPPED: Final = 1032  # bytes that one byte of deflate may become
 _LONGEST_REST: Final = 0.5  # seconds
 

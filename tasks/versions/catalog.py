@@ -1,7 +1,7 @@
 """The versions of a model: their manifests, claims and verdicts in the store."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tasks import names
@@ -18,6 +18,7 @@ from tasks.versions.signing import Trust
 log = logging.getLogger(__name__)
 
 _CLOSED = b""  # in the place of a manifest: no version will ever have this number
+_ABSURD = 1000  # a gap between the numbers of two verdicts that no deletions by hand leave
 
 
 @dataclass(frozen=True)
@@ -91,18 +92,20 @@ def verdict(store: Store, model: str, version: int) -> Verdict | None:
     return last
 
 
-def verdicts(store: Store, model: str, numbers: Sequence[int]) -> Iterator[Verdict | None]:
+def verdicts(store: Store, model: str, versions: Sequence[int]) -> Iterator[Verdict | None]:
     """What was decided last about each of these versions, read one by one; None as in `verdict`."""
-    last = _last_verdicts(store, model, numbers)
-    for version in numbers:
-        yield _read_verdict(store, model, version, last.get(version, 0))
+    kept = _kept_verdicts(store, model, versions)
+    for version in versions:
+        yield _last_verdict(store, model, version, kept)
 
 
 def verdict_by(store: Store, model: str, version: int, run: str, fleet: str) -> Verdict | None:
     """What this run's rollout in this fleet decided last about a version, whatever others decided since."""
-    last = _last_verdicts(store, model, [version]).get(version, 0)
-    found = (_read_verdict(store, model, version, number) for number in range(last, 0, -1))
-    return next((v for v in found if v is not None and v.run == run and v.fleet in (None, fleet)), None)
+    for number in reversed(_kept_verdicts(store, model, [version]).get(version, [])):
+        found = store.readable(keys.verdict_key(model, version, number), Verdict)
+        if found is not None and found.run == run and found.fleet in (None, fleet):
+            return found
+    return None
 
 
 def undecided(store: Store, model: str, version: int) -> bool:
@@ -120,40 +123,47 @@ def decide(store: Store, decision: Verdict, require_turn: Callable[[], None] = l
     """
     model, version = decision.model, decision.version
     while True:
-        last = _last_verdicts(store, model, [version]).get(version, 0)
+        kept = _kept_verdicts(store, model, [version])
         require_turn()
-        there = _read_verdict(store, model, version, last)
+        there = _last_verdict(store, model, version, kept)
         if there is not None and replace(there, time=decision.time) == decision:
             return
-        if store.create(keys.verdict_key(model, version, last + 1), decision.to_json()):
+        number = kept.get(version, [0])[-1] + 1
+        if store.create(keys.verdict_key(model, version, number), decision.to_json()):
             return
 
 
-def _last_verdicts(store: Store, model: str, numbers: Sequence[int]) -> dict[int, int]:
-    """How many verdicts there are on versions, these among them. One request."""
-    only = f"{numbers[0]}." if len(numbers) == 1 else ""
-    last: dict[int, int] = {}
-    for key in store.keys(keys.verdicts_prefix(model) + only):
-        if (place := keys.verdict_place(model, key)) is not None:
-            last[place[0]] = max(place[1], last.get(place[0], 0))
-    return last
+def _kept_verdicts(store: Store, model: str, versions: Sequence[int]) -> dict[int, list[int]]:
+    """Numbers of the verdicts on each version, these among them, ascending. One request.
+
+    Those behind an absurd gap are nobody's: what follows on them would have no end.
+    """
+    only = f"{versions[0]}." if len(versions) == 1 else ""
+    places = (keys.verdict_place(model, key) for key in store.keys(keys.verdicts_prefix(model) + only))
+    kept: dict[int, list[int]] = {}
+    for version, number in sorted(place for place in places if place is not None):
+        numbers = kept.setdefault(version, [])
+        if number - (numbers[-1] if numbers else 0) < _ABSURD:
+            numbers.append(number)
+    return {version: numbers for version, numbers in kept.items() if numbers}
 
 
-def _read_verdict(store: Store, model: str, version: int, number: int) -> Verdict | None:
-    return store.readable(keys.verdict_key(model, version, number), Verdict) if number else None
+def _last_verdict(store: Store, model: str, version: int, kept: Mapping[int, Sequence[int]]) -> Verdict | None:
+    numbers = kept.get(version)
+    return store.readable(keys.verdict_key(model, version, numbers[-1]), Verdict) if numbers else None
 
 
 def versions(store: Store, model: str) -> list[Version]:
     """All published versions with their verdicts, by number; one whose manifest cannot be read is left out."""
     numbers = published(store, model)
-    last = _last_verdicts(store, model, numbers)
-    found = in_parallel(lambda number: _readable(store, model, number, last.get(number, 0)), numbers)
+    kept = _kept_verdicts(store, model, numbers)
+    found = in_parallel(lambda number: _readable(store, model, number, kept), numbers)
     return [version for version in found if version is not None]
 
 
-def _readable(store: Store, model: str, number: int, verdict: int) -> Version | None:
+def _readable(store: Store, model: str, number: int, kept: Mapping[int, Sequence[int]]) -> Version | None:
     try:
-        return Version(manifest(store, model, number), _read_verdict(store, model, number, verdict))
+        return Version(manifest(store, model, number), _last_verdict(store, model, number, kept))
     except NotFound:  # it was pruned meanwhile
         return None
     except Corrupt as error:

@@ -95,6 +95,20 @@ def test_of_two_who_decide_at_once_both_are_heard_and_the_later_asks_once_more_w
     assert catalog.verdict_by(store, "MLP", 1, other.run, "any") == other
 
 
+def test_verdicts_that_are_odd_lost_or_absurd_keep_no_other_from_being_decided(store: Store, tmp_path: Path) -> None:
+    published(store, tmp_path)
+    first, third, last = (Verdict("MLP", 1, "accepted", reason, "run") for reason in ("first", "third", "last"))
+    catalog.decide(store, first)
+    store.create(keys.verdict_key("MLP", 1, 3), third.to_json())  # the second was removed by hand
+    for absurd in ("1.999999999.json", "1.9999999999.json", "1.01.json", "1.0.json", "1.1.json", "999.5000.json"):
+        store.put(f"{keys.verdicts_prefix('MLP')}{absurd}", b'"absurd"')
+    assert catalog.verdict(store, "MLP", 1) == third
+    assert catalog.verdict_by(store, "MLP", 1, "nobody", "any") is None
+    catalog.decide(store, last)
+    assert catalog.verdict(store, "MLP", 1) == last
+    assert [v.verdict for v in catalog.versions(store, "MLP")] == [last]
+
+
 def test_more_verdicts_than_ten_have_an_order_and_those_of_other_versions_do_not_count(
     store: Store, tmp_path: Path
 ) -> None:
