@@ -132,6 +132,7 @@ def as_tensorflow_1(folder: Path) -> None:
 def as_keras_2(folder: Path) -> None:
     """What `model.save` and `model.export` of Keras 2 write, with layers that know data and layers that only train."""
     layers = keras_2.layers
+    keras_2.backend.clear_session()  # which names layers anew
     keras_2.utils.set_random_seed(1)
     normalised = layers.Normalization()
     normalised.adapt(np.arange(12, dtype=np.float32).reshape(4, 3))

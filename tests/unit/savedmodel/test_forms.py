@@ -76,7 +76,7 @@ def test_each_of_these_answers_inputs_that_are_made_up(
     ("name", "signature", "inputs", "outputs"),
     [
         ("keras-2-sequential", DEFAULT, {"input_1": "float32"}, {"dense_1": (2,)}),
-        ("keras-2-exported", DEFAULT, {"input_1": "float32"}, {"dense_1": (2,)}),
+        ("keras-2-exported", DEFAULT, {"input_1": "float32"}, {"output_0": (2,)}),
         ("keras-2-mixed", DEFAULT, {"size": "float32", "town": "string"}, {"dense_2": (1,), "dense_3": (3,)}),
     ],
 )
